@@ -1,0 +1,40 @@
+import { join } from 'node:path'
+
+/** Ports both programs agree on; high enough to collide with little, easy to remember. */
+export const PROXY_PORT = 17080
+export const PROXY_API_PORT = 17081
+export const AGENT_API_PORT = 3002
+
+/** Never a name: `localhost` may resolve to `::1`, where nothing of ours listens. */
+export const LOOPBACK = '127.0.0.1'
+
+export const DEFAULT_DATA_DIR = '/.data'
+
+/** Where things live under one data directory. */
+export interface DataPaths {
+  readonly root: string
+  readonly proxyDir: string
+  readonly proxyConfig: string
+  readonly certDir: string
+  readonly caCert: string
+  readonly caKey: string
+  readonly cacheDir: string
+  readonly apiToken: string
+  readonly dockerDir: string
+}
+
+export function dataPaths(root: string): DataPaths {
+  const proxyDir = join(root, 'proxy')
+  const certDir = join(proxyDir, 'certs')
+  return {
+    root,
+    proxyDir,
+    proxyConfig: join(proxyDir, 'config.yaml'),
+    certDir,
+    caCert: join(certDir, 'ca.crt'),
+    caKey: join(certDir, 'ca.key'),
+    cacheDir: join(proxyDir, 'cache'),
+    apiToken: join(proxyDir, 'api-token'),
+    dockerDir: join(root, 'docker'),
+  }
+}

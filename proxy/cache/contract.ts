@@ -1,0 +1,72 @@
+import type { ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
+
+/** What the cache needs to know of a request. All of it comes from the one authority the proxy decided on. */
+export interface CacheRequest {
+  /** Upper case. */
+  readonly method: string
+  readonly scheme: 'http' | 'https'
+  /** Canonical `host:port`; the port is always present. */
+  readonly authority: string
+  /** Path without the query, as sent. */
+  readonly path: string
+  /** With the leading `?`, or empty. */
+  readonly query: string
+  /** The client's header of that (lower-case) name; repeated ones joined with ", ". */
+  header(name: string): string | undefined
+}
+
+/** An answer from upstream whose body has not been read. A truncated body must end in an `error`. */
+export interface UpstreamResponse {
+  readonly status: number
+  readonly reason: string
+  /** `[name, value, name, value, …]`, end-to-end headers only. */
+  readonly rawHeaders: readonly string[]
+  readonly body: Readable
+}
+
+/**
+ * Fetches the whole representation once: GET, no Range, no conditions, `Accept-Encoding: identity`, with the
+ * credentials of the request that caused it. Aborting `signal` ends the transfer.
+ */
+export type FetchUpstream = (signal: AbortSignal) => Promise<UpstreamResponse>
+
+/** What became of a request that was offered to the cache. */
+export type CacheOutcome =
+  /** Answered in full. */
+  | { readonly kind: 'served'; readonly cache: 'HIT' | 'MISS'; readonly status: number; readonly bytes: number }
+  /** Upstream was asked, and its answer may not be kept: the caller relays it. */
+  | { readonly kind: 'relay'; readonly response: UpstreamResponse }
+  /** Nothing was asked or sent: the caller forwards the request as if there were no cache. */
+  | { readonly kind: 'bypass' }
+
+/** The figures of `GET /api/cache/stats`. */
+export interface CacheStats {
+  readonly hits: number
+  readonly misses: number
+  readonly stores: number
+  readonly evictions: number
+  readonly errors: number
+  /** Bytes on disk. */
+  readonly current_size: number
+  /** hits / (hits + misses), 0 when there were none; three decimals. */
+  readonly hit_rate: number
+}
+
+export interface ResponseCache {
+  /** Whether a rule covers the request at all; cheap, asked for every request. */
+  covers(request: CacheRequest): boolean
+  /**
+   * Answers `request` on `response` from the store or from a fill that all its readers share.
+   *
+   * @throws BodyAbortedError when the body ended early after the head was sent: the caller must reset the
+   *   connection so that the client cannot take the part for the whole.
+   * @throws whatever `fetchUpstream` threw, when nothing was sent yet.
+   */
+  respond(request: CacheRequest, response: ServerResponse, fetchUpstream: FetchUpstream): Promise<CacheOutcome>
+  stats(): CacheStats
+  /** Removes every entry; those being read are read to their end first. Resolves with what was removed. */
+  clear(): Promise<{ readonly entries: number; readonly bytes: number }>
+  /** Ends fills and readers, removes temporary files. */
+  close(): Promise<void>
+}
