@@ -1,0 +1,46 @@
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Logger } from '../config/logger.js'
+import { reasonOf } from '../config/errors.js'
+import { closeWith } from './close-with.js'
+import type { Interceptor } from './intercept.js'
+import { refusalOf, renderRefusal } from './refusal.js'
+import { AuthorityMismatchError, parseTarget, type Target } from './target.js'
+
+// client → CONNECT host:port → 200 → tunnel
+
+/** Serves one CONNECT request. Never rejects. */
+export async function serveConnect(
+  request: IncomingMessage,
+  socket: Socket,
+  head: Buffer,
+  interceptor: Interceptor,
+  logger: Logger,
+): Promise<void> {
+  let accepted = false
+  try {
+    const target = connectTarget(request)
+    // Bytes the client sent without waiting for the answer belong to the tunnel.
+    if (head.length > 0) socket.unshift(head)
+    await interceptor.serve(socket, target, () => {
+      accepted = true
+      socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
+    })
+  } catch (error) {
+    logger.warn({ method: 'CONNECT', host: request.url?.slice(0, 300), problem: reasonOf(error) }, 'refused')
+    if (accepted) socket.destroy()
+    else closeWith(socket, renderRefusal(refusalOf(error, request.url ?? 'the target')))
+  }
+}
+
+function connectTarget(request: IncomingMessage): Target {
+  const target = parseTarget(request.url ?? '', undefined)
+  const { host } = request.headers
+  // RFC 9110, 7.2 wants the port there too, but many clients leave it out.
+  if (host !== undefined && parseTarget(host, target.port).authority !== target.authority) {
+    throw new AuthorityMismatchError(
+      `cannot open a tunnel: the Host header ${JSON.stringify(host.slice(0, 100))} does not name ${target.authority}`,
+    )
+  }
+  return target
+}

@@ -1,0 +1,238 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Logger } from '../config/logger.js'
+import type { CacheRequest, ResponseCache, UpstreamResponse } from './cache/contract.js'
+import type { DialGuard, Route } from './dial.js'
+import type { Answer, Upstream } from './forward.js'
+import { headerValue, without, type RawHeaders } from './headers.js'
+import { bodyFollows, requestHeaders, withHost } from './outgoing-headers.js'
+import { BlockedError } from './policy.js'
+import { refusalOf, sendRefusal } from './refusal.js'
+import { informer, relay, resetClient, upstreamResponse } from './relay.js'
+import { requestTarget, type RequestTarget, type TunnelContext } from './request-target.js'
+import type { Settings } from './settings.js'
+
+// client → one authority → policy → cache → inject → upstream → client
+
+/** The connection a request came on. */
+export interface ClientConnection {
+  /** The TCP socket itself, below any TLS: what is reset when a body breaks off. */
+  readonly socket: Socket
+  readonly tunnel?: TunnelContext
+}
+
+export interface ExchangeDeps {
+  readonly settings: () => Settings
+  readonly guard: DialGuard
+  readonly upstream: () => Upstream
+  readonly cache: () => ResponseCache
+  readonly logger: Logger
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+/** One request that has been let through: where it goes, and what may be sent there. */
+export interface Admitted {
+  readonly to: RequestTarget
+  readonly route: Route
+}
+
+/** How a finished exchange is logged. */
+export interface Outcome {
+  readonly status: number
+  readonly cache?: 'HIT' | 'MISS'
+}
+
+export class Exchanges {
+  readonly #deps: ExchangeDeps
+
+  constructor(deps: ExchangeDeps) {
+    this.#deps = deps
+  }
+
+  /** Answers one request, from the cache or from upstream. Never rejects. */
+  serve(request: IncomingMessage, response: ServerResponse, client: ClientConnection): Promise<void> {
+    return this.run(request, response, client, (admitted) =>
+      this.#answer(request, response, client, admitted),
+    )
+  }
+
+  /**
+   * Lets `answer` answer a request that has one authority and passes the policy. Never rejects: what goes
+   * wrong is answered with its reason, or cuts the connection if an answer has begun.
+   */
+  async run(
+    request: IncomingMessage,
+    response: ServerResponse,
+    client: ClientConnection,
+    answer: (admitted: Admitted) => Promise<Outcome>,
+  ): Promise<void> {
+    const started = this.#deps.now()
+    // What we say ourselves; everything else of the head is upstream's.
+    response.sendDate = false
+    let to: RequestTarget | undefined
+    try {
+      to = requestTarget(request, client.tunnel)
+      this.#log(request, to, await answer(await this.#admit(to)), started)
+    } catch (error) {
+      this.#fail(error, request, response, client, to, started)
+    }
+  }
+
+  /**
+   * Asks the policy, and where only addresses can tell, the resolver.
+   *
+   * @throws BlockedError, DialForbiddenError or ResolveError
+   */
+  async #admit(to: RequestTarget): Promise<Admitted> {
+    const { policy } = this.#deps.settings()
+    const verdict = policy.host(to.target)
+    if (verdict.action === 'block') throw new BlockedError(verdict.reason)
+    const route = this.#deps.guard.route(to.target, policy)
+    if (verdict.action === 'by-address') await route.check()
+    return { to, route }
+  }
+
+  /** Sends the client's request on, with the operator's headers; `headers` are end-to-end ones. */
+  send(
+    request: IncomingMessage,
+    { to, route }: Admitted,
+    headers: RawHeaders,
+    signal: AbortSignal,
+    extra: { readonly body?: IncomingMessage; readonly inform?: ServerResponse } = {},
+  ): Promise<Answer> {
+    const { inform, body } = extra
+    return this.#deps.upstream().send({
+      route,
+      scheme: to.scheme,
+      method: request.method ?? 'GET',
+      path: to.path,
+      headers: withHost(this.#deps.settings().injector.apply(to.target, headers), to),
+      signal,
+      ...(body === undefined ? {} : { body }),
+      ...(inform === undefined ? {} : { onInformation: informer(inform) }),
+    })
+  }
+
+  async #answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    client: ClientConnection,
+    admitted: Admitted,
+  ): Promise<Outcome> {
+    const cache = this.#deps.cache()
+    const cacheable = cacheRequest(request, admitted.to)
+    if (cache.covers(cacheable)) {
+      const outcome = await cache.respond(cacheable, response, (signal) =>
+        this.#fetchWhole(request, admitted, signal),
+      )
+      switch (outcome.kind) {
+        case 'served':
+          return outcome
+        case 'relay':
+          await relay(outcome.response, response, client.socket)
+          return { status: outcome.response.status, cache: 'MISS' }
+        case 'bypass':
+          break
+      }
+    }
+    return this.#forward(request, response, client, admitted)
+  }
+
+  async #forward(
+    request: IncomingMessage,
+    response: ServerResponse,
+    client: ClientConnection,
+    admitted: Admitted,
+  ): Promise<Outcome> {
+    const gone = new AbortController()
+    response.once('close', () => gone.abort())
+    const hasBody = bodyFollows(request)
+    const answer = await this.send(request, admitted, requestHeaders(request, hasBody), gone.signal, {
+      inform: response,
+      ...(hasBody ? { body: request } : {}),
+    })
+    if (answer.kind === 'upgraded') {
+      answer.socket.destroy()
+      throw new Error('upstream switched protocols without being asked')
+    }
+    const { message } = answer
+    await relay(upstreamResponse(message), response, client.socket)
+    return { status: message.statusCode ?? 0 }
+  }
+
+  /** The whole representation, for the cache: whatever part or condition this client asked for left out. */
+  async #fetchWhole(
+    request: IncomingMessage,
+    admitted: Admitted,
+    signal: AbortSignal,
+  ): Promise<UpstreamResponse> {
+    const headers = without(
+      requestHeaders(request, false),
+      (name) => name === 'range' || name === 'accept-encoding' || name.startsWith('if-'),
+    )
+    const answer = await this.send(request, admitted, [...headers, 'Accept-Encoding', 'identity'], signal)
+    if (answer.kind === 'upgraded') throw new Error('upstream switched protocols without being asked')
+    return upstreamResponse(answer.message)
+  }
+
+  #fail(
+    error: unknown,
+    request: IncomingMessage,
+    response: ServerResponse,
+    client: ClientConnection,
+    to: RequestTarget | undefined,
+    started: number,
+  ): void {
+    const authority = to?.target.authority ?? client.tunnel?.target.authority ?? 'the target'
+    const refusal = refusalOf(error, authority)
+    if (response.destroyed || client.socket.destroyed) {
+      this.#log(request, to, { status: 499 }, started, 'the client left')
+    } else if (response.headersSent) {
+      // Ended properly, the part would pass for the whole.
+      resetClient(client.socket, response)
+      this.#log(request, to, { status: response.statusCode }, started, `broke off: ${refusal.message}`)
+    } else {
+      // The rest of an upload nobody reads would be taken for the next request.
+      if (!request.complete) response.shouldKeepAlive = false
+      sendRefusal(response, refusal)
+      this.#log(request, to, { status: refusal.status }, started, refusal.message)
+    }
+  }
+
+  /** One line a request; the path without its query, which may hold a signature. */
+  #log(
+    request: IncomingMessage,
+    to: RequestTarget | undefined,
+    { status, cache }: Outcome,
+    started: number,
+    problem?: string,
+  ): void {
+    const level = problem === undefined ? 'info' : 'warn'
+    if (!this.#deps.logger.isLevelEnabled(level)) return
+    const message = cache === undefined ? 'response' : `cache ${cache.toLowerCase()}`
+    this.#deps.logger[level](
+      {
+        method: request.method,
+        host: to?.target.authority,
+        path: to?.path.split('?', 1)[0],
+        status,
+        duration: `${Math.round(this.#deps.now() - started)}ms`,
+        ...(problem === undefined ? {} : { problem }),
+      },
+      message,
+    )
+  }
+}
+
+function cacheRequest(request: IncomingMessage, { target, scheme, path }: RequestTarget): CacheRequest {
+  const question = path.indexOf('?')
+  return {
+    method: request.method ?? 'GET',
+    scheme,
+    authority: target.authority,
+    path: question === -1 ? path : path.slice(0, question),
+    query: question === -1 ? '' : path.slice(question),
+    header: (name) => headerValue(request.rawHeaders, name),
+  }
+}

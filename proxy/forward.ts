@@ -1,0 +1,170 @@
+import {
+  Agent as HttpAgent,
+  request as httpRequest,
+  type ClientRequest,
+  type IncomingMessage,
+} from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { connect as netConnect, type Socket } from 'node:net'
+import type { Readable } from 'node:stream'
+import type { SecureContext } from 'node:tls'
+import { codeOf } from '../config/errors.js'
+import type { Route } from './dial.js'
+import { pairs, type RawHeaders } from './headers.js'
+
+// us → upstream: pooled connections, verified TLS, guarded dialing.
+
+/** A host that does not accept within this time is answered for with 504; Linux itself would try for 127 s. */
+const CONNECT_LIMIT_MS = 30_000
+/** Upstream servers commonly keep idle connections for 60 s or more; ours end first, so that few are stale. */
+const IDLE_LIMIT_MS = 30_000
+const MAX_IDLE_PER_HOST = 32
+const MAX_RESPONSE_HEADER_BYTES = 64 * 1024
+
+export interface Outgoing {
+  readonly route: Route
+  readonly scheme: 'http' | 'https'
+  readonly method: string
+  /** Origin form. */
+  readonly path: string
+  /** Complete, `Host` and framing included. */
+  readonly headers: RawHeaders
+  /** Absent where the request has no body; such requests may be sent again on a stale connection. */
+  readonly body?: Readable
+  readonly signal: AbortSignal
+  /** 1xx answers on the way, for the client that waits for them. */
+  readonly onInformation?: (status: number, headers: RawHeaders) => void
+}
+
+/** What upstream answered: a message, or the connection itself when it agreed to switch protocols. */
+export type Answer =
+  | { readonly kind: 'response'; readonly message: IncomingMessage }
+  | {
+      readonly kind: 'upgraded'
+      readonly message: IncomingMessage
+      readonly socket: Socket
+      readonly head: Buffer
+    }
+
+export class Upstream {
+  readonly #http: HttpAgent
+  readonly #https: HttpsAgent
+
+  /** @param trust what upstream certificates are verified with. */
+  constructor(trust: SecureContext) {
+    const pool = { keepAlive: true, maxFreeSockets: MAX_IDLE_PER_HOST, timeout: IDLE_LIMIT_MS }
+    this.#http = new HttpAgent(pool)
+    this.#https = new HttpsAgent({
+      ...pool,
+      secureContext: trust,
+      ALPNProtocols: ['http/1.1'],
+      rejectUnauthorized: true,
+    })
+  }
+
+  /** Sends a request; resolves with the head of the answer. Rejects with what kept it from being had. */
+  async send(outgoing: Outgoing): Promise<Answer> {
+    for (;;) {
+      const { request, answer } = this.#open(outgoing)
+      try {
+        return await answer
+      } catch (error) {
+        // An idle connection the server closed while we wrote to it (RFC 9112, 9.3.1). The pool drops it, so
+        // this ends at the latest when a new connection is made.
+        const stale = request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(codeOf(error) ?? '')
+        if (!stale || outgoing.body !== undefined || outgoing.signal.aborted) throw error
+      }
+    }
+  }
+
+  /** A plain connection for a raw tunnel. */
+  connect(route: Route): Promise<Socket> {
+    const { host, port } = route.target
+    return new Promise((resolve, reject) => {
+      const socket = netConnect({ host, port, lookup: route.lookup, allowHalfOpen: true, noDelay: true })
+      const timer = setTimeout(() => socket.destroy(timedOut()), CONNECT_LIMIT_MS)
+      socket.once('error', reject)
+      socket.once('close', () => clearTimeout(timer))
+      socket.once('connect', () => {
+        clearTimeout(timer)
+        socket.off('error', reject)
+        // Between this moment and the splice a reset must not be an uncaught error.
+        socket.on('error', () => socket.destroy())
+        resolve(socket)
+      })
+    })
+  }
+
+  /** Ends idle connections; those in use end with their requests. */
+  close(): void {
+    this.#http.destroy()
+    this.#https.destroy()
+  }
+
+  #open(outgoing: Outgoing): { request: ClientRequest; answer: Promise<Answer> } {
+    const { route, scheme, signal, body } = outgoing
+    const { host, port, isAddress } = route.target
+    const options = {
+      agent: scheme === 'https' ? this.#https : this.#http,
+      host,
+      port,
+      method: outgoing.method,
+      path: outgoing.path,
+      headers: outgoing.headers,
+      setHost: false,
+      lookup: route.lookup,
+      signal,
+      maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
+    }
+    const request =
+      scheme === 'https'
+        ? // RFC 6066, 3: no server name for addresses. Never derived from a header.
+          httpsRequest({ ...options, servername: isAddress ? '' : host })
+        : httpRequest(options)
+    limitConnecting(request)
+
+    const answer = new Promise<Answer>((resolve, reject) => {
+      request.on('error', reject)
+      request.once('response', (message) => resolve({ kind: 'response', message }))
+      request.once('upgrade', (message, socket: Socket, head) => {
+        socket.on('error', () => socket.destroy())
+        resolve({ kind: 'upgraded', message, socket, head })
+      })
+    })
+    const { onInformation } = outgoing
+    if (onInformation !== undefined) {
+      request.on('information', ({ statusCode, rawHeaders }) => onInformation(statusCode, rawHeaders))
+    }
+    if (body === undefined) request.end()
+    else sendBody(body, request)
+    return { request, answer }
+  }
+}
+
+/** The body goes out as fast as upstream takes it; a client that leaves in the middle cuts the request. */
+function sendBody(body: Readable, request: ClientRequest): void {
+  body.once('end', () => {
+    if ('rawTrailers' in body && Array.isArray(body.rawTrailers) && body.rawTrailers.length > 0) {
+      request.addTrailers(pairs(body.rawTrailers as string[]))
+    }
+    request.end()
+  })
+  body.pipe(request, { end: false })
+  body.once('close', () => {
+    if (!body.readableEnded) request.destroy()
+  })
+}
+
+function limitConnecting(request: ClientRequest): void {
+  request.once('socket', (socket) => {
+    if (!socket.connecting) return
+    const timer = setTimeout(() => request.destroy(timedOut()), CONNECT_LIMIT_MS)
+    const settled = (): void => clearTimeout(timer)
+    socket.once('connect', settled)
+    request.once('close', settled)
+  })
+}
+
+function timedOut(): NodeJS.ErrnoException {
+  return Object.assign(new Error(`no connection after ${CONNECT_LIMIT_MS / 1000} s`), { code: 'ETIMEDOUT' })
+}

@@ -1,0 +1,61 @@
+/** `[name, value, name, value, …]` as Node gives and takes it: case, order and repeats are kept. */
+export type RawHeaders = readonly string[]
+
+/** RFC 9110, 7.6.1, with the older names that are still sent. */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** All values of `name` (lower case) joined with ", ", or undefined. */
+export function headerValue(headers: RawHeaders, name: string): string | undefined {
+  let found: string | undefined
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    if (headers[at]?.toLowerCase() !== name) continue
+    const value = headers[at + 1] ?? ''
+    found = found === undefined ? value : `${found}, ${value}`
+  }
+  return found
+}
+
+/** The headers meant for the other end: without hop-by-hop ones and those that `Connection` names. */
+export function endToEnd(headers: RawHeaders): string[] {
+  const named = new Set(tokens(headerValue(headers, 'connection')))
+  return without(headers, (name) => HOP_BY_HOP.has(name) || named.has(name))
+}
+
+/** The headers whose lower-case name `drops` does not take. */
+export function without(headers: RawHeaders, drops: (name: string) => boolean): string[] {
+  const kept: string[] = []
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at] ?? ''
+    if (!drops(name.toLowerCase())) kept.push(name, headers[at + 1] ?? '')
+  }
+  return kept
+}
+
+/** The same headers as Node takes them for trailers. */
+export function pairs(raw: RawHeaders): [string, string][] {
+  const result: [string, string][] = []
+  for (let at = 0; at + 1 < raw.length; at += 2) result.push([raw[at] ?? '', raw[at + 1] ?? ''])
+  return result
+}
+
+/** The lower-case members of a comma-separated header. */
+export function tokens(value: string | undefined): string[] {
+  if (value === undefined) return []
+  return value
+    .split(',')
+    .map((token) => token.trim().toLowerCase())
+    .filter((token) => token !== '')
+}
+
+/** RFC 9110, 7.6.3. */
+export const VIA = '1.1 discobot'

@@ -1,0 +1,200 @@
+import { METHODS, type Server as HttpServer } from 'node:http'
+import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import { codeOf } from '../config/errors.js'
+import { canonicalHost } from '../config/host-name.js'
+import type { Logger } from '../config/logger.js'
+import type { DialGuard } from './dial.js'
+import type { ClientConnection } from './exchange.js'
+import type { Upstream } from './forward.js'
+import { peek } from './peek.js'
+import { BlockedError, type HostVerdict } from './policy.js'
+import type { TunnelContext } from './request-target.js'
+import type { Settings } from './settings.js'
+import type { Target } from './target.js'
+import type { ServerContexts } from './tls/contexts.js'
+import { splice } from './tunnel.js'
+
+// client → tunnel (CONNECT or SOCKS) → TLS ended here, plain HTTP, or raw bytes to upstream
+
+/** After this silence the server may be the one that speaks first (SSH, SMTP): ask it. */
+const SERVER_FIRST_MS = 300
+/** A tunnel in which nobody speaks is closed. */
+const FIRST_BYTE_LIMIT_MS = 60_000
+const HANDSHAKE_LIMIT_MS = 30_000
+
+export interface InterceptDeps {
+  readonly settings: () => Settings
+  readonly guard: DialGuard
+  readonly upstream: () => Upstream
+  readonly contexts: ServerContexts
+  /** Serves the requests inside tunnels. */
+  readonly http: HttpServer
+  /** Remembers what a connection handed to `http` belongs to. */
+  readonly register: (inner: Socket, client: ClientConnection) => void
+  readonly logger: Logger
+}
+
+export class Interceptor {
+  readonly #deps: InterceptDeps
+
+  constructor(deps: InterceptDeps) {
+    this.#deps = deps
+  }
+
+  /**
+   * Asks the policy before anything is accepted, for protocols that can say no by themselves.
+   *
+   * @throws BlockedError, DialForbiddenError or ResolveError
+   */
+  async admit(target: Target): Promise<void> {
+    const verdict = this.#assertAllowed(target)
+    const route = this.#deps.guard.route(target, this.#deps.settings().policy)
+    if (verdict.action === 'by-address') await route.check()
+  }
+
+  /**
+   * Serves a tunnel to `target`. `accepted` is called when the client may speak.
+   *
+   * Hosts that pass through are dialled before that, so that a failure can still be said in the tunnel's own
+   * protocol. All others are accepted first: what the client says decides what happens, and what is wrong is
+   * answered inside, over the client's own TLS.
+   *
+   * @throws what keeps the tunnel from being opened; never after `accepted`.
+   */
+  async serve(socket: Socket, target: Target, accepted: () => void): Promise<void> {
+    const { settings, guard, upstream } = this.#deps
+    const { policy } = settings()
+    if (policy.passesThrough(target)) {
+      this.#assertAllowed(target)
+      const server = await upstream().connect(guard.route(target, policy))
+      accepted()
+      await splice(socket, server)
+      return
+    }
+    accepted()
+    const protocol = await this.#protocolOf(socket, target)
+    if (protocol === 'served') return
+    switch (protocol) {
+      case undefined:
+        socket.destroy()
+        return
+      case 'tls':
+        this.#endTls(socket, target)
+        return
+      case 'http':
+        this.#handOn(socket, { socket, tunnel: { target, secure: false } })
+        return
+      case 'raw':
+        await this.#tunnelRaw(socket, target)
+    }
+  }
+
+  /** What the client speaks. While it is silent, upstream is asked whether it speaks first. */
+  async #protocolOf(socket: Socket, target: Target): Promise<TunnelProtocol | 'served' | undefined> {
+    const looking = new AbortController()
+    const spoken = peek(socket, tunnelProtocol, FIRST_BYTE_LIMIT_MS, looking.signal)
+    const first = await Promise.race([spoken, silence(SERVER_FIRST_MS)])
+    if (first !== 'silent') return first
+    const server = await this.#dial(target).catch(() => undefined)
+    if (server === undefined) return spoken
+    const serverSpoke = new Promise<'server'>((resolve) => server.once('readable', () => resolve('server')))
+    const speaker = await Promise.race([spoken, serverSpoke])
+    if (speaker !== 'server') {
+      server.destroy()
+      return speaker
+    }
+    looking.abort()
+    await spoken
+    await splice(socket, server)
+    return 'served'
+  }
+
+  async #tunnelRaw(socket: Socket, target: Target): Promise<void> {
+    try {
+      await splice(socket, await this.#dial(target))
+    } catch (error) {
+      this.#deps.logger.warn(
+        { host: target.authority, problem: error instanceof Error ? error.message : String(error) },
+        'tunnel closed',
+      )
+      socket.resetAndDestroy()
+    }
+  }
+
+  #dial(target: Target): Promise<Socket> {
+    this.#assertAllowed(target)
+    return this.#deps.upstream().connect(this.#deps.guard.route(target, this.#deps.settings().policy))
+  }
+
+  #assertAllowed(target: Target): HostVerdict {
+    const verdict = this.#deps.settings().policy.host(target)
+    if (verdict.action === 'block') throw new BlockedError(verdict.reason)
+    return verdict
+  }
+
+  #endTls(socket: Socket, target: Target): void {
+    const { contexts, logger } = this.#deps
+    const secure = new TLSSocket(socket, {
+      isServer: true,
+      secureContext: contexts.for(target.host),
+      ALPNProtocols: ['http/1.1'],
+      // A name that is not the tunnel's gets its own certificate: the mismatch is then answered with 421,
+      // where a failed handshake would say nothing.
+      SNICallback: (name, callback) => callback(null, contexts.for(canonicalHost(name) ?? target.host)),
+    })
+    const timer = setTimeout(() => socket.destroy(), HANDSHAKE_LIMIT_MS)
+    secure.on('error', (error) => {
+      if (!done)
+        logger.info({ host: target.authority, code: codeOf(error), hint: hintFor(error) }, 'TLS refused')
+      socket.destroy()
+    })
+    secure.once('close', () => clearTimeout(timer))
+    let done = false
+    secure.once('secure', () => {
+      done = true
+      clearTimeout(timer)
+      const serverName = serverNameOf(secure)
+      const tunnel: TunnelContext = {
+        target,
+        secure: true,
+        ...(serverName === undefined ? {} : { serverName }),
+      }
+      this.#handOn(secure, { socket, tunnel })
+    })
+  }
+
+  #handOn(inner: Socket, client: ClientConnection): void {
+    this.#deps.register(inner, client)
+    this.#deps.http.emit('connection', inner)
+  }
+}
+
+type TunnelProtocol = 'tls' | 'http' | 'raw'
+
+const METHOD_STARTS = METHODS.map((method) => `${method} `)
+const LONGEST_METHOD = Math.max(...METHOD_STARTS.map(({ length }) => length))
+
+/** A TLS handshake record, or the start of a request line; `SSH-2.0` and the like are neither. */
+function tunnelProtocol(bytes: Buffer): TunnelProtocol | undefined {
+  if (bytes[0] === 0x16) return 'tls'
+  const text = bytes.toString('latin1', 0, LONGEST_METHOD)
+  if (METHOD_STARTS.some((start) => text.startsWith(start))) return 'http'
+  return METHOD_STARTS.some((start) => start.startsWith(text)) ? undefined : 'raw'
+}
+
+/** `servername` is documented, but missing from Node's types; false where the client sent no name. */
+function serverNameOf(secure: TLSSocket): string | undefined {
+  return 'servername' in secure && typeof secure.servername === 'string' ? secure.servername : undefined
+}
+
+function silence(ms: number): Promise<'silent'> {
+  return new Promise((resolve) => setTimeout(() => resolve('silent'), ms).unref())
+}
+
+/** RFC 8446, 6.2: what a client says that does not trust our CA, or pins its own. */
+function hintFor(error: unknown): string | undefined {
+  return /UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN/.test(codeOf(error) ?? '')
+    ? 'the client does not trust our CA; install it there, or list the host in tls.passthrough'
+    : undefined
+}

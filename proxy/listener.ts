@@ -1,0 +1,122 @@
+import { createServer, type Server, type Socket } from 'node:net'
+import { codeOf } from '../config/errors.js'
+import type { Logger } from '../config/logger.js'
+import { peek } from './peek.js'
+
+/** A connection that says nothing for this long is closed; the same bound as for a request's headers. */
+const FIRST_BYTE_LIMIT_MS = 60_000
+/** An address that is not there yet (a Docker bridge) is tried again this often. */
+const RETRY_MS = 1_000
+
+export type ClientProtocol = 'http' | 'socks5' | 'socks4' | 'tls'
+
+export interface ListenerOptions {
+  /** The first must be there; the others may appear later. */
+  readonly hosts: readonly string[]
+  readonly port: number
+  readonly onClient: Readonly<Record<ClientProtocol, (socket: Socket) => void>>
+  readonly logger: Logger
+}
+
+/** Owns the sockets of the proxy port: accepts, looks at the first byte, hands on. */
+export class Listener {
+  readonly #options: ListenerOptions
+  readonly #servers = new Set<Server>()
+  readonly #sockets = new Set<Socket>()
+  readonly #retries = new Set<NodeJS.Timeout>()
+  #port = 0
+  #stopped = false
+
+  constructor(options: ListenerOptions) {
+    this.#options = options
+  }
+
+  /** The port in use; differs from the one asked for only if that was 0. */
+  get port(): number {
+    return this.#port
+  }
+
+  get connections(): number {
+    return this.#sockets.size
+  }
+
+  /** Resolves once the first address listens. @throws the system's error when it cannot. */
+  async start(): Promise<void> {
+    const [first = '127.0.0.1', ...others] = this.#options.hosts
+    this.#port = await this.#listen(first, this.#options.port)
+    for (const host of others) this.#listenWhenPossible(host)
+  }
+
+  /** Accepts nobody from now on; connections that are open stay so. */
+  stop(): void {
+    this.#stopped = true
+    for (const timer of this.#retries) clearTimeout(timer)
+    for (const server of this.#servers) server.close()
+  }
+
+  /** Ends every connection at once. */
+  destroyAll(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  #listen(host: string, port: number): Promise<number> {
+    // Half-open: a client may end its side of a tunnel and still read the other.
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
+    return new Promise((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host, port }, () => {
+        server.off('error', reject)
+        // EMFILE and the like: the connection is lost, the listener is not.
+        server.on('error', (error) =>
+          this.#options.logger.error({ code: codeOf(error) }, 'cannot accept a connection'),
+        )
+        this.#servers.add(server)
+        const address = server.address()
+        resolve(typeof address === 'object' && address !== null ? address.port : port)
+      })
+    })
+  }
+
+  #listenWhenPossible(host: string): void {
+    if (this.#stopped) return
+    this.#listen(host, this.#port).then(
+      () => this.#options.logger.info({ host, port: this.#port }, 'listening on one more address'),
+      (error: unknown) => {
+        if (codeOf(error) !== 'EADDRNOTAVAIL') {
+          this.#options.logger.warn({ host, port: this.#port, code: codeOf(error) }, 'cannot listen')
+          return
+        }
+        const timer = setTimeout(() => {
+          this.#retries.delete(timer)
+          this.#listenWhenPossible(host)
+        }, RETRY_MS)
+        this.#retries.add(timer)
+      },
+    )
+  }
+
+  #accept(socket: Socket): void {
+    this.#sockets.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
+    // A reset may come at any moment of a connection's life; whoever holds it then sees 'close'.
+    socket.on('error', () => socket.destroy())
+    void peek(socket, protocolOf, FIRST_BYTE_LIMIT_MS).then((protocol) => {
+      if (protocol === undefined) socket.destroy()
+      else this.#options.onClient[protocol](socket)
+    })
+  }
+}
+
+/** SOCKS begins with its version, TLS with a handshake record; all else is for the HTTP parser to judge. */
+function protocolOf(bytes: Buffer): ClientProtocol {
+  switch (bytes[0]) {
+    case 0x05:
+      return 'socks5'
+    case 0x04:
+      return 'socks4'
+    case 0x16:
+      return 'tls'
+    default:
+      return 'http'
+  }
+}

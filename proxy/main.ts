@@ -1,0 +1,49 @@
+#!/usr/bin/env node
+import { parseArgs } from 'node:util'
+import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
+import { runProxy } from './run.js'
+
+const USAGE = `Usage: discobot-proxy [--config FILE]
+
+The caching HTTPS proxy of Discobot. Without --config the built-in defaults apply.
+
+  -c, --config FILE   YAML configuration (also: -config FILE)
+  -h, --help          this text
+
+Environment:
+  DISCOBOT_DATA_DIR   where certificates and cache go by default (/.data)
+
+Signals: SIGHUP reads the file again, SIGTERM ends what is under way and exits 0.
+`
+
+async function main(args: readonly string[]): Promise<void> {
+  // The description this project follows starts the proxy with a single dash.
+  const normal = args.map((arg) => (arg === '-config' ? '--config' : arg))
+  const { values } = parseArgs({
+    args: normal,
+    options: { config: { type: 'string', short: 'c' }, help: { type: 'boolean', short: 'h' } },
+  })
+  if (values.help === true) {
+    process.stdout.write(USAGE)
+    return
+  }
+  const dataDir = process.env['DISCOBOT_DATA_DIR']
+  const proxy = await runProxy({
+    ...(values.config === undefined ? {} : { configFile: values.config }),
+    ...(dataDir === undefined || dataDir === '' ? {} : { dataDir }),
+  })
+  process.on('SIGHUP', () => void proxy.reload())
+  const stop = (): void => {
+    void proxy.stop().then(() => process.exit(0))
+  }
+  process.once('SIGTERM', stop)
+  process.once('SIGINT', stop)
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  const usage = codeOf(error)?.startsWith('ERR_PARSE_ARGS') === true
+  const known = error instanceof DiscobotError || usage
+  process.stderr.write(`discobot-proxy: ${known ? reasonOf(error) : String((error as Error).stack)}\n`)
+  if (usage) process.stderr.write(`\n${USAGE}`)
+  process.exit(usage ? 2 : 1)
+})

@@ -1,0 +1,35 @@
+import type { IncomingMessage } from 'node:http'
+import { VIA, endToEnd, headerValue, type RawHeaders } from './headers.js'
+import { hostHeader, type RequestTarget } from './request-target.js'
+
+/** The client's headers as they go on: end-to-end ones, and the framing a body needs. */
+export function requestHeaders(request: IncomingMessage, hasBody: boolean): RawHeaders {
+  const headers = endToEnd(request.rawHeaders)
+  headers.push('Via', VIA)
+  if (hasBody && request.headers['transfer-encoding'] !== undefined) {
+    headers.push('Transfer-Encoding', 'chunked')
+    const trailer = headerValue(request.rawHeaders, 'trailer')
+    if (trailer !== undefined) headers.push('Trailer', trailer)
+  }
+  // RFC 9110, 8.6: Node would otherwise give an empty POST the framing of a chunked one.
+  const bodyExpected = /^(POST|PUT|PATCH)$/.test(request.method ?? '')
+  if (!hasBody && bodyExpected && headerValue(headers, 'content-length') === undefined) {
+    headers.push('Content-Length', '0')
+  }
+  return headers
+}
+
+/** RFC 9112, 6: a request has a body when it says how long it is, or that it is chunked. */
+export function bodyFollows({ headers }: IncomingMessage): boolean {
+  const length = headers['content-length']
+  return headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0)
+}
+
+/** `Host` in its own place, in canonical form: what was decided on is what is asked for. */
+export function withHost(headers: RawHeaders, to: RequestTarget): RawHeaders {
+  const result = [...headers]
+  const at = result.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === 'host')
+  if (at === -1) result.unshift('Host', hostHeader(to))
+  else result[at + 1] = hostHeader(to)
+  return result
+}

@@ -1,0 +1,112 @@
+import { STATUS_CODES, type ServerResponse } from 'node:http'
+import { codeOf, reasonOf } from '../config/errors.js'
+import { DialForbiddenError, ResolveError } from './dial.js'
+import { BlockedError } from './policy.js'
+import { AuthorityMismatchError, TargetError } from './target.js'
+
+/** An answer the proxy makes itself: a status, the RFC 9209 error type, and a sentence for a person. */
+export interface Refusal {
+  readonly status: number
+  /** RFC 9209, 2.3: a registered proxy error type. */
+  readonly type: string
+  readonly message: string
+}
+
+/** System error codes of a connection to upstream → status and RFC 9209 type. In step with docs/errors.md. */
+const UPSTREAM_CODES: Readonly<Record<string, readonly [status: number, type: string, words: string]>> = {
+  ECONNREFUSED: [502, 'connection_refused', 'it refuses connections'],
+  ECONNRESET: [502, 'connection_terminated', 'it closed the connection'],
+  EPIPE: [502, 'connection_terminated', 'it closed the connection'],
+  EHOSTUNREACH: [502, 'destination_ip_unroutable', 'there is no route to it'],
+  ENETUNREACH: [502, 'destination_ip_unroutable', 'there is no route to it'],
+  EADDRNOTAVAIL: [502, 'destination_ip_unroutable', 'there is no route to it'],
+  ETIMEDOUT: [504, 'connection_timeout', 'it did not accept the connection in time'],
+  HPE_INVALID_CONSTANT: [502, 'http_protocol_error', 'its answer is not HTTP'],
+}
+
+export function refusalOf(error: unknown, authority: string): Refusal {
+  if (error instanceof TargetError) return { status: 400, type: 'http_request_error', message: error.message }
+  if (error instanceof AuthorityMismatchError) {
+    return { status: 421, type: 'http_request_denied', message: error.message }
+  }
+  if (error instanceof BlockedError) {
+    return { status: 403, type: 'http_request_denied', message: error.message }
+  }
+  if (error instanceof DialForbiddenError) {
+    return { status: 403, type: 'destination_ip_prohibited', message: error.message }
+  }
+  if (error instanceof ResolveError) return { status: 502, type: 'dns_error', message: error.message }
+  const code = codeOf(error) ?? ''
+  const known = UPSTREAM_CODES[code]
+  if (known !== undefined) {
+    return { status: known[0], type: known[1], message: `cannot reach ${authority}: ${known[2]} (${code})` }
+  }
+  if (code.startsWith('HPE_')) {
+    return {
+      status: 502,
+      type: 'http_protocol_error',
+      message: `cannot read the answer of ${authority}: ${code}`,
+    }
+  }
+  if (isCertificateCode(code)) {
+    return {
+      status: 502,
+      type: 'tls_certificate_error',
+      message: `cannot trust ${authority}: ${reasonOf(error)} (${code}); if the server is yours, add its CA to tls.upstream_ca`,
+    }
+  }
+  if (/SSL|TLS|^EPROTO$/.test(code)) {
+    return { status: 502, type: 'tls_protocol_error', message: `cannot speak TLS with ${authority}: ${code}` }
+  }
+  return {
+    status: 502,
+    type: 'proxy_internal_error',
+    message: `cannot get an answer from ${authority}: ${code === '' ? 'unexpected error' : code}`,
+  }
+}
+
+/** The verification failures of OpenSSL (X509_V_ERR_*) and Node's own host name check. */
+function isCertificateCode(code: string): boolean {
+  return (
+    /CERT|ISSUER|SELF_SIGNED|CRL|UNABLE_TO_VERIFY|HOSTNAME_MISMATCH|INVALID_(CA|PURPOSE)/.test(code) &&
+    !code.startsWith('ERR_SSL')
+  )
+}
+
+/** Sends a refusal as a plain readable body; the connection stays usable when `response` allows it. */
+export function sendRefusal(response: ServerResponse, refusal: Refusal): void {
+  const body = `discobot-proxy: ${refusal.message}\n`
+  response.writeHead(refusal.status, STATUS_CODES[refusal.status], [
+    'Content-Type',
+    'text/plain; charset=utf-8',
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+    'Cache-Control',
+    'no-store',
+    'X-Content-Type-Options',
+    'nosniff',
+    'Proxy-Status',
+    proxyStatus(refusal),
+  ])
+  response.end(response.req.method === 'HEAD' ? undefined : body)
+}
+
+/** The same on a bare socket, for answers to CONNECT; ends the connection. */
+export function renderRefusal(refusal: Refusal): string {
+  const body = `discobot-proxy: ${refusal.message}\n`
+  return [
+    `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}`,
+    'Content-Type: text/plain; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `Proxy-Status: ${proxyStatus(refusal)}`,
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n')
+}
+
+/** RFC 9209, 2; a structured-field string holds printable ASCII only (RFC 8941, 3.3.3). */
+function proxyStatus({ type, message }: Refusal): string {
+  const details = message.replace(/[^\x20-\x7e]/g, '?').replace(/["\\]/g, '\\$&')
+  return `discobot; error=${type}; details="${details}"`
+}

@@ -1,0 +1,103 @@
+import type { IncomingMessage } from 'node:http'
+import { canonicalHost } from '../config/host-name.js'
+import { AuthorityMismatchError, TargetError, parseTarget, type Target } from './target.js'
+
+/** What a client agreed on before it sent requests through the connection. */
+export interface TunnelContext {
+  /** From CONNECT or SOCKS. */
+  readonly target: Target
+  /** The client's TLS ended here. */
+  readonly secure: boolean
+  /** The name the client asked for in its TLS handshake. */
+  readonly serverName?: string
+}
+
+/** Where one request goes, every name it carries having been found to agree. */
+export interface RequestTarget {
+  readonly target: Target
+  readonly scheme: 'http' | 'https'
+  /** Origin form: path with query, or `*`. */
+  readonly path: string
+}
+
+const ABSOLUTE_FORM = /^(https?|wss?):\/\/([^/?#]*)([^#]*)$/i
+
+/**
+ * Decides the one authority of a request: the tunnel's target, its server name, the absolute URI and Host
+ * must name the same one.
+ *
+ * @throws TargetError when there is none, or it is malformed.
+ * @throws AuthorityMismatchError when two of them differ.
+ */
+export function requestTarget(request: IncomingMessage, tunnel: TunnelContext | undefined): RequestTarget {
+  const url = request.url ?? ''
+  const absolute = ABSOLUTE_FORM.exec(url)
+  if (tunnel === undefined) {
+    if (absolute === null) throw notForProxy(url)
+    const scheme = schemeOf(absolute[1])
+    const target = parseTarget(absolute[2] ?? '', defaultPort(scheme))
+    assertHostAgrees(request, target, scheme)
+    return { target, scheme, path: originForm(absolute[3]) }
+  }
+
+  const scheme = tunnel.secure ? 'https' : 'http'
+  const { target, serverName } = tunnel
+  if (serverName !== undefined && canonicalHost(serverName) !== target.host) {
+    throw mismatch('the TLS server name', serverName, target)
+  }
+  if (absolute !== null) {
+    const inner = parseTarget(absolute[2] ?? '', defaultPort(scheme))
+    if (schemeOf(absolute[1]) !== scheme || inner.authority !== target.authority) {
+      throw mismatch('the request URI', absolute[0], target)
+    }
+  } else if (!/^\/[^#]*$/.test(url) && !(url === '*' && request.method === 'OPTIONS')) {
+    throw new TargetError(`cannot use ${JSON.stringify(url.slice(0, 100))} as a request target`)
+  }
+  assertHostAgrees(request, target, scheme)
+  return { target, scheme, path: absolute === null ? url : originForm(absolute[3]) }
+}
+
+/** The Host of a request to `target`: without the port where it is the scheme's own (RFC 9110, 7.2). */
+export function hostHeader({ target, scheme }: RequestTarget): string {
+  const own = defaultPort(scheme)
+  return target.port === own ? target.authority.slice(0, -`:${own}`.length) : target.authority
+}
+
+function assertHostAgrees(request: IncomingMessage, target: Target, scheme: 'http' | 'https'): void {
+  const hosts = request.rawHeaders.filter(
+    (_value, at, all) => at % 2 === 1 && all[at - 1]?.toLowerCase() === 'host',
+  )
+  // RFC 9112, 3.2: more than one is answered with 400. None is only possible from HTTP/1.0.
+  if (hosts.length > 1) throw new TargetError('cannot use a request with more than one Host header')
+  const [host] = hosts
+  if (host === undefined) return
+  if (parseTarget(host, defaultPort(scheme)).authority !== target.authority) {
+    throw mismatch('the Host header', host, target)
+  }
+}
+
+function mismatch(what: string, value: string, target: Target): AuthorityMismatchError {
+  return new AuthorityMismatchError(
+    `cannot forward: ${what} ${JSON.stringify(value.slice(0, 100))} does not name ${target.authority}, which the connection is for`,
+  )
+}
+
+function notForProxy(url: string): TargetError {
+  return new TargetError(
+    `cannot answer ${JSON.stringify(url.slice(0, 100))}: this is a proxy, not a web server; set HTTP_PROXY and HTTPS_PROXY to its address`,
+  )
+}
+
+function schemeOf(written: string | undefined): 'http' | 'https' {
+  const lower = written?.toLowerCase()
+  return lower === 'https' || lower === 'wss' ? 'https' : 'http'
+}
+
+function defaultPort(scheme: 'http' | 'https'): number {
+  return scheme === 'https' ? 443 : 80
+}
+
+function originForm(rest: string | undefined): string {
+  if (rest === undefined || rest === '') return '/'
+  return rest.startsWith('/') ? rest : `/${rest}`
+}

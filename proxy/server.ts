@@ -1,0 +1,203 @@
+import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { SecureContext } from 'node:tls'
+import type { Config } from '../config/config.js'
+import { codeOf } from '../config/errors.js'
+import type { Logger } from '../config/logger.js'
+import type { ResponseCache } from './cache/contract.js'
+import { closeWith } from './close-with.js'
+import { serveConnect } from './connect.js'
+import { createDialGuard, type Resolve } from './dial.js'
+import { Exchanges, type ClientConnection } from './exchange.js'
+import { Upstream } from './forward.js'
+import { Interceptor } from './intercept.js'
+import { Listener } from './listener.js'
+import { renderRefusal } from './refusal.js'
+import { compileSettings, type Settings } from './settings.js'
+import { serveSocks5 } from './socks5.js'
+import type { ServerContexts } from './tls/contexts.js'
+import { serveUpgrade } from './upgrade.js'
+
+/** A slow client has this long for the headers of a request; its body may take as long as it flows. */
+const HEADERS_LIMIT_MS = 60_000
+/** Longer than clients keep idle connections, so that it is they who close: no request meets a closing one. */
+const KEEP_ALIVE_MS = 65_000
+/** Some registries send tokens of 20 KiB and more. */
+const MAX_HEADER_BYTES = 64 * 1024
+
+export interface ProxyServerOptions {
+  readonly config: Config
+  readonly contexts: ServerContexts
+  /** What upstream servers are verified with. */
+  readonly trust: SecureContext
+  readonly cache: ResponseCache
+  readonly resolve: Resolve
+  /** Ports of ours besides the proxy's own, which nobody may reach through the proxy. */
+  readonly isOwnPort: (port: number) => boolean
+  readonly logger: Logger
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+/** What a reload may replace while connections go on. */
+export interface Reconfiguration {
+  readonly config: Config
+  readonly trust: SecureContext
+  readonly cache: ResponseCache
+}
+
+/** The proxy port and everything behind it. */
+export class ProxyServer {
+  readonly #listener: Listener
+  readonly #http: HttpServer
+  readonly #clients = new WeakMap<Duplex, ClientConnection>()
+  readonly #logger: Logger
+  #settings: Settings
+  #upstream: Upstream
+  #cache: ResponseCache
+
+  constructor(options: ProxyServerOptions) {
+    this.#logger = options.logger
+    this.#settings = compileSettings(options.config)
+    this.#upstream = new Upstream(options.trust)
+    this.#cache = options.cache
+    const shared = {
+      settings: () => this.#settings,
+      guard: createDialGuard({
+        resolve: options.resolve,
+        isOwnPort: (port) => port === this.port || options.isOwnPort(port),
+      }),
+      upstream: () => this.#upstream,
+      logger: options.logger,
+    }
+    const exchanges = new Exchanges({ ...shared, cache: () => this.#cache, now: options.now })
+    this.#http = this.#createHttp(exchanges)
+    const interceptor = new Interceptor({
+      ...shared,
+      contexts: options.contexts,
+      http: this.#http,
+      register: (inner, client) => this.#clients.set(inner, client),
+    })
+    this.#http.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+      if (this.#clients.get(socket)?.tunnel !== undefined) {
+        closeWith(
+          socket,
+          renderRefusal({ status: 405, type: 'http_request_denied', message: 'CONNECT inside a tunnel' }),
+        )
+        return
+      }
+      void serveConnect(request, socket, head, interceptor, options.logger)
+    })
+    this.#listener = new Listener({
+      hosts: options.config.proxy.host,
+      port: options.config.proxy.port,
+      logger: options.logger,
+      onClient: {
+        http: (socket) => {
+          this.#clients.set(socket, { socket })
+          this.#http.emit('connection', socket)
+        },
+        socks5: (socket) =>
+          void serveSocks5(socket, {
+            tunnel: async (client, target, accepted) => {
+              await interceptor.admit(target)
+              await interceptor.serve(client, target, accepted)
+            },
+          }),
+        // The SOCKS4 reply "request rejected".
+        socks4: (socket) => closeWith(socket, Buffer.from([0x00, 0x5b, 0, 0, 0, 0, 0, 0])),
+        // Somebody set an https:// address as proxy. A TLS alert (RFC 8446, 6.2: unexpected_message) is the
+        // only answer such a client can read.
+        tls: (socket) => closeWith(socket, Buffer.from([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x0a])),
+      },
+    })
+  }
+
+  get port(): number {
+    return this.#listener.port
+  }
+
+  start(): Promise<void> {
+    return this.#listener.start()
+  }
+
+  /** New requests follow `next`; those under way end as they began. */
+  reconfigure(next: Reconfiguration): void {
+    const former = this.#upstream
+    this.#settings = compileSettings(next.config)
+    this.#upstream = new Upstream(next.trust)
+    this.#cache = next.cache
+    // Idle connections may lead to an address that is now forbidden.
+    former.close()
+  }
+
+  /**
+   * Accepts nobody new, lets what is under way end, and cuts what is left after `graceMs`. Resolves when no
+   * connection is left.
+   */
+  async stop(graceMs: number): Promise<void> {
+    this.#listener.stop()
+    this.#http.close()
+    const deadline = performance.now() + graceMs
+    while (this.#listener.connections > 0 && performance.now() < deadline) {
+      this.#http.closeIdleConnections()
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    if (this.#listener.connections > 0) {
+      this.#logger.warn({ connections: this.#listener.connections }, 'cutting connections that did not end')
+    }
+    this.#listener.destroyAll()
+    this.#upstream.close()
+  }
+
+  #createHttp(exchanges: Exchanges): HttpServer {
+    const http = createServer({
+      requestTimeout: 0,
+      headersTimeout: HEADERS_LIMIT_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      connectionsCheckingInterval: 5_000,
+    })
+    const serve = (request: IncomingMessage, response: ServerResponse): void => {
+      void exchanges.serve(request, response, this.#clientOf(request.socket))
+    }
+    http.on('request', serve)
+    // Expect is upstream's to answer.
+    http.on('checkContinue', serve)
+    http.on('checkExpectation', serve)
+    http.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+      socket.on('error', () => socket.destroy())
+      void serveUpgrade(request, socket, head, this.#clientOf(socket), exchanges)
+    })
+    http.on('clientError', (error, socket) => refuseMalformed(error, socket))
+    // This server listens on nothing: sockets are handed to it. Without the event it would not look for
+    // clients that are slow with their headers.
+    http.emit('listening')
+    return http
+  }
+
+  #clientOf(socket: Socket): ClientConnection {
+    return this.#clients.get(socket) ?? { socket }
+  }
+}
+
+function refuseMalformed(error: Error, socket: Duplex): void {
+  if (!socket.writable || codeOf(error) === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  const [status, message] = malformedAnswer(codeOf(error) ?? '')
+  closeWith(socket, renderRefusal({ status, type: 'http_request_error', message }))
+}
+
+function malformedAnswer(code: string): [status: number, message: string] {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return [431, `cannot read the request: its headers are larger than ${MAX_HEADER_BYTES / 1024} KiB`]
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return [408, `cannot read the request: its headers took longer than ${HEADERS_LIMIT_MS / 1000} s`]
+    default:
+      return [400, `cannot read the request: it is not valid HTTP (${code})`]
+  }
+}

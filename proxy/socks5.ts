@@ -1,0 +1,148 @@
+import type { Socket } from 'node:net'
+import { codeOf } from '../config/errors.js'
+import { closeWith } from './close-with.js'
+import { DialForbiddenError, ResolveError } from './dial.js'
+import { BlockedError } from './policy.js'
+import { TargetError, makeTarget, type Target } from './target.js'
+
+// client → greeting, request → us → (reply) → tunnel. RFC 1928.
+
+const VERSION = 0x05
+const NO_AUTHENTICATION = 0x00
+const NO_ACCEPTABLE_METHOD = 0xff
+const COMMAND_CONNECT = 0x01
+const ADDRESS = { v4: 0x01, domain: 0x03, v6: 0x04 } as const
+
+/** RFC 1928, 6. */
+const REPLY = {
+  succeeded: 0x00,
+  generalFailure: 0x01,
+  notAllowedByRuleset: 0x02,
+  networkUnreachable: 0x03,
+  hostUnreachable: 0x04,
+  connectionRefused: 0x05,
+  commandNotSupported: 0x07,
+  addressTypeNotSupported: 0x08,
+} as const
+
+/** A client has this long for greeting and request together. */
+const HANDSHAKE_LIMIT_MS = 30_000
+
+export interface Socks5Options {
+  /**
+   * Admits and serves the tunnel. Calls `accepted` when the client may speak; what it throws before that
+   * becomes the protocol's own reply.
+   */
+  readonly tunnel: (socket: Socket, target: Target, accepted: () => void) => Promise<void>
+}
+
+/** Serves one SOCKS5 client: no authentication, CONNECT only, by name, IPv4 or IPv6. */
+export async function serveSocks5(socket: Socket, { tunnel }: Socks5Options): Promise<void> {
+  const timer = setTimeout(() => socket.destroy(), HANDSHAKE_LIMIT_MS)
+  try {
+    const target = await readRequest(socket)
+    clearTimeout(timer)
+    if (target === undefined) return
+    let replied = false
+    try {
+      await tunnel(socket, target, () => {
+        replied = true
+        socket.write(reply(REPLY.succeeded))
+      })
+    } catch (error) {
+      if (replied) socket.destroy()
+      else closeWith(socket, reply(replyFor(error)))
+    }
+  } catch {
+    // The client left in the middle of the handshake.
+    socket.destroy()
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Undefined when the client was refused. @throws when it left. */
+async function readRequest(socket: Socket): Promise<Target | undefined> {
+  const greeting = await take(socket, 2)
+  const methods = await take(socket, greeting[1] ?? 0)
+  if (!methods.includes(NO_AUTHENTICATION)) {
+    closeWith(socket, Buffer.from([VERSION, NO_ACCEPTABLE_METHOD]))
+    return undefined
+  }
+  socket.write(Buffer.from([VERSION, NO_AUTHENTICATION]))
+
+  const [version, command, , addressType] = await take(socket, 4)
+  if (version !== VERSION) return refuse(socket, REPLY.generalFailure)
+  // The whole request is read before it is refused: unread bytes would turn the reply into a reset.
+  const host = await readAddress(socket, addressType)
+  if (host === undefined) return refuse(socket, REPLY.addressTypeNotSupported)
+  const port = (await take(socket, 2)).readUInt16BE(0)
+  if (command !== COMMAND_CONNECT) return refuse(socket, REPLY.commandNotSupported)
+  try {
+    return makeTarget(host, port)
+  } catch {
+    return refuse(socket, REPLY.generalFailure)
+  }
+}
+
+async function readAddress(socket: Socket, type: number | undefined): Promise<string | undefined> {
+  switch (type) {
+    case ADDRESS.v4:
+      return [...(await take(socket, 4))].join('.')
+    case ADDRESS.v6: {
+      const bytes = await take(socket, 16)
+      return Array.from({ length: 8 }, (_, at) => bytes.readUInt16BE(at * 2).toString(16)).join(':')
+    }
+    case ADDRESS.domain: {
+      const [length = 0] = await take(socket, 1)
+      return (await take(socket, length)).toString('latin1')
+    }
+    default:
+      return undefined
+  }
+}
+
+function refuse(socket: Socket, code: number): undefined {
+  closeWith(socket, reply(code))
+  return undefined
+}
+
+/** The bound address is ours to hide: zeros, as most servers answer. */
+function reply(code: number): Buffer {
+  return Buffer.from([VERSION, code, 0, ADDRESS.v4, 0, 0, 0, 0, 0, 0])
+}
+
+function replyFor(error: unknown): number {
+  if (error instanceof BlockedError || error instanceof DialForbiddenError) return REPLY.notAllowedByRuleset
+  if (error instanceof ResolveError || error instanceof TargetError) return REPLY.hostUnreachable
+  switch (codeOf(error)) {
+    case 'ECONNREFUSED':
+      return REPLY.connectionRefused
+    case 'ENETUNREACH':
+      return REPLY.networkUnreachable
+    case 'EHOSTUNREACH':
+    case 'ETIMEDOUT':
+      return REPLY.hostUnreachable
+    default:
+      return REPLY.generalFailure
+  }
+}
+
+/** Exactly `count` bytes, leaving the rest in the socket. @throws when the client ends before. */
+function take(socket: Socket, count: number): Promise<Buffer> {
+  if (count === 0) return Promise.resolve(Buffer.alloc(0))
+  return new Promise((resolve, reject) => {
+    const settle = (bytes: Buffer | null): void => {
+      socket.off('readable', onReadable).off('end', onGone).off('close', onGone)
+      if (bytes !== null && bytes.length === count) resolve(bytes)
+      else reject(new Error('cannot read the request: the client ended the connection'))
+    }
+    const onGone = (): void => settle(null)
+    const onReadable = (): void => {
+      const bytes = socket.read(count) as Buffer | null
+      if (bytes !== null) settle(bytes)
+    }
+    socket.on('readable', onReadable).on('end', onGone).on('close', onGone)
+    onReadable()
+  })
+}

@@ -1,0 +1,247 @@
+import { createServer as createHttpServer, type RequestListener, type Server as HttpServer } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
+import {
+  connect,
+  createServer as createTcpServer,
+  type AddressInfo,
+  type Server,
+  type Socket,
+} from 'node:net'
+import { connect as connectTls, createSecureContext, type TLSSocket } from 'node:tls'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { execa } from 'execa'
+import type { Test } from 'tap'
+import type { Config, HeaderRule } from '../../config/config.js'
+import { silentLogger, type Logger } from '../../config/logger.js'
+import type { ResponseCache } from '../cache/contract.js'
+import { ProxyServer } from '../server.js'
+import { ensureAuthority, type Authority } from '../tls/authority.js'
+import { createServerContexts } from '../tls/contexts.js'
+import { createLeafIssuer } from '../tls/leaf.js'
+
+/** Every name a test uses leads here; nothing outside this machine is ever asked. */
+const LOOPBACK = '127.0.0.1'
+
+export interface TestProxyOptions {
+  readonly headers?: Readonly<Record<string, HeaderRule>>
+  readonly allowlist?: Config['allowlist']
+  readonly blocklist?: Config['blocklist']
+  readonly passthrough?: readonly string[]
+  readonly cache?: ResponseCache
+  readonly logger?: Logger
+  /** Addresses of names; all others are 127.0.0.1. */
+  readonly addresses?: Readonly<Record<string, readonly string[]>>
+}
+
+export interface TestProxy {
+  readonly server: ProxyServer
+  readonly port: number
+  readonly caPath: string
+  readonly caPem: string
+  readonly config: Config
+  /** Signs the certificates of the test's origins; the proxy trusts it and nothing else. */
+  readonly originAuthority: Authority
+  /** curl through the proxy, `$PROXY` in arguments being its address; never rejects. */
+  curl(...args: string[]): Promise<CurlResult>
+}
+
+export interface CurlResult {
+  readonly status: number
+  readonly body: string
+  readonly stderr: string
+  readonly exitCode: number
+}
+
+export async function startProxy(t: Test, options: TestProxyOptions = {}): Promise<TestProxy> {
+  const dir = await mkdtemp(join(tmpdir(), 'discobot-proxy-'))
+  t.teardown(() => rm(dir, { recursive: true, force: true }))
+  const caPath = join(dir, 'ca', 'ca.crt')
+  const authority = await makeAuthority(join(dir, 'ca'))
+  const originAuthority = await makeAuthority(join(dir, 'origin-ca'))
+  const config: Config = {
+    proxy: { port: 0, api_port: 0, host: [LOOPBACK] },
+    tls: { cert_dir: join(dir, 'ca'), passthrough: options.passthrough ?? [], upstream_ca: [] },
+    cache: { enabled: false, dir: join(dir, 'cache'), max_size: 1, patterns: [] },
+    headers: options.headers ?? {},
+    allowlist: options.allowlist ?? { enabled: false, domains: [], ips: [] },
+    blocklist: options.blocklist ?? { domains: [], ips: [] },
+    logging: { level: 'error', format: 'text', file: '' },
+  }
+  const server = new ProxyServer({
+    config,
+    contexts: createServerContexts(authority, Date.now),
+    trust: createSecureContext({ ca: [originAuthority.certPem] }),
+    cache: options.cache ?? noCache,
+    resolve: (host) => Promise.resolve(options.addresses?.[host] ?? [LOOPBACK]),
+    isOwnPort: () => false,
+    logger: options.logger ?? silentLogger,
+    now: () => performance.now(),
+  })
+  await server.start()
+  t.teardown(() => server.stop(0))
+  const address = `${LOOPBACK}:${server.port}`
+  return {
+    server,
+    port: server.port,
+    caPath,
+    caPem: authority.certPem,
+    config,
+    originAuthority,
+    async curl(...args) {
+      const { stdout, stderr, exitCode } = await execa(
+        'curl',
+        [
+          '-sS',
+          '-m',
+          '15',
+          '--cacert',
+          caPath,
+          '-w',
+          '\n%{http_code}',
+          ...args.map((arg) => arg.replace('$PROXY', address)),
+        ],
+        { reject: false, env: { CURL_CA_BUNDLE: undefined, NO_PROXY: undefined, no_proxy: undefined } },
+      )
+      const at = stdout.lastIndexOf('\n')
+      return {
+        status: Number(stdout.slice(at + 1)),
+        body: stdout.slice(0, at),
+        stderr,
+        exitCode: exitCode ?? -1,
+      }
+    },
+  }
+}
+
+/** A cache that covers nothing. */
+export const noCache: ResponseCache = {
+  covers: () => false,
+  respond: () => Promise.resolve({ kind: 'bypass' }),
+  stats: () => ({ hits: 0, misses: 0, stores: 0, evictions: 0, errors: 0, current_size: 0, hit_rate: 0 }),
+  clear: () => Promise.resolve({ entries: 0, bytes: 0 }),
+  close: () => Promise.resolve(),
+}
+
+export async function makeAuthority(dir: string): Promise<Authority> {
+  return ensureAuthority({ certPath: join(dir, 'ca.crt'), keyPath: join(dir, 'ca.key'), now: Date.now })
+}
+
+export interface Origin {
+  readonly port: number
+  readonly server: HttpServer
+}
+
+/** An origin over plain HTTP, closed with the test. */
+export async function startHttpOrigin(t: Test, listener: RequestListener): Promise<Origin> {
+  const server = createHttpServer(listener)
+  return { server, port: await listen(t, server) }
+}
+
+/** An origin over TLS with a certificate for `host`, closed with the test. */
+export async function startHttpsOrigin(
+  t: Test,
+  authority: Authority,
+  host: string,
+  listener: RequestListener,
+): Promise<Origin> {
+  const issuer = createLeafIssuer(authority, Date.now)
+  const server = createHttpsServer({ key: issuer.keyPem, cert: issuer.issue(host) }, listener)
+  return { server, port: await listen(t, server) }
+}
+
+/** A server of bare bytes, closed with the test. */
+export async function startTcpOrigin(t: Test, onSocket: (socket: Socket) => void): Promise<number> {
+  const server = createTcpServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => socket.destroy())
+    onSocket(socket)
+  })
+  return listen(t, server)
+}
+
+async function listen(t: Test, server: Server | HttpServer): Promise<number> {
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+  await new Promise<void>((resolve) => server.listen(0, LOOPBACK, resolve))
+  t.teardown(async () => {
+    const closed = new Promise((resolve) => server.close(resolve))
+    for (const socket of sockets) socket.destroy()
+    await closed
+  })
+  return (server.address() as AddressInfo).port
+}
+
+/** A bare connection whose bytes are kept. */
+export interface RawClient {
+  readonly socket: Socket
+  /** All that came so far, as latin1. */
+  received(): string
+  /** Resolves with all that came once it matches. */
+  until(pattern: RegExp): Promise<string>
+  /** Resolves with all that came once the connection is closed, and how it was. */
+  closed(): Promise<{ readonly text: string; readonly errorCode: string | undefined }>
+}
+
+export async function openRaw(t: Test, port: number, first?: string | Buffer): Promise<RawClient> {
+  const socket = connect({ port, host: LOOPBACK, allowHalfOpen: true })
+  t.teardown(() => socket.destroy())
+  const client = collect(socket)
+  await new Promise((resolve) => socket.once('connect', resolve))
+  if (first !== undefined) socket.write(first)
+  return client
+}
+
+/** TLS over a tunnel that CONNECT opened. */
+export async function openTls(
+  t: Test,
+  proxy: TestProxy,
+  target: string,
+  serverName: string | undefined,
+): Promise<RawClient & { readonly socket: TLSSocket }> {
+  const raw = await openRaw(t, proxy.port, `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n`)
+  await raw.until(/\r\n\r\n$/)
+  raw.socket.removeAllListeners('data')
+  const socket = connectTls({
+    socket: raw.socket,
+    ca: proxy.caPem,
+    ...(serverName === undefined ? {} : { servername: serverName }),
+    checkServerIdentity: () => undefined,
+  })
+  const client = collect(socket)
+  await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject))
+  return { ...client, socket }
+}
+
+function collect<S extends Socket>(socket: S): RawClient & { readonly socket: S } {
+  let text = ''
+  let errorCode: string | undefined
+  const closed = new Promise<{ text: string; errorCode: string | undefined }>((resolve) => {
+    socket.on('error', (error: NodeJS.ErrnoException) => (errorCode = error.code))
+    socket.once('close', () => resolve({ text, errorCode }))
+  })
+  // Half-open is allowed, so that tests decide themselves when their side ends.
+  socket.once('end', () => socket.end())
+  socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')))
+  return {
+    socket,
+    received: () => text,
+    closed: () => closed,
+    until: (pattern) =>
+      new Promise((resolve, reject) => {
+        const check = (): void => {
+          if (!pattern.test(text)) return
+          socket.off('data', check)
+          resolve(text)
+        }
+        socket.on('data', check)
+        socket.once('close', () =>
+          reject(new Error(`closed before ${String(pattern)}, after ${JSON.stringify(text)}`)),
+        )
+        check()
+      }),
+  }
+}

@@ -1,0 +1,37 @@
+import { createSecureContext, type SecureContext } from 'node:tls'
+import { LRUCache } from 'lru-cache'
+import type { Authority } from './authority.js'
+import { LEAF_VALID_MS, createLeafIssuer } from './leaf.js'
+
+/** A context is about 60 KiB of OpenSSL memory; few containers speak to more hosts than this at a time. */
+const MAX_CONTEXTS = 500
+/** Well before the leaf inside ends. */
+const CONTEXT_TTL_MS = LEAF_VALID_MS - 2 * 24 * 60 * 60 * 1000
+
+export interface ServerContexts {
+  /** The TLS context that shows a certificate for `host`, a canonical name or an IP address. */
+  for(host: string): SecureContext
+}
+
+/** One TLS context per host, made at its first handshake (about 1 ms) and kept. */
+export function createServerContexts(authority: Authority, now: () => number): ServerContexts {
+  const issuer = createLeafIssuer(authority, now)
+  const contexts = new LRUCache<string, SecureContext>({
+    max: MAX_CONTEXTS,
+    ttl: CONTEXT_TTL_MS,
+    perf: { now },
+  })
+  return {
+    for(host) {
+      const known = contexts.get(host)
+      if (known !== undefined) return known
+      const made = createSecureContext({
+        key: issuer.keyPem,
+        cert: issuer.issue(host) + authority.certPem,
+        minVersion: 'TLSv1.2',
+      })
+      contexts.set(host, made)
+      return made
+    },
+  }
+}
