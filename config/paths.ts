@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 
 /** Ports both programs agree on; high enough to collide with little, easy to remember. */
 export const PROXY_PORT = 17080
@@ -37,4 +37,10 @@ export function dataPaths(root: string): DataPaths {
     apiToken: join(proxyDir, 'api-token'),
     dockerDir: join(root, 'docker'),
   }
+}
+
+/** Whether `path` is `folder` itself or below it, going by names alone; both absolute. */
+export function isWithin(path: string, folder: string): boolean {
+  const way = relative(folder, path)
+  return way !== '..' && !way.startsWith('../')
 }

@@ -1,0 +1,175 @@
+import { dirname, join, resolve } from 'node:path'
+import type { Config } from './config.js'
+import type { Layer } from './layer.js'
+import {
+  loadConfigFile,
+  MAX_CONFIG_BYTES,
+  mergeChecked,
+  readBase,
+  readFileLayer,
+  unreadable,
+  type LoadOptions,
+} from './load.js'
+import { mergeLayers, type Merged, type Sources } from './merge.js'
+import { dataPaths } from './paths.js'
+import type { Problem } from './problem.js'
+import { readOperatorLine, renderConfig, type ConfigParts } from './render.js'
+import { readTextFile } from './text-file.js'
+import { restrictWorkspace } from './workspace-rules.js'
+
+/** Where a workspace keeps its file, below its root. */
+export const WORKSPACE_CONFIG = join('.discobot', 'proxy', 'config.yaml')
+
+/** Parsing blocks process 1, and the text may be made to: the worst found takes a second at this size. */
+const MAX_WORKSPACE_BYTES = 128 * 1024
+
+export interface ComposeOptions extends LoadOptions {
+  readonly dataDir: string
+  /** Named by the operator; that it is absent is an error then. */
+  readonly operatorFile?: string | undefined
+  /** May be absent. */
+  readonly workspaceFile?: string | undefined
+  /** What an earlier start wrote; `<data>/proxy/config.yaml` unless given. */
+  readonly previousFile?: string | undefined
+}
+
+export interface Composed {
+  /** Frozen. */
+  readonly config: Config
+  /** Everything wrong with the files, and every key refused; none of it kept a configuration from being made. */
+  readonly problems: readonly Problem[]
+  /**
+   * - `composed`: all usable files together
+   * - `previous`: the operator's file is broken; what it last said, in good order, stays
+   * - `deny-all`: it is broken and nothing is known of what it meant; nothing may be reached
+   */
+  readonly inForce: 'composed' | 'previous' | 'deny-all'
+  readonly sources: Sources
+  /**
+   * The text for `<data>/proxy/config.yaml`, which `loadConfigFile` reads back as `config`. It holds header
+   * values as given: write it 0600, and atomically, for it is the next start's `previousFile`.
+   */
+  readonly yaml: string
+}
+
+/**
+ * Makes the configuration in force of the operator's file, the workspace's and the shipped default. There
+ * is always one: a broken workspace file is left out, a broken operator's file fails closed.
+ *
+ * @throws ConfigError only when `defaultText` itself is broken.
+ */
+export async function composeConfig(options: ComposeOptions): Promise<Composed> {
+  const { dataDir, base } = readBase(options)
+  const operatorFile = options.operatorFile === undefined ? undefined : resolve(options.operatorFile)
+  const operator = operatorFile === undefined ? NOTHING_SAID : await readOperator(operatorFile, dataDir, base)
+  if (operator.kind === 'problems') {
+    return failClosed(operator.file, operator.problems, { ...options, dataDir }, base)
+  }
+  const layers = operator.layer === undefined ? [base] : [operator.layer, base]
+  const inForce = mergeLayers(layers)
+  const alone = finished(inForce, [], { operatorFile })
+  if (operatorFile !== undefined && isTooLarge(alone.yaml)) {
+    return failClosed(operatorFile, [tooLarge(operatorFile)], { ...options, dataDir }, base)
+  }
+  const workspaceFile = options.workspaceFile === undefined ? undefined : resolve(options.workspaceFile)
+  const workspace = workspaceFile === undefined ? undefined : await readWorkspace(workspaceFile, dataDir)
+  if (workspaceFile === undefined || workspace === undefined) return alone
+  if (workspace.kind === 'problems') return { ...alone, problems: workspace.problems }
+  const limits = { operator: operator.layer, inForce, dataDir }
+  const { narrowing, tuning, problems } = restrictWorkspace(workspace.layer, limits)
+  const merged = mergeLayers([narrowing, ...layers.slice(0, -1), tuning, base])
+  const together = finished(merged, problems, { operatorFile, workspaceFile })
+  return isTooLarge(together.yaml) ? { ...alone, problems: [tooLarge(workspaceFile)] } : together
+}
+
+function finished(merged: Merged, problems: readonly Problem[], parts: ConfigParts): Composed {
+  const config = withoutBlocked(merged.config)
+  return { config, problems, inForce: 'composed', sources: merged.sources, yaml: renderConfig(config, parts) }
+}
+
+/** Short lists in brackets take more room in the text written, which must load again. */
+function isTooLarge(yaml: string): boolean {
+  return Buffer.byteLength(yaml) > MAX_CONFIG_BYTES
+}
+
+function tooLarge(file: string): Problem {
+  const message = `with it, the configuration in force would be larger than ${MAX_CONFIG_BYTES} bytes`
+  return { kind: 'invalid', file, message }
+}
+
+const NOTHING_SAID = { kind: 'layer', layer: undefined } as const
+
+async function readOperator(file: string, dataDir: string, base: Layer) {
+  const result = await readFileLayer('operator', file, dataDir, { maxBytes: MAX_CONFIG_BYTES })
+  if (result === undefined)
+    return { kind: 'problems', file, problems: [unreadable(file, 'it does not exist')] } as const
+  if (result.kind === 'problems') return { ...result, file }
+  const merged = mergeChecked([result.layer, base])
+  return merged.kind === 'problems' ? { ...merged, file } : result
+}
+
+function readWorkspace(file: string, dataDir: string) {
+  // A link could have us read, and quote in a message, a file that the workspace's author may not see.
+  const within = file.endsWith(`/${WORKSPACE_CONFIG}`)
+    ? file.slice(0, -WORKSPACE_CONFIG.length - 1)
+    : dirname(file)
+  return readFileLayer('workspace', file, dataDir, { maxBytes: MAX_WORKSPACE_BYTES, within: within || '/' })
+}
+
+async function failClosed(
+  operatorFile: string,
+  problems: readonly Problem[],
+  options: ComposeOptions,
+  base: Layer,
+): Promise<Composed> {
+  const previousFile = options.previousFile ?? dataPaths(options.dataDir).proxyConfig
+  const previous = await readPrevious(previousFile, operatorFile, options)
+  const merged = previous ?? mergeLayers([DENY_ALL, base])
+  const verdict =
+    previous === undefined
+      ? 'nothing may be reached until this file is mended, since what it allows is not known'
+      : `the configuration of the last good start stays in force (${previousFile}), until this file is mended`
+  const note: Problem = {
+    kind: 'unreadable',
+    file: operatorFile,
+    message: `${verdict}; the workspace's file is left out`,
+  }
+  return {
+    config: merged.config,
+    problems: [...problems, note],
+    inForce: previous === undefined ? 'deny-all' : 'previous',
+    sources: merged.sources,
+    // Only what came from the operator's file may pass for its last good state at the next start.
+    yaml: renderConfig(merged.config, { operatorFile: previous === undefined ? undefined : operatorFile }),
+  }
+}
+
+const DENY_ALL: Layer = {
+  values: { allowlist: { enabled: true, domains: [], ips: [] } },
+  originsOf: () => [],
+}
+
+/** The configuration of an earlier start, provided that this same operator's file had a part in it. */
+async function readPrevious(
+  previousFile: string,
+  operatorFile: string,
+  options: ComposeOptions,
+): Promise<Merged | undefined> {
+  const read = await readTextFile(previousFile, { maxBytes: MAX_CONFIG_BYTES })
+  if (read.kind !== 'text' || readOperatorLine(read.text) !== operatorFile) return undefined
+  return loadConfigFile(previousFile, options).catch(() => undefined)
+}
+
+/**
+ * The blocklist comes first, so what is on both lists changes nothing; but in one file it would be a
+ * contradiction, and the text written must load again.
+ */
+function withoutBlocked(config: Config): Config {
+  const { allowlist, blocklist } = config
+  const without = (key: 'domains' | 'ips'): readonly string[] => {
+    const blocked = new Set(blocklist[key])
+    return Object.freeze(allowlist[key].filter((entry) => !blocked.has(entry)))
+  }
+  const allowed = { enabled: allowlist.enabled, domains: without('domains'), ips: without('ips') }
+  return Object.freeze({ ...config, allowlist: Object.freeze(allowed) })
+}

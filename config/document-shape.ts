@@ -1,0 +1,54 @@
+import { knownKeys } from './schema.js'
+import type { KeyPath } from './yaml-document.js'
+
+export interface ShapedDocument {
+  /** What is left: valibot can check this value by value. */
+  readonly value: unknown
+  /** Lists that stand where the schema has a mapping; replaced by empty mappings. */
+  readonly misplacedLists: readonly KeyPath[]
+  /** Keys the schema does not have; removed. */
+  readonly unknownKeys: readonly KeyPath[]
+}
+
+/**
+ * Takes out what does not fit the shape of the schema. valibot would tell only the first unknown key of a
+ * mapping, and takes a list for a mapping: an empty one would pass unnoticed.
+ */
+export function shapeDocument(root: unknown): ShapedDocument {
+  const misplacedLists: KeyPath[] = []
+  const unknownKeys: KeyPath[] = []
+  const visit = (value: unknown, path: KeyPath): unknown => {
+    if (Array.isArray(value)) {
+      if (!isMappingPlace(path)) return value.map((item, index) => visit(item, [...path, index]))
+      misplacedLists.push(path)
+      return {}
+    }
+    if (typeof value !== 'object' || value === null) return value
+    const known = isMappingPlace(path) ? knownKeys(path) : undefined
+    const kept = Object.entries(value).filter(([key]) => {
+      const isKnown = known?.includes(key) ?? true
+      if (!isKnown) unknownKeys.push([...path, key])
+      return isKnown
+    })
+    return Object.fromEntries(kept.map(([key, part]) => [key, visit(part, [...path, key])]))
+  }
+  return { value: visit(root, []), misplacedLists, unknownKeys }
+}
+
+function isMappingPlace(path: KeyPath): boolean {
+  const [section, , action] = path
+  switch (path.length) {
+    case 0:
+      return true
+    case 1:
+      return section !== 'locks'
+    case 2:
+      return section === 'headers'
+    case 3:
+      return section === 'headers' && action !== 'conditions'
+    case 4:
+      return section === 'headers' && action === 'conditions'
+    default:
+      return false
+  }
+}

@@ -1,0 +1,33 @@
+import { isIP } from 'node:net'
+import { domainToASCII } from 'node:url'
+import { formatIpAddress, parseIpAddress } from './ip-address.js'
+
+/** RFC 1035 section 3.1, without the root's empty label. */
+const MAX_NAME_LENGTH = 253
+const LABEL = /^[a-z0-9_-]{1,63}$/
+
+/** What separates a host from the rest of a URL, or would be decoded: none of it is part of a name. */
+const NOT_IN_NAMES = /[\x00-\x20"#%/:<>?@[\\\]^`{|}\x7f]/
+
+/**
+ * The one spelling of a host, so that two spellings of one place are never judged differently: lower case,
+ * punycode, no trailing dot; addresses in all their notations (`0x7f.1`, `2130706433`, `①27.0.0.1`,
+ * `[::ffff:7f00:1]`) as {@link formatIpAddress} writes them, without brackets.
+ *
+ * @returns `undefined` for what is not a host: empty, with a port, a zone, control characters, too long, or
+ *   ending in a number without being an IPv4 address.
+ */
+export function canonicalHost(text: string): string | undefined {
+  const address = text.includes('%') ? undefined : parseIpAddress(text)
+  if (address !== undefined) return formatIpAddress(address)
+  if (NOT_IN_NAMES.test(text)) return undefined
+  const name = domainToASCII(text).replace(/\.$/, '')
+  if (isIP(name) === 4) return name
+  if (name.length > MAX_NAME_LENGTH) return undefined
+  return name.split('.').every((label) => LABEL.test(label)) ? name : undefined
+}
+
+/** Whether a canonical host is an address, not a name. */
+export function isAddress(host: string): boolean {
+  return isIP(host) !== 0
+}

@@ -1,0 +1,78 @@
+import type { Config, HeaderRule } from './config.js'
+import type { Layer, LayerSections, Origin, SectionName } from './layer.js'
+
+/** Dotted key (`cache.max_size`, `headers.example.com`) → where its value comes from. */
+export type Sources = Readonly<Record<string, readonly Origin[]>>
+
+export interface Merged {
+  /** Frozen, all the way down. */
+  readonly config: Config
+  readonly sources: Sources
+}
+
+/**
+ * Puts files together key by key: of each key, the first layer that says something counts. Lists and
+ * header rules are taken whole, header rules pattern by pattern.
+ *
+ * @param layers the last must say something for every key, as the shipped default does.
+ */
+export function mergeLayers(layers: readonly Layer[]): Merged {
+  const sources: Record<string, readonly Origin[]> = {}
+
+  const take = <S extends SectionName, K extends keyof Config[S] & string>(section: S, key: K) => {
+    for (const layer of layers) {
+      const sections: LayerSections = layer.values
+      const value = sections[section]?.[key]
+      if (value === undefined) continue
+      sources[`${section}.${key}`] = layer.originsOf([section, key])
+      return value
+    }
+    throw new TypeError(`the default configuration lacks ${section}.${key}`)
+  }
+
+  const headers: Record<string, HeaderRule> = {}
+  for (const layer of layers) {
+    for (const [pattern, rule] of Object.entries(layer.values.headers ?? {})) {
+      if (Object.hasOwn(headers, pattern)) continue
+      headers[pattern] = { set: rule.set ?? {}, append: rule.append ?? {}, conditions: rule.conditions ?? [] }
+      sources[`headers.${pattern}`] = layer.originsOf(['headers', pattern])
+    }
+  }
+
+  const config: Config = {
+    proxy: { port: take('proxy', 'port'), api_port: take('proxy', 'api_port'), host: take('proxy', 'host') },
+    tls: {
+      cert_dir: take('tls', 'cert_dir'),
+      passthrough: take('tls', 'passthrough'),
+      upstream_ca: take('tls', 'upstream_ca'),
+    },
+    cache: {
+      enabled: take('cache', 'enabled'),
+      dir: take('cache', 'dir'),
+      max_size: take('cache', 'max_size'),
+      patterns: take('cache', 'patterns'),
+    },
+    headers,
+    allowlist: {
+      enabled: take('allowlist', 'enabled'),
+      domains: take('allowlist', 'domains'),
+      ips: take('allowlist', 'ips'),
+    },
+    blocklist: { domains: take('blocklist', 'domains'), ips: take('blocklist', 'ips') },
+    logging: {
+      level: take('logging', 'level'),
+      format: take('logging', 'format'),
+      file: take('logging', 'file'),
+    },
+  }
+  return { config: deepFreeze(config), sources: Object.freeze(sources) }
+}
+
+/** Freezes plain objects and arrays, all the way down. */
+export function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    for (const part of Object.values(value)) deepFreeze(part)
+    Object.freeze(value)
+  }
+  return value
+}

@@ -1,0 +1,260 @@
+import { isIP } from 'node:net'
+import * as v from 'valibot'
+import { BYTE_SIZE_PATTERN, parseByteSize } from './byte-size.js'
+import { headerNameComplaint, headerValueComplaint, ruleHeaderComplaint } from './header-field.js'
+import { formatHostPattern, parseHostPattern } from './host-pattern.js'
+import { formatIpBlock, parseIpBlock } from './ip-set.js'
+import { nearestName } from './nearest-name.js'
+import { pathPatternComplaint } from './path-pattern.js'
+import { LOOPBACK } from './paths.js'
+
+/*
+ * The shape of a configuration file: every key may be left out, sizes come out as bytes, hosts and addresses
+ * in their one spelling. Messages end the sentence "value X …"; descriptions are for editors.
+ */
+
+const text = v.string('is not text; put it in quotes')
+const toggle = v.boolean('is not a switch; write true or false')
+
+const port = v.pipe(
+  v.number('is not a port; write a whole number from 0 to 65535'),
+  v.integer('is not a port; write a whole number from 0 to 65535'),
+  v.minValue(0, 'is not a port; write a whole number from 0 to 65535'),
+  v.maxValue(65535, 'is not a port; write a whole number from 0 to 65535'),
+)
+
+const listenAddress = v.pipe(
+  v.string('is not an IP address'),
+  judged((host) => {
+    if (host === 'localhost' || isIP(host) !== 0) return undefined
+    return 'is not an IP address; write 127.0.0.1, ::1 or another address of this machine'
+  }),
+)
+
+const listenAddresses = v.pipe(
+  v.union(
+    [listenAddress, v.pipe(v.array(listenAddress), v.minLength(1, 'is empty; name at least one address'))],
+    'is not an IP address or a list of them',
+  ),
+  v.description('IP address to listen on, or a list of them.'),
+  v.transform((host): readonly string[] => {
+    const hosts = (typeof host === 'string' ? [host] : host).map((name) =>
+      name === 'localhost' ? LOOPBACK : name,
+    )
+    return [...new Set(hosts)]
+  }),
+)
+
+const path = v.pipe(
+  text,
+  judged((file) => {
+    if (file === '') return 'is empty; write a path'
+    return file.includes('\0') ? 'holds a NUL' : undefined
+  }),
+)
+
+const logFile = v.pipe(
+  text,
+  judged((file) => (file.includes('\0') ? 'holds a NUL' : undefined)),
+)
+
+const byteSize = v.pipe(
+  v.union([v.number(), v.string()], 'is not a size; write bytes, or a number with KB, MB, GB or TB'),
+  v.description('The most the cache may take on disk: bytes, or a number with KB, MB, GB or TB.'),
+  v.rawTransform<number | string, number>(({ dataset, addIssue, NEVER }) => {
+    const bytes = parseByteSize(dataset.value)
+    if (bytes !== undefined) return bytes
+    const isSize = typeof dataset.value === 'number' || BYTE_SIZE_PATTERN.test(dataset.value)
+    addIssue({
+      message: isSize
+        ? 'is out of range; a size is a whole number of bytes from 1 to 9007199254740991'
+        : 'is not a size; write bytes, or a number with KB, MB, GB or TB',
+    })
+    return NEVER
+  }),
+)
+
+const hostPattern = v.pipe(
+  v.string('is not a host pattern; put it in quotes'),
+  judged((pattern) => onlyComplaint(parseHostPattern(pattern))),
+  v.transform((pattern) => canonicalPattern(pattern)),
+)
+
+const ipBlock = v.pipe(
+  v.string('is not an address or CIDR block; put it in quotes'),
+  judged((entry) => onlyComplaint(parseIpBlock(entry))),
+  v.transform((entry) => {
+    const block = parseIpBlock(entry)
+    return typeof block === 'string' ? entry : formatIpBlock(block)
+  }),
+)
+
+const headerFields = v.record(
+  v.pipe(v.string(), judged(ruleHeaderComplaint)),
+  v.pipe(v.string('is not text; put it in quotes'), judged(headerValueComplaint)),
+  'is not a mapping of header names to values',
+)
+
+const condition = v.strictObject(
+  {
+    header: described(v.pipe(text, judged(headerNameComplaint)), 'Header of the request, in any case.'),
+    equals: described(v.pipe(text, judged(headerValueComplaint)), 'The value it must have, exactly.'),
+  },
+  'is not a condition; write { header: NAME, equals: VALUE }',
+)
+
+const ruleKeys = {
+  set: optional(mapping(headerFields), 'Header → value that replaces what the client sent.'),
+  append: optional(mapping(headerFields), 'Header → value joined to what the client sent with ", ".'),
+  conditions: optional(list(condition), 'All must hold for the rule to apply; none means always.'),
+}
+
+const headers = v.record(
+  // Kept as written, so that two spellings of one pattern can be told from one.
+  v.pipe(
+    v.string(),
+    judged((pattern) => onlyComplaint(parseHostPattern(pattern))),
+  ),
+  mapping(v.strictObject(ruleKeys, 'is not a header rule; write set, append or conditions below it')),
+  'is not a mapping of host patterns to rules',
+)
+
+const sections = {
+  proxy: {
+    port: optional(port, 'TCP port of the proxy: HTTP, HTTPS and SOCKS5. 0 lets the kernel choose.'),
+    api_port: optional(port, 'TCP port of the API. 0 lets the kernel choose.'),
+    host: v.exactOptional(listenAddresses),
+  },
+  tls: {
+    cert_dir: optional(path, 'Folder of the certificate authority: ca.crt and ca.key.'),
+    passthrough: optional(list(hostPattern), 'Hosts whose TLS passes through unopened.'),
+    upstream_ca: optional(list(path), "PEM files trusted for upstream servers besides the system's store."),
+  },
+  cache: {
+    enabled: optional(toggle, 'Whether answers are kept.'),
+    dir: optional(path, 'Folder of the cache.'),
+    max_size: v.exactOptional(byteSize),
+    patterns: optional(
+      v.pipe(
+        list(v.pipe(text, judged(pathPatternComplaint))),
+        v.maxLength(64, 'has more than 64 patterns, which every request would be compared with'),
+      ),
+      'Regular expressions over the path of a URL; what one of them finds is kept.',
+    ),
+  },
+  allowlist: {
+    enabled: optional(toggle, 'Whether only what is listed may be reached.'),
+    domains: optional(list(hostPattern), 'Host patterns that may be reached.'),
+    ips: optional(list(ipBlock), 'Addresses or CIDR blocks that may be reached.'),
+  },
+  blocklist: {
+    domains: optional(list(hostPattern), 'Host patterns that may not be reached.'),
+    ips: optional(list(ipBlock), 'Addresses or CIDR blocks that may not be reached.'),
+  },
+  logging: {
+    level: optional(
+      v.picklist(['debug', 'info', 'warn', 'error'], 'is not a level; write debug, info, warn or error'),
+      'The least severe line that is written.',
+    ),
+    format: optional(
+      v.picklist(['text', 'json'], 'is not a format; write text or json'),
+      'Form of the lines.',
+    ),
+    file: optional(logFile, 'File to append to; empty means standard output.'),
+  },
+}
+
+/** Section → its keys; `headers` and `locks` have no fixed ones. */
+const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.entries(sections).map(([name, keys]) => [name, Object.keys(keys)]),
+)
+
+/** Every key with a value of its own, dotted. */
+export const LEAF_NAMES: readonly string[] = [
+  ...Object.entries(SECTION_KEYS).flatMap(([name, keys]) => keys.map((key) => `${name}.${key}`)),
+  'headers',
+  'locks',
+]
+
+const LOCKABLE = [...LEAF_NAMES.filter((name) => name !== 'locks'), ...Object.keys(SECTION_KEYS)]
+
+const lock = v.pipe(
+  text,
+  judged((name) => {
+    if (LOCKABLE.includes(name)) return undefined
+    const nearest = nearestName(name, LOCKABLE)
+    return `is not a key${nearest === undefined ? '; write one such as cache.max_size, or a section' : `; did you mean "${nearest}"?`}`
+  }),
+)
+
+const NOT_A_MAPPING = 'is not a mapping; write its keys indented below it'
+
+export const fileSchema = v.strictObject(
+  {
+    proxy: optional(mapping(v.strictObject(sections.proxy, NOT_A_MAPPING)), 'Where the proxy listens.'),
+    tls: optional(mapping(v.strictObject(sections.tls, NOT_A_MAPPING)), 'Certificates.'),
+    cache: optional(mapping(v.strictObject(sections.cache, NOT_A_MAPPING)), 'What is kept, and where.'),
+    headers: optional(mapping(headers), 'Host pattern → headers added to requests on their way out.'),
+    allowlist: optional(
+      mapping(v.strictObject(sections.allowlist, NOT_A_MAPPING)),
+      'The only places allowed.',
+    ),
+    blocklist: optional(mapping(v.strictObject(sections.blocklist, NOT_A_MAPPING)), 'Places not allowed.'),
+    logging: optional(mapping(v.strictObject(sections.logging, NOT_A_MAPPING)), 'What is logged, and how.'),
+    locks: optional(list(lock), "Keys or sections that a workspace's file may not change."),
+  },
+  'is not a mapping; write proxy:, cache: and so on',
+)
+
+export type FileValues = v.InferOutput<typeof fileSchema>
+
+/** The keys that the mapping at `path` may have; `undefined` where they are not fixed. */
+export function knownKeys(path: readonly (string | number)[]): readonly string[] | undefined {
+  const [section] = path
+  switch (path.length) {
+    case 0:
+      return Object.keys(fileSchema.entries)
+    case 1:
+      return SECTION_KEYS[String(section)]
+    case 2:
+      return Object.keys(ruleKeys)
+    case 3:
+      return undefined
+    default:
+      return Object.keys(condition.entries)
+  }
+}
+
+/** The one spelling of a pattern that has been found valid. */
+export function canonicalPattern(text: string): string {
+  const pattern = parseHostPattern(text)
+  return typeof pattern === 'string' ? text : formatHostPattern(pattern)
+}
+
+function judged(complaint: (value: string) => string | undefined): v.RawCheckAction<string> {
+  return v.rawCheck(({ dataset, addIssue }) => {
+    const message = dataset.typed ? complaint(dataset.value) : undefined
+    if (message !== undefined) addIssue({ message })
+  })
+}
+
+function onlyComplaint(parsed: object | string): string | undefined {
+  return typeof parsed === 'string' ? parsed : undefined
+}
+
+function list<const Item extends v.GenericSchema>(item: Item) {
+  return v.array(item, 'is not a list; write [] for an empty one')
+}
+
+/** A key with nothing but comments below it is an empty mapping. */
+function mapping<const Schema extends v.GenericSchema<object, object>>(schema: Schema) {
+  return v.nullable(schema, () => ({}) as v.InferInput<Schema>)
+}
+
+function described<const Schema extends v.GenericSchema>(schema: Schema, description: string) {
+  return v.pipe(schema, v.description(description))
+}
+
+function optional<const Schema extends v.GenericSchema>(schema: Schema, description: string) {
+  return v.exactOptional(described(schema, description))
+}
