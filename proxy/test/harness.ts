@@ -16,6 +16,7 @@ import type { Test } from 'tap'
 import type { Config, HeaderRule } from '../../config/config.js'
 import { silentLogger, type Logger } from '../../config/logger.js'
 import type { ResponseCache } from '../cache/contract.js'
+import { noCache } from '../cache/open-cache.js'
 import { ProxyServer } from '../server.js'
 import { ensureAuthority, type Authority } from '../tls/authority.js'
 import { createServerContexts } from '../tls/contexts.js'
@@ -73,7 +74,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     config,
     contexts: createServerContexts(authority, Date.now),
     trust: createSecureContext({ ca: [originAuthority.certPem] }),
-    cache: options.cache ?? noCache,
+    cache: options.cache ?? noCache(),
     resolve: (host) => Promise.resolve(options.addresses?.[host] ?? [LOOPBACK]),
     isOwnPort: () => false,
     logger: options.logger ?? silentLogger,
@@ -113,15 +114,6 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
       }
     },
   }
-}
-
-/** A cache that covers nothing. */
-export const noCache: ResponseCache = {
-  covers: () => false,
-  respond: () => Promise.resolve({ kind: 'bypass' }),
-  stats: () => ({ hits: 0, misses: 0, stores: 0, evictions: 0, errors: 0, current_size: 0, hit_rate: 0 }),
-  clear: () => Promise.resolve({ entries: 0, bytes: 0 }),
-  close: () => Promise.resolve(),
 }
 
 export async function makeAuthority(dir: string): Promise<Authority> {
@@ -190,7 +182,7 @@ export async function openRaw(t: Test, port: number, first?: string | Buffer): P
   const socket = connect({ port, host: LOOPBACK, allowHalfOpen: true })
   t.teardown(() => socket.destroy())
   const client = collect(socket)
-  await new Promise((resolve) => socket.once('connect', resolve))
+  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject))
   if (first !== undefined) socket.write(first)
   return client
 }
