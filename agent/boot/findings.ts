@@ -1,0 +1,39 @@
+import type { ProxyAccess } from '../environment.js'
+
+/**
+ * What one boot step found out and later ones build on. Each field has one writer; whoever reads it names that
+ * step in its `needs`. A field that is still absent then means that its step failed or had nothing to do.
+ */
+export interface BootFindings {
+  /** By `proxy-config`. */
+  proxy?: ProxyEndpoints
+  /** By `trust`. */
+  trust?: TrustFiles
+  /** By `proxy`, once it answers. */
+  proxyAnswers?: boolean
+}
+
+/**
+ * How programs get through the proxy, once it answers and they can be made to trust it; until then nobody is
+ * sent there. Whoever asks needs the steps `proxy` and `trust`.
+ */
+export function proxyAccess({ proxy, trust, proxyAnswers }: BootFindings): ProxyAccess | undefined {
+  if (proxyAnswers !== true || proxy === undefined || trust === undefined) return undefined
+  return { host: proxy.host, port: proxy.port, ...trust }
+}
+
+/** Where the proxy of the configuration in force is to be reached from this machine. */
+export interface ProxyEndpoints {
+  readonly host: string
+  readonly port: number
+  readonly apiPort: number
+  /** All addresses it listens on. */
+  readonly hosts: readonly string[]
+}
+
+export interface TrustFiles {
+  /** Our certificate alone, readable by everybody. */
+  readonly caFile: string
+  /** The system's certificates and ours. */
+  readonly bundleFile: string
+}

@@ -1,0 +1,164 @@
+import type { Logger } from '../../config/logger.js'
+import type { ControlServer } from '../control/server.js'
+import type { AgentStatus } from '../control/status.js'
+import { planDocker, readOwnStatus } from '../docker/plan.js'
+import { baseEnvironment, type Account as ServiceAccount, type Environment } from '../environment.js'
+import type { Clock } from '../init/clock.js'
+import type { AgentOptions } from '../options.js'
+import type { Programs } from '../programs.js'
+import type { Account } from '../services/run-as.js'
+import type { StopOrder } from '../services/stop-order.js'
+import type { Supervisor } from '../services/supervisor.js'
+import { readAccount } from '../system/accounts.js'
+import type { RunCommand } from '../system/command.js'
+import type { BootFindings } from './findings.js'
+import type { BootStep } from './step.js'
+import { agentApiStep } from './steps/agent-api.js'
+import { caStep } from './steps/ca.js'
+import { controlStep } from './steps/control.js'
+import { dockerdStep } from './steps/dockerd.js'
+import { homeStep, PROXY_USER } from './steps/home.js'
+import { linkStep } from './steps/link.js'
+import { profileStep } from './steps/profile.js'
+import { proxyConfigStep, writeProxyConfig } from './steps/proxy-config.js'
+import { proxyStep } from './steps/proxy.js'
+import { trustStep } from './steps/trust.js'
+import { workspaceStep } from './steps/workspace.js'
+
+/** What the steps are told from outside. */
+export interface BootSettings {
+  readonly options: AgentOptions
+  readonly logger: Logger
+  readonly clock: Clock
+  readonly programs: Programs
+  /** The account we run as. */
+  readonly self: { readonly uid: number; readonly name: string }
+  readonly cwd: string
+}
+
+export interface StepDeps extends BootSettings {
+  readonly supervisor: Supervisor
+  readonly findings: BootFindings
+  readonly run: RunCommand
+  status(): AgentStatus
+  onControlStarted(server: ControlServer): void
+}
+
+/** dockerd before the proxy, because its containers still use it; or as the seed document has it. */
+export const STOP_ORDER: Readonly<Record<AgentOptions['shutdownOrder'], StopOrder>> = {
+  'dependents-first': [['agent-api'], ['dockerd'], ['proxy']],
+  document: [['agent-api'], ['proxy'], ['dockerd']],
+}
+
+/** Milliseconds. dockerd gives its containers 15 s by itself; the document gives it 5. */
+export function stopGraces({
+  shutdownOrder,
+}: AgentOptions): Record<'agentApi' | 'dockerd' | 'proxy', number> {
+  return { agentApi: 10_000, dockerd: shutdownOrder === 'document' ? 5_000 : 20_000, proxy: 5_000 }
+}
+
+export interface BootPlan {
+  readonly steps: readonly BootStep[]
+  /** Reads the configuration files again and has the proxy take up what they say now. */
+  reload(): Promise<void>
+}
+
+/**
+ * All steps of a boot, in the order users see. What a mode or a setting rules out still has its place, and says so,
+ * except what only a container has: link, profile.
+ */
+export function planBoot(deps: StepDeps): BootPlan {
+  const { options, logger, run, findings, supervisor, programs, clock } = deps
+  const { data, inherited } = options
+  const container = options.mode === 'container'
+  const docker = planDocker(options, deps.self.uid, readOwnStatus())
+  const graces = stopGraces(options)
+  const owner = accountLookup(options.user)
+  const proxyUser = container ? PROXY_USER : undefined
+  const proxyOwner = accountLookup(proxyUser)
+  const account: ServiceAccount = { name: options.user ?? deps.self.name, home: options.home }
+  const proxyAccount = proxyUser === undefined ? account : { name: proxyUser, home: '/nonexistent' }
+
+  const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger }
+  const steps: BootStep[] = [
+    homeStep({ options, docker: docker.run, run }),
+    controlStep({
+      socketPath: options.controlSocket,
+      owner,
+      logger,
+      status: deps.status,
+      onStarted: deps.onControlStarted,
+    }),
+    workspaceStep({
+      options: options.workspace,
+      cwd: deps.cwd,
+      runtimeDir: container ? '/run/discobot' : data.root,
+      owner,
+      env: commandEnvironment(account, inherited),
+      run,
+      logger,
+    }),
+    ...(options.workspace.link === undefined
+      ? []
+      : [linkStep(options.workspace.link, options.workspace.path)]),
+  ]
+  if (options.proxy === 'on') {
+    steps.push(
+      proxyConfigStep(proxyConfig, findings),
+      caStep({ data, owner: proxyOwner, logger, now: () => clock.date().getTime() }),
+      trustStep({ mode: options.mode, data, inherited, run, root: '' }, findings),
+      proxyStep(
+        {
+          command: programs.proxy,
+          data,
+          ...(proxyUser === undefined ? {} : { user: proxyUser }),
+          account: proxyAccount,
+          inherited,
+          stopGraceMs: graces.proxy,
+          supervisor,
+          logger,
+        },
+        findings,
+      ),
+    )
+  }
+  if (container) steps.push(profileStep('', findings))
+  steps.push(
+    dockerdStep({ options, plan: docker, owner, stopGraceMs: graces.dockerd, supervisor, logger }, findings),
+    agentApiStep(
+      { options, command: programs.agentApi, account, stopGraceMs: graces.agentApi, supervisor },
+      findings,
+    ),
+  )
+  return {
+    steps: withoutAbsentNeeds(steps),
+    reload: async () => {
+      if (findings.proxyAnswers !== true) return
+      // The ports in force stay those that everybody has been told.
+      try {
+        await writeProxyConfig(proxyConfig, {})
+      } finally {
+        supervisor.signal('proxy', 'SIGHUP')
+      }
+    },
+  }
+}
+
+/** A step that is left out takes the waiting for it with it; what it would have waited for is still in the list. */
+function withoutAbsentNeeds(steps: readonly BootStep[]): BootStep[] {
+  const present = new Set(steps.map((step) => step.name))
+  return steps.map((step) => ({ ...step, needs: step.needs.filter((need) => present.has(need)) }))
+}
+
+function accountLookup(name: string | undefined): () => Promise<Account | undefined> {
+  return () => (name === undefined ? Promise.resolve(undefined) : readAccount('', name))
+}
+
+/** How the outside is reached before our own proxy runs, and whose ssh agent may be asked. */
+const PASSED_TO_COMMANDS =
+  /^(https?_proxy|all_proxy|no_proxy|ssl_cert_file|ssl_cert_dir|git_ssl_cainfo|ssh_auth_sock|tmpdir)$/i
+
+function commandEnvironment(account: ServiceAccount, inherited: Environment): Environment {
+  const passed = Object.entries(inherited).filter(([name]) => PASSED_TO_COMMANDS.test(name))
+  return { ...baseEnvironment(account, inherited), ...Object.fromEntries(passed) }
+}

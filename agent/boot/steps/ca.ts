@@ -1,0 +1,44 @@
+import { chown, lstat } from 'node:fs/promises'
+import type { Logger } from '../../../config/logger.js'
+import type { DataPaths } from '../../../config/paths.js'
+import type { Account } from '../../services/run-as.js'
+import type { BootStep } from '../step.js'
+
+export interface CaStepDeps {
+  readonly data: DataPaths
+  /** The proxy's account; resolves with undefined for ourselves. */
+  readonly owner: () => Promise<Account | undefined>
+  readonly logger: Logger
+  readonly now: () => number
+}
+
+/** Making a key may take seconds on a small machine. */
+const TIMEOUT_MS = 60_000
+
+/** The pair exists and belongs to the proxy, so that the trust store can be done beside the clone. */
+export function caStep(deps: CaStepDeps): BootStep {
+  return {
+    name: 'ca',
+    needs: ['home'],
+    timeoutMs: TIMEOUT_MS,
+    onFailure: 'degrade',
+    run: async () => {
+      // Brings the certificate code in; on a warm boot nothing of node-forge.
+      const { ensureAuthority } = await import('../../../proxy/tls/authority.js')
+      const { caCert, caKey } = deps.data
+      const { created, reason } = await ensureAuthority({ certPath: caCert, keyPath: caKey, now: deps.now })
+      const owner = await deps.owner()
+      if (owner !== undefined) await give([caCert, caKey], owner)
+      if (!created) return 'reused'
+      if (reason !== undefined) deps.logger.info({ reason }, 'made a new CA')
+      return `created${reason === undefined ? '' : `: ${reason}`}`
+    },
+  }
+}
+
+async function give(paths: readonly string[], { uid, gid }: Account): Promise<void> {
+  for (const path of paths) {
+    const found = await lstat(path)
+    if (found.isFile() && (found.uid !== uid || found.gid !== gid)) await chown(path, uid, gid)
+  }
+}

@@ -1,0 +1,139 @@
+import { chmod, chown, lstat, mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { DiscobotError } from '../../../config/errors.js'
+import { fetchStatus } from '../../control/client.js'
+import type { AgentOptions } from '../../options.js'
+import type { Account } from '../../services/run-as.js'
+import { isUidTaken, readAccount, readGroup } from '../../system/accounts.js'
+import { accountTools } from '../../system/account-tools.js'
+import type { RunCommand } from '../../system/command.js'
+import type { BootStep } from '../step.js'
+
+/** The account the proxy runs as: only it may read the key of the CA. */
+export const PROXY_USER = 'discobot-proxy'
+const PREFERRED_UID = 1000
+const TIMEOUT_MS = 60_000
+
+export interface HomeStepDeps {
+  readonly options: AgentOptions
+  /** dockerd will run: its group must exist and the user be in it. */
+  readonly docker: boolean
+  readonly run: RunCommand
+}
+
+/** An account or a folder that everything else stands on cannot be had. */
+export class HomeError extends DiscobotError {
+  readonly code = 'HOME_UNUSABLE'
+}
+
+/** Accounts, home and data dir. Fatal: without a place to keep anything no later step can do its work. */
+export function homeStep(deps: HomeStepDeps): BootStep {
+  return {
+    name: 'home',
+    needs: [],
+    timeoutMs: TIMEOUT_MS,
+    onFailure: 'fatal',
+    run: async (signal) => {
+      const { data, workspace } = deps.options
+      await refuseSecondAgent(deps.options.controlSocket)
+      await mkdir(data.root, { recursive: true })
+      const remark =
+        deps.options.user === undefined ? undefined : await prepareAccounts(deps, deps.options.user, signal)
+      await mkdir(dirname(workspace.path), { recursive: true })
+      await prepareDataDir(deps, signal)
+      return remark
+    },
+  }
+}
+
+/** Two agents on one data dir would write each other's configuration and cache. */
+async function refuseSecondAgent(socket: string): Promise<void> {
+  const other = await fetchStatus(socket).catch(() => undefined)
+  if (other === undefined) return
+  throw new HomeError(
+    `cannot start: an agent with pid ${other.pid} already answers on ${socket}; stop it, or name another DISCOBOT_DATA_DIR`,
+  )
+}
+
+async function prepareAccounts(
+  { options, docker, run }: HomeStepDeps,
+  user: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const add = accountTools(run, signal, toolPath(options))
+  const created: string[] = []
+  if ((await readAccount('', PROXY_USER)) === undefined) {
+    await add.systemAccount(PROXY_USER)
+    created.push(PROXY_USER)
+  }
+  if ((await readAccount('', user)) === undefined) {
+    await add.personalAccount(
+      user,
+      options.home,
+      (await isUidTaken('', PREFERRED_UID)) ? undefined : PREFERRED_UID,
+    )
+    created.push(user)
+  }
+  if (docker && user !== 'root') {
+    const group = await readGroup('', 'docker')
+    if (group === undefined) await add.group('docker')
+    if (group?.members.includes(user) !== true) await add.member(user, 'docker')
+  }
+  await giveFolder(options.home, await requireAccount(user))
+  return created.length === 0 ? user : `created ${created.join(' and ')}`
+}
+
+/** @throws HomeError when the account is still not there. */
+async function requireAccount(name: string): Promise<Account> {
+  const account = await readAccount('', name)
+  if (account === undefined)
+    throw new HomeError(`cannot use account ${JSON.stringify(name)}: it is not in /etc/passwd`)
+  return account
+}
+
+/**
+ * The proxy's folders belong to the account it runs as. `certs` is closed to everybody else: whoever reads the
+ * key can pose as any host to this container.
+ */
+async function prepareDataDir({ options, run }: HomeStepDeps, signal: AbortSignal): Promise<void> {
+  const { root, proxyDir, certDir, cacheDir } = options.data
+  if (options.mode === 'plain') {
+    await mkdir(cacheDir, { recursive: true })
+    await mkdir(certDir, { recursive: true, mode: 0o700 })
+    return
+  }
+  // A mounted folder may be closed to the accounts that must pass through.
+  const { mode } = await lstat(root)
+  if ((mode & 0o011) !== 0o011) await chmod(root, (mode & 0o7777) | 0o011)
+  await mkdir('/run/discobot', { recursive: true })
+  const proxy = await requireAccount(PROXY_USER)
+  const fresh = (await mkdir(proxyDir, { recursive: true })) !== undefined
+  const before = await lstat(proxyDir)
+  if (!before.isDirectory()) throw new HomeError(`cannot use ${proxyDir}: it is not a folder; remove it`)
+  if (!fresh && before.uid !== proxy.uid) {
+    // A data dir from elsewhere, where the account had another number. One command, and only then.
+    const command = ['chown', '-hR', `${proxy.uid}:${proxy.gid}`, '--', proxyDir] as const
+    await run(command, { env: { PATH: toolPath(options) }, cwd: '/', signal })
+  }
+  await giveFolder(proxyDir, proxy)
+  for (const folder of [certDir, cacheDir]) {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await giveFolder(folder, proxy)
+    await chmod(folder, 0o700)
+  }
+}
+
+/** The folder itself, not what is in it: through an overlay 50,000 files cost 12 s. */
+async function giveFolder(path: string, account: Account): Promise<void> {
+  await mkdir(path, { recursive: true })
+  const found = await lstat(path)
+  if (!found.isDirectory()) throw new HomeError(`cannot use ${path}: it is not a folder; remove it`)
+  if (found.uid !== account.uid || found.gid !== account.gid) await chown(path, account.uid, account.gid)
+}
+
+/** The administrator's programs may not be on the path that was inherited. */
+function toolPath({ inherited }: AgentOptions): string {
+  const system = '/usr/sbin:/usr/bin:/sbin:/bin'
+  const path = inherited['PATH']
+  return path === undefined ? system : `${path}:${system}`
+}

@@ -1,0 +1,20 @@
+import type { StepStatus } from '../boot/step.js'
+import type { ReaperStatus } from '../init/reaper.js'
+import type { ServiceStatus } from '../services/spec.js'
+
+export type AgentPhase = 'booting' | 'running' | 'stopping'
+
+/** What `GET /status` on the control socket answers, and `status --json` prints. */
+export interface AgentStatus {
+  readonly version: string
+  readonly pid: number
+  readonly uptimeMs: number
+  readonly phase: AgentPhase
+  readonly boot: readonly StepStatus[]
+  readonly services: readonly ServiceStatus[]
+  readonly reaper: ReaperStatus
+  /** What does not work as it should: why, and what to do about it; one line each. */
+  readonly degraded: readonly string[]
+  /** For those who know what to look for. */
+  readonly extra?: Readonly<Record<string, unknown>>
+}

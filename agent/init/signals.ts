@@ -1,0 +1,49 @@
+import type { Logger } from '../../config/logger.js'
+
+export interface SignalDeps {
+  readonly logger: Logger
+  /** The first TERM, INT or QUIT. */
+  onStop(signal: NodeJS.Signals): void
+  /** The second one: whoever sent it has no patience left. */
+  onHurry(): void
+  /** The third one and all after it. */
+  onKill(): void
+  onReload(): void
+  /** USR1, USR2 and WINCH mean nothing to us; the agent command may know them. */
+  forward(signal: NodeJS.Signals): void
+  /** Where the signals come from; `process` unless a test says otherwise. */
+  readonly source?: NodeJS.EventEmitter
+}
+
+const STOP: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGQUIT']
+const FORWARDED: readonly NodeJS.Signals[] = ['SIGUSR1', 'SIGUSR2', 'SIGWINCH']
+
+/**
+ * Takes every signal an init is sent. To process 1 the kernel delivers only signals with a handler; and
+ * without one for USR1, Node would open its debugger.
+ *
+ * @returns removes the handlers again.
+ */
+export function handleSignals(deps: SignalDeps): () => void {
+  const source = deps.source ?? process
+  let stops = 0
+
+  const onStopSignal = (signal: NodeJS.Signals): void => {
+    stops += 1
+    deps.logger.info({ signal }, stops === 1 ? 'stopping' : stops === 2 ? 'stopping faster' : 'killing')
+    if (stops === 1) deps.onStop(signal)
+    else if (stops === 2) deps.onHurry()
+    else deps.onKill()
+  }
+  const onReloadSignal = (): void => deps.onReload()
+  const onForwarded = (signal: NodeJS.Signals): void => deps.forward(signal)
+
+  for (const signal of STOP) source.on(signal, onStopSignal)
+  for (const signal of FORWARDED) source.on(signal, onForwarded)
+  source.on('SIGHUP', onReloadSignal)
+  return () => {
+    for (const signal of STOP) source.off(signal, onStopSignal)
+    for (const signal of FORWARDED) source.off(signal, onForwarded)
+    source.off('SIGHUP', onReloadSignal)
+  }
+}

@@ -1,0 +1,248 @@
+import { join, resolve } from 'node:path'
+import type { LogFormat, LogLevel } from '../config/config.js'
+import { DiscobotError } from '../config/errors.js'
+import { AGENT_API_PORT, DEFAULT_DATA_DIR, dataPaths, type DataPaths } from '../config/paths.js'
+import { CommandWordsError, shellWords, splitCommand } from './command-words.js'
+
+/**
+ * `container`: we are process 1 with root's rights and the machine is ours to arrange.
+ * `plain`: a guest on somebody's machine; nothing outside the data dir is touched.
+ */
+export type Mode = 'container' | 'plain'
+
+/** Everything the agent was told, validated once. Frozen. */
+export interface AgentOptions {
+  readonly mode: Mode
+  readonly sessionId: string
+  readonly data: DataPaths
+  /** HOME of the services. */
+  readonly home: string
+  /** Account of the workspace and the agent API; absent means the one we run as. */
+  readonly user?: string
+  readonly workspace: WorkspaceOptions
+  /** Replaces the built-in agent API. */
+  readonly agentCommand?: readonly [string, ...string[]]
+  readonly agentPort: number
+  /** The port was named, so a command of the operator's own is expected to answer on it. */
+  readonly agentPortNamed: boolean
+  readonly docker: 'auto' | 'off'
+  readonly dockerdArgs: readonly string[]
+  /** Whether containers and builds are told to use the proxy; they do not trust its CA by themselves. */
+  readonly dockerClientProxy: 'off' | 'on'
+  readonly proxy: 'on' | 'off'
+  /** The operator's own configuration file. */
+  readonly proxyConfig?: string
+  readonly shutdownOrder: 'dependents-first' | 'document'
+  readonly controlSocket: string
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat }
+  /** What was in our environment, without our secrets: the agent command may need it. */
+  readonly inherited: Readonly<Record<string, string>>
+  /** Values that could not be used and what was taken instead; shown in `status`. */
+  readonly problems: readonly string[]
+}
+
+export interface WorkspaceOptions {
+  /** Git URL or directory as it was given; may hold a secret. */
+  readonly source?: string
+  readonly ref?: string
+  readonly path: string
+  /** Where a second name for the workspace is wanted. */
+  readonly link?: string
+  readonly gitToken?: string
+  readonly gitSshKey?: string
+  /** File of host keys for `ssh`. */
+  readonly gitKnownHosts?: string
+}
+
+/** What `readOptions` looks at; `main.ts` takes it from the process. */
+export interface OptionSources {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly pid: number
+  readonly uid: number
+  readonly cwd: string
+  /** Home of the account we run as. */
+  readonly homedir: string
+}
+
+export const CONTAINER_SOCKET = '/run/discobot/agent.sock'
+
+/** There is nothing sensible to boot with this value. */
+export class OptionsError extends DiscobotError {
+  readonly code = 'AGENT_OPTIONS_INVALID'
+}
+
+/** Never handed to a service, a login shell or a log. */
+export const SECRET_VARIABLES: readonly string[] = [
+  'DISCOBOT_GIT_TOKEN',
+  'DISCOBOT_GIT_SSH_KEY',
+  'DISCOBOT_API_TOKEN',
+  // May carry userinfo.
+  'DISCOBOT_WORKSPACE',
+]
+
+/**
+ * Reads the environment variables of docs/reference. A value that cannot be used is replaced by its default
+ * and named in `problems`, so that the rest of the container comes up and can say so.
+ *
+ * @throws OptionsError when the data dir cannot be what was named: nothing could be kept anywhere.
+ */
+export function readOptions(sources: OptionSources): AgentOptions {
+  const reader = new VariableReader(sources)
+  const mode = modeOf(sources, reader)
+  const container = mode === 'container'
+  const data = dataPaths(dataDir(sources, reader))
+  const home = reader.path('DISCOBOT_HOME') ?? (container ? '/home/discobot' : sources.homedir)
+  const user = accountName(reader, container)
+  const agentCommand = reader.parsed('DISCOBOT_AGENT_COMMAND', splitCommand, 'the built-in agent API is used')
+  const agentPort = reader.port('DISCOBOT_AGENT_PORT')
+  const proxyConfig = reader.path('DISCOBOT_PROXY_CONFIG')
+  return Object.freeze({
+    mode,
+    sessionId: sessionId(reader),
+    data: Object.freeze(data),
+    home,
+    ...(user === undefined ? {} : { user }),
+    workspace: Object.freeze({
+      path: join(container || reader.text('DISCOBOT_HOME') !== undefined ? home : data.root, 'workspace'),
+      ...(container ? { link: '/workspace' } : {}),
+      ...workspaceSource(reader),
+    }),
+    ...(agentCommand === undefined ? {} : { agentCommand }),
+    agentPort: agentPort ?? AGENT_API_PORT,
+    agentPortNamed: agentPort !== undefined,
+    docker: reader.choice('DISCOBOT_DOCKER', ['auto', 'off']),
+    dockerClientProxy: reader.choice('DISCOBOT_DOCKER_CLIENT_PROXY', ['off', 'on']),
+    dockerdArgs: reader.parsed('DISCOBOT_DOCKERD_ARGS', shellWords, 'dockerd gets none of them') ?? [],
+    proxy: reader.choice('DISCOBOT_PROXY', ['on', 'off']),
+    ...(proxyConfig === undefined ? {} : { proxyConfig }),
+    shutdownOrder: reader.choice('DISCOBOT_SHUTDOWN_ORDER', ['dependents-first', 'document']),
+    controlSocket: container ? CONTAINER_SOCKET : join(data.root, 'agent.sock'),
+    log: Object.freeze({
+      level: reader.choice('DISCOBOT_LOG_LEVEL', ['info', 'debug', 'warn', 'error']),
+      format: reader.choice('DISCOBOT_LOG_FORMAT', ['text', 'json']),
+    }),
+    inherited: Object.freeze(inheritedEnvironment(sources.env)),
+    problems: Object.freeze(reader.problems),
+  })
+}
+
+function modeOf(sources: OptionSources, reader: VariableReader): Mode {
+  if (sources.pid !== 1) return 'plain'
+  if (sources.uid === 0) return 'container'
+  reader.problems.push(
+    `process 1 runs as uid ${sources.uid}, not root: accounts, trust store, /workspace and dockerd are left alone; start the container as root`,
+  )
+  return 'plain'
+}
+
+function dataDir(sources: OptionSources, reader: VariableReader): string {
+  const named = reader.text('DISCOBOT_DATA_DIR')
+  const fallback = sources.pid === 1 ? DEFAULT_DATA_DIR : '.data'
+  const dir = resolve(sources.cwd, named ?? fallback)
+  if (dir === '/')
+    throw new OptionsError('cannot use DISCOBOT_DATA_DIR "/": name a directory below it, such as /.data')
+  return dir
+}
+
+/** As `useradd` would accept it: the name ends up in files and arguments of root's. */
+const ACCOUNT_NAME = /^[a-z_][a-z0-9_-]{0,31}$/
+
+function accountName(reader: VariableReader, container: boolean): string | undefined {
+  const named = reader.text('DISCOBOT_USER')
+  if (!container) {
+    if (named !== undefined)
+      reader.refuse('DISCOBOT_USER', named, 'has no effect unless the agent is process 1')
+    return undefined
+  }
+  if (named === undefined) return 'discobot'
+  if (ACCOUNT_NAME.test(named) && named !== 'discobot-proxy') return named
+  const wanted = 'want a name of at most 32 letters, digits, "_" and "-" that is not the proxy\'s own'
+  reader.refuse('DISCOBOT_USER', named, `${wanted}; "discobot" is used`)
+  return 'discobot'
+}
+
+function sessionId(reader: VariableReader): string {
+  const named = reader.text('DISCOBOT_SESSION_ID')
+  if (named === undefined || /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(named)) return named ?? 'default'
+  reader.refuse(
+    'DISCOBOT_SESSION_ID',
+    named,
+    'want at most 64 letters, digits, ".", "_" and "-"; "default" is used',
+  )
+  return 'default'
+}
+
+function workspaceSource(reader: VariableReader): Omit<WorkspaceOptions, 'path' | 'link'> {
+  const source = reader.text('DISCOBOT_WORKSPACE')
+  const ref = reader.text('DISCOBOT_WORKSPACE_REF')
+  const gitToken = reader.text('DISCOBOT_GIT_TOKEN')
+  const gitSshKey = reader.text('DISCOBOT_GIT_SSH_KEY')
+  const gitKnownHosts = reader.path('DISCOBOT_GIT_KNOWN_HOSTS')
+  return {
+    ...(source === undefined ? {} : { source }),
+    ...(ref === undefined ? {} : { ref }),
+    ...(gitToken === undefined ? {} : { gitToken }),
+    ...(gitSshKey === undefined ? {} : { gitSshKey }),
+    ...(gitKnownHosts === undefined ? {} : { gitKnownHosts }),
+  }
+}
+
+function inheritedEnvironment(env: OptionSources['env']): Record<string, string> {
+  const kept: Record<string, string> = {}
+  for (const [name, value] of Object.entries(env)) {
+    if (value !== undefined && !SECRET_VARIABLES.includes(name)) kept[name] = value
+  }
+  return kept
+}
+
+/** Reads single variables and collects what is wrong with them. */
+class VariableReader {
+  readonly problems: string[] = []
+
+  constructor(private readonly sources: OptionSources) {}
+
+  /** Empty counts as absent: `-e NAME=` is how a container's variable is taken back. */
+  text(name: string): string | undefined {
+    const value = this.sources.env[name]?.trim()
+    return value === undefined || value === '' ? undefined : value
+  }
+
+  path(name: string): string | undefined {
+    const value = this.text(name)
+    return value === undefined ? undefined : resolve(this.sources.cwd, value)
+  }
+
+  port(name: string): number | undefined {
+    const value = this.text(name)
+    if (value === undefined) return undefined
+    const port = /^\d{1,5}$/.test(value) ? Number(value) : 0
+    if (port >= 1 && port <= 65535) return port
+    this.refuse(name, value, `want a port from 1 to 65535; ${AGENT_API_PORT} is used`)
+    return undefined
+  }
+
+  /** The first choice is the default. */
+  choice<Choice extends string>(name: string, choices: readonly [Choice, ...Choice[]]): Choice {
+    const value = this.text(name)
+    const found = choices.find((choice) => choice === value?.toLowerCase())
+    if (value === undefined || found !== undefined) return found ?? choices[0]
+    this.refuse(name, value, `want ${choices.join(' or ')}; "${choices[0]}" is used`)
+    return choices[0]
+  }
+
+  parsed<Value>(name: string, parse: (text: string) => Value, instead: string): Value | undefined {
+    const value = this.text(name)
+    if (value === undefined) return undefined
+    try {
+      return parse(value)
+    } catch (error) {
+      if (!(error instanceof CommandWordsError)) throw error
+      this.refuse(name, value, `${error.reason}; ${instead}`)
+      return undefined
+    }
+  }
+
+  refuse(name: string, value: string, wanted: string): void {
+    this.problems.push(`${name} ${JSON.stringify(value)}: ${wanted}`)
+  }
+}

@@ -1,0 +1,171 @@
+import { reasonOf } from '../config/errors.js'
+import type { Logger } from '../config/logger.js'
+import { BootInterruptedError } from './boot/errors.js'
+import type { BootFindings } from './boot/findings.js'
+import { runBoot } from './boot/graph.js'
+import type { StepStatus } from './boot/step.js'
+import { planBoot, STOP_ORDER, stopGraces, type BootSettings } from './boot/steps.js'
+import type { ControlServer } from './control/server.js'
+import type { AgentPhase, AgentStatus } from './control/status.js'
+import { ChildRegistry } from './init/children.js'
+import { startReaper } from './init/reaper.js'
+import { handleSignals } from './init/signals.js'
+import { Supervisor } from './services/supervisor.js'
+import { commandRunner } from './system/command.js'
+import { renderWelcome } from './welcome.js'
+
+export interface RunDeps extends BootSettings {
+  readonly version: string
+  /** Writes to the terminal what is for a person and no log line. */
+  readonly print: (text: string) => void
+  /** The terminal takes colours. */
+  readonly colour: boolean
+  /** How this program is called. */
+  readonly command: string
+}
+
+/**
+ * The life of the agent: boot, supervise, stop. Resolves with the exit code when nothing of it runs any more:
+ * 0 after a requested stop, else the code of the essential service that failed, or 1 when the boot did.
+ */
+export async function runAgent(deps: RunDeps): Promise<number> {
+  const { options, logger, clock } = deps
+  const startedAt = clock.now()
+  const over = new End()
+  const children = new ChildRegistry()
+  const reaper = startReaper({ children, clock, logger, subreaper: options.mode === 'plain' })
+  const supervisor = new Supervisor({
+    logger,
+    clock,
+    children,
+    onEssentialFailure: ({ service, reason, exitCode }) => {
+      logger.error({ service, reason, exitCode }, 'the container ends with its essential service')
+      over.come(exitCode)
+    },
+  })
+  let reload = (): Promise<void> => Promise.resolve()
+  const removeHandlers = listen(over, supervisor, logger, () => reload())
+  const findings: BootFindings = {}
+  let phase: AgentPhase = 'booting'
+  let steps: readonly StepStatus[] = []
+  let control: ControlServer | undefined
+  const status = (): AgentStatus => ({
+    version: deps.version,
+    pid: process.pid,
+    uptimeMs: Math.round(clock.now() - startedAt),
+    phase,
+    boot: steps,
+    services: supervisor.status(),
+    reaper: reaper.status(),
+    degraded: [...options.problems, ...degradedSteps(steps)],
+    extra: { mode: options.mode, session: options.sessionId, dataDir: options.data.root },
+  })
+
+  for (const problem of options.problems) logger.warn({ problem }, 'a setting cannot be used')
+  try {
+    const plan = planBoot({
+      ...deps,
+      supervisor,
+      findings,
+      run: commandRunner(children),
+      status,
+      onControlStarted: (server) => (control = server),
+    })
+    reload = plan.reload
+    const boot = await runBoot(plan.steps, {
+      logger,
+      clock,
+      signal: over.signal,
+      onChange: (now) => (steps = now),
+    })
+    phase = 'running'
+    const { colour, command } = deps
+    deps.print(
+      renderWelcome({ options, findings, steps: boot.steps, tookMs: boot.tookMs, colour, self: command }),
+    )
+  } catch (error) {
+    if (!(error instanceof BootInterruptedError)) {
+      logger.error({ reason: reasonOf(error) }, 'the boot failed')
+      over.come(BOOT_FAILED)
+    }
+  }
+
+  // Between two services nothing else may hold the event loop, and it must not end before we do.
+  const keepAlive = setInterval(() => undefined, 60_000)
+  const exitCode = await over.comes
+  clearInterval(keepAlive)
+  phase = 'stopping'
+  const graces = stopGraces(options)
+  const report = await supervisor.stopAll({
+    order: STOP_ORDER[options.shutdownOrder],
+    deadlineMs: graces.agentApi + graces.dockerd + graces.proxy,
+  })
+  await control?.close()
+  reaper.stop()
+  removeHandlers()
+  logger.info({ exitCode, ms: report.tookMs, killed: report.killed.join(', ') || 'none' }, 'stopped')
+  return exitCode
+}
+
+const BOOT_FAILED = 1
+
+/** The one reason why all of this ends: the first that comes decides the exit code. */
+class End {
+  readonly comes: Promise<number>
+  readonly #controller = new AbortController()
+  #resolve: (exitCode: number) => void = () => undefined
+
+  constructor() {
+    this.comes = new Promise((resolve) => (this.#resolve = resolve))
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  come(exitCode: number): void {
+    this.#resolve(exitCode)
+    this.#controller.abort()
+  }
+}
+
+/** @returns removes the handlers again. */
+function listen(over: End, supervisor: Supervisor, logger: Logger, reload: () => Promise<void>): () => void {
+  const toService = (name: string, signal: NodeJS.Signals): void => {
+    const known = supervisor.status().some((service) => service.name === name)
+    if (!known || !supervisor.signal(name, signal))
+      logger.info({ signal, service: name }, 'signal has no taker')
+  }
+  const removeSignals = handleSignals({
+    logger,
+    onStop: () => over.come(0),
+    onHurry: () => supervisor.hurry(),
+    onKill: () => supervisor.killNow(),
+    onReload: () => {
+      reload().then(
+        () => logger.info({}, 'configuration read again'),
+        (error: unknown) => logger.warn({ reason: reasonOf(error) }, 'reload with problems'),
+      )
+    },
+    forward: (signal) => toService('agent-api', signal),
+  })
+  // A defect of ours must not take the services down unasked for: they are stopped in order.
+  const onDefect = (error: unknown): void => {
+    logger.error(
+      { reason: reasonOf(error), stack: error instanceof Error ? error.stack : undefined },
+      'defect in the agent',
+    )
+    over.come(BOOT_FAILED)
+  }
+  process.on('uncaughtException', onDefect)
+  return () => {
+    removeSignals()
+    process.off('uncaughtException', onDefect)
+  }
+}
+
+function degradedSteps(steps: readonly StepStatus[]): string[] {
+  return steps
+    .filter(({ state }) => state === 'degraded')
+    .map(({ name, note }) => `${name}: ${note ?? 'failed'}`)
+}

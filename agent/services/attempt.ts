@@ -1,0 +1,81 @@
+import type { Logger } from '../../config/logger.js'
+import { describeEnd, type ProcessEnd } from '../init/exit-code.js'
+import { ServiceProcess, type ProcessDeps } from './process.js'
+import { describeReadiness, isTaken, untilReady } from './readiness.js'
+import type { ServiceSpec } from './spec.js'
+
+/** What became of one process of a service. */
+export type Attempt =
+  | { readonly kind: 'ended'; readonly end: ProcessEnd; readonly readyForMs: number }
+  /** `end` is absent when there was not even a process. */
+  | { readonly kind: 'not-ready'; readonly end: ProcessEnd | undefined; readonly reason: string }
+  /** `stopped` aborted first; the process may still run. */
+  | { readonly kind: 'stopped' }
+
+export interface AttemptDeps extends ProcessDeps {
+  readonly logger: Logger
+  readonly marker: string
+  /** Somebody wants the service stopped. */
+  readonly stopped: AbortSignal
+  /** Nobody wants to wait any longer for what is being stopped. */
+  readonly killNow: AbortSignal
+  onSpawned(process: ServiceProcess): void
+  onReady(): void
+}
+
+/** Runs one process of the service until it ends, is too late to be ready, or the service is stopped. */
+export async function runAttempt(spec: ServiceSpec, deps: AttemptDeps): Promise<Attempt> {
+  const { clock, stopped } = deps
+  if (await isTaken(spec.readiness)) {
+    const reason = `something else already listens at ${describeReadiness(spec.readiness)}`
+    return { kind: 'not-ready', end: undefined, reason }
+  }
+  if (stopped.aborted) return { kind: 'stopped' }
+
+  const child = new ServiceProcess(spec, deps.marker, deps)
+  deps.onSpawned(child)
+  const over = new AbortController()
+  const finish = (): void => over.abort()
+  stopped.addEventListener('abort', finish, { once: true, signal: over.signal })
+  void child.ended.then(finish)
+
+  const spawnedAt = clock.now()
+  const ready =
+    child.pid !== undefined && (await untilReady(spec.readiness, spec.readyTimeoutMs, clock, over.signal))
+  if (stopped.aborted) return { kind: 'stopped' }
+  if (!ready) return endUnready(spec, child, deps)
+
+  const readyAt = clock.now()
+  deps.logger.info(
+    { service: spec.name, pid: child.pid, ms: Math.round(readyAt - spawnedAt) },
+    'service ready',
+  )
+  deps.onReady()
+  await untilAborted(over.signal)
+  if (stopped.aborted) return { kind: 'stopped' }
+  return { kind: 'ended', end: await child.ended, readyForMs: clock.now() - readyAt }
+}
+
+/** It ended before it was ready, or it takes too long and is made to end. */
+async function endUnready(spec: ServiceSpec, child: ServiceProcess, deps: AttemptDeps): Promise<Attempt> {
+  const tooLate = child.isLeaderAlive
+  const group = tooLate ? await child.end(spec.stopGraceMs, deps.killNow) : 'ended'
+  const end = group === 'left' ? undefined : await child.ended
+  await child.drained()
+  const said = child.lastLine === '' ? '' : `: ${child.lastLine}`
+  const where = describeReadiness(spec.readiness)
+  const why =
+    tooLate || end === undefined
+      ? `no answer from ${where} within ${spec.readyTimeoutMs} ms`
+      : end.kind === 'not-started'
+        ? end.reason
+        : `${describeEnd(end)} before it was ready`
+  return { kind: 'not-ready', end, reason: why + said }
+}
+
+function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

@@ -1,0 +1,216 @@
+import { existsSync } from 'node:fs'
+import type { ChildProcess } from 'node:child_process'
+import type { Readable } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
+import { codeOf, reasonOf } from '../../config/errors.js'
+import type { Logger } from '../../config/logger.js'
+import type { ChildRegistry } from '../init/children.js'
+import type { Clock } from '../init/clock.js'
+import type { ProcessEnd } from '../init/exit-code.js'
+import { hasLivingMembers } from '../init/proc-stat.js'
+import { LineSplitter } from './line-splitter.js'
+import { commandAs, systemRunAs, type RunAsDeps } from './run-as.js'
+import { sendSignal } from './send-signal.js'
+import type { ServiceSpec } from './spec.js'
+import { MARKER_VARIABLE } from './stragglers.js'
+
+/** Between two looks at a group whose leader has ended. */
+const POLL_MS = 10
+/** SIGKILL works at once, unless a process hangs in the kernel (state D); that cannot be waited out. */
+const KILL_WAIT_MS = 2_000
+/** The last words are in the pipe already; whoever holds it open longer is not the one we wait for. */
+const DRAIN_MS = 50
+const DRAIN_LIMIT_MS = 1_000
+/** Of the last line, for messages. */
+const LAST_LINE_LENGTH = 300
+
+export interface ProcessDeps {
+  readonly children: ChildRegistry
+  readonly clock: Clock
+  /** Takes what the process prints, line by line, with the fields `service` and `stream`. */
+  readonly logger: Logger
+  readonly runAs?: RunAsDeps
+}
+
+/** `left`: something of the group could not even be killed. */
+export type GroupEnd = 'ended' | 'killed' | 'left'
+
+/**
+ * One process of a service, in a session and process group of its own, so that a signal reaches all it
+ * started and none of ours. What it prints is read to the end whatever happens: a full pipe would stop it.
+ */
+export class ServiceProcess {
+  /** Absent when it could not be started. */
+  readonly pid: number | undefined
+  /** When the leader has ended. Does not wait for its pipes, which a grandchild may hold for ever. */
+  readonly ended: Promise<ProcessEnd>
+  readonly #clock: Clock
+  readonly #child: ChildProcess | undefined
+  readonly #pipes: readonly Readable[]
+  #leaderEnded = false
+  #groupGone = false
+  #asked = false
+  #lastLine = ''
+  #bytesRead = 0
+
+  /** @param marker found again in the environment of everything the process starts. */
+  constructor(spec: ServiceSpec, marker: string, deps: ProcessDeps) {
+    this.#clock = deps.clock
+    try {
+      this.#child = spawnLeader(spec, marker, deps)
+    } catch (error) {
+      this.#pipes = []
+      this.#groupGone = true
+      this.ended = Promise.resolve(notStarted(error, spec))
+      return
+    }
+    this.pid = this.#child.pid
+    this.#pipes = [this.#child.stdout, this.#child.stderr].filter((pipe) => pipe !== null)
+    this.#log(this.#child.stdout, deps.logger.child({ service: spec.name, stream: 'stdout' }))
+    this.#log(this.#child.stderr, deps.logger.child({ service: spec.name, stream: 'stderr' }))
+    this.ended = this.#untilLeaderEnds(this.#child, spec)
+  }
+
+  /** The last line it printed, or nothing; cut to what fits into a message. */
+  get lastLine(): string {
+    return this.#lastLine
+  }
+
+  get isLeaderAlive(): boolean {
+    return this.pid !== undefined && !this.#leaderEnded
+  }
+
+  /** Signals the leader alone. False when it has ended. */
+  signal(signal: NodeJS.Signals): boolean {
+    return this.#child?.kill(signal) ?? false
+  }
+
+  /** Whether anything of the group still runs. */
+  isGroupAlive(): boolean {
+    const { pid } = this
+    if (this.#groupGone || pid === undefined) return false
+    if (!this.#leaderEnded) return true
+    // A group's number is not given to another process while the group lasts, and never signalled again after.
+    // Looking twice: a member that forks and ends during one look can be missed by it.
+    this.#groupGone = !sendSignal(-pid, 0) || (!hasLivingMembers(pid) && !hasLivingMembers(pid))
+    return !this.#groupGone
+  }
+
+  /**
+   * Ends the leader and its group: SIGTERM, `graceMs` or until `killNow`, SIGKILL. Resolves when nothing of
+   * the group runs any more.
+   */
+  async end(graceMs: number, killNow: AbortSignal): Promise<GroupEnd> {
+    const { pid } = this
+    if (pid === undefined || !this.isGroupAlive()) return 'ended'
+    // Once: dockerd, for one, takes the third SIGTERM for an order to leave everything as it is.
+    if (!this.#asked) sendSignal(-pid, 'SIGTERM')
+    this.#asked = true
+    if (await this.#untilGone(graceMs, killNow)) return 'ended'
+    sendSignal(-pid, 'SIGKILL')
+    return (await this.#untilGone(KILL_WAIT_MS)) ? 'killed' : 'left'
+  }
+
+  /**
+   * Resolves when all it printed has been logged. A pipe that somebody else still holds open is waited for
+   * until it has been silent for 50 ms, and for a second at most.
+   */
+  async drained(): Promise<void> {
+    const closed = new AbortController()
+    const open = this.#pipes.filter((pipe) => !pipe.closed)
+    let left = open.length
+    for (const pipe of open) {
+      pipe.once('close', () => {
+        left -= 1
+        if (left === 0) closed.abort()
+      })
+    }
+    const until = this.#clock.now() + DRAIN_LIMIT_MS
+    while (left > 0 && this.#clock.now() < until) {
+      const before = this.#bytesRead
+      await this.#clock.sleep(DRAIN_MS, closed.signal)
+      // On a busy machine the timer is late, and comes before what has been waiting in the pipe is read.
+      await setImmediate()
+      if (this.#bytesRead === before) return
+    }
+  }
+
+  /** Lets go of the pipes; what is printed after this is lost. */
+  release(): void {
+    for (const pipe of this.#pipes) pipe.destroy()
+  }
+
+  #untilLeaderEnds(child: ChildProcess, spec: ServiceSpec): Promise<ProcessEnd> {
+    return new Promise((resolve) => {
+      child.on('error', (error) => {
+        // With a pid it is a signal that could not be sent, and the exit is still to come.
+        if (child.pid === undefined) resolve(notStarted(error, spec))
+      })
+      child.once('exit', (code, signal) => {
+        this.#leaderEnded = true
+        this.isGroupAlive()
+        resolve(signal === null ? { kind: 'exited', code: code ?? 0 } : { kind: 'signalled', signal })
+      })
+    })
+  }
+
+  /** False when `limitMs` passed or `killNow` aborted first. */
+  async #untilGone(limitMs: number, killNow?: AbortSignal): Promise<boolean> {
+    const until = this.#clock.now() + limitMs
+    const awake = new AbortController()
+    const wake = (): void => awake.abort()
+    void this.ended.then(wake)
+    killNow?.addEventListener('abort', wake, { once: true, signal: awake.signal })
+    if (killNow?.aborted !== true) await this.#clock.sleep(limitMs, awake.signal)
+    wake()
+    while (this.isGroupAlive()) {
+      if (this.#clock.now() >= until || killNow?.aborted === true) return false
+      await this.#clock.sleep(POLL_MS, killNow)
+    }
+    return true
+  }
+
+  #log(pipe: Readable | null, logger: Logger): void {
+    if (pipe === null) return
+    const splitter = new LineSplitter((line) => {
+      this.#lastLine = line.slice(0, LAST_LINE_LENGTH)
+      logger.info({}, line)
+    })
+    pipe.on('data', (chunk: Buffer) => {
+      this.#bytesRead += chunk.length
+      splitter.push(chunk)
+    })
+    pipe.on('error', () => undefined)
+    pipe.on('end', () => splitter.flush())
+    // Without an end when it is let go of.
+    pipe.on('close', () => splitter.flush())
+  }
+}
+
+function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): ChildProcess {
+  const { user } = spec
+  const [program, ...args] =
+    user === undefined ? spec.command : commandAs(user, spec.command, deps.runAs ?? systemRunAs)
+  return deps.children.spawn(program, args, {
+    cwd: spec.cwd,
+    env: { ...spec.env, [MARKER_VARIABLE]: marker },
+    // setsid(2): its own session and group.
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+}
+
+function notStarted(error: unknown, spec: ServiceSpec): ProcessEnd {
+  const code = codeOf(error) ?? 'UNKNOWN'
+  return { kind: 'not-started', code, reason: whyNotStarted(code, error, spec) }
+}
+
+/** exec(2) answers ENOENT for the program, its interpreter and the folder alike. */
+function whyNotStarted(code: string, error: unknown, spec: ServiceSpec): string {
+  const [program] = spec.command
+  if (!existsSync(spec.cwd)) return `the folder ${spec.cwd} does not exist`
+  if (code === 'ENOENT')
+    return existsSync(program) ? `the interpreter of ${program} is not found` : `${program} is not found`
+  if (code === 'EACCES') return `${program} is not executable`
+  return reasonOf(error)
+}

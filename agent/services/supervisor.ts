@@ -1,0 +1,245 @@
+import { randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
+import type { Logger } from '../../config/logger.js'
+import type { ChildRegistry } from '../init/children.js'
+import type { Clock } from '../init/clock.js'
+import { endedWell, failureExitCode, type ProcessEnd } from '../init/exit-code.js'
+import { ServiceSpecError, ServiceStartError, UnknownServiceError } from './errors.js'
+import type { GroupEnd } from './process.js'
+import { DEFAULT_RESTART_POLICY, type RestartPolicy } from './restart-policy.js'
+import type { RunAsDeps } from './run-as.js'
+import { Service, type ServiceEnding } from './service.js'
+import type { ServiceSpec, ServiceStatus } from './spec.js'
+import { stopLevels, type StopOrder } from './stop-order.js'
+
+export interface SupervisorDeps {
+  readonly logger: Logger
+  readonly clock: Clock
+  readonly children: ChildRegistry
+  /** An essential service ended for good without being told to: the container is over. */
+  onEssentialFailure(failure: EssentialFailure): void
+  readonly policy?: RestartPolicy
+  /** In [0, 1); spreads restarts. */
+  readonly random?: () => number
+  readonly runAs?: RunAsDeps
+}
+
+export interface EssentialFailure {
+  readonly service: string
+  readonly reason: string
+  readonly end: ProcessEnd | undefined
+  /** What the container should end with: 0 only when the service ended with 0 and was allowed to. */
+  readonly exitCode: number
+}
+
+export interface StopOptions {
+  /** `reverse` unless given: whatever needs a service stops before it. */
+  readonly order?: StopOrder
+  /** For all of it; then everything left is killed at once. */
+  readonly deadlineMs: number
+}
+
+export interface StopReport {
+  readonly tookMs: number
+  /** Services that had to be killed. */
+  readonly killed: readonly string[]
+  /** Services of which something could not even be killed. */
+  readonly left: readonly string[]
+}
+
+/** How often the log names what is still running. */
+const REMIND_EVERY_MS = 1_000
+/** unix(7): a longer path is cut off silently, and another socket asked. */
+const MAX_SOCKET_PATH_BYTES = 107
+const NAME = /^[a-z0-9][a-z0-9-]*$/
+
+/** All services: started when what they need is ready, stopped in the opposite order. */
+export class Supervisor {
+  readonly #deps: SupervisorDeps
+  readonly #runId = randomUUID()
+  readonly #services = new Map<string, Service>()
+  #stopping: Promise<StopReport> | undefined
+  readonly #deadline = new AbortController()
+  #deadlineAt = 0
+  #rearm = new AbortController()
+
+  constructor(deps: SupervisorDeps) {
+    this.#deps = deps
+    // Every service that is being stopped listens, and there may be any number of them.
+    setMaxListeners(0, this.#deadline.signal)
+  }
+
+  /**
+   * What a service comes `after` must have been added before it, so there cannot be a cycle.
+   *
+   * @throws ServiceSpecError when the name is malformed or taken, or `after` or the readiness is wrong.
+   */
+  add(spec: ServiceSpec): void {
+    this.#check(spec)
+    const { logger, clock, children, policy, random, runAs } = this.#deps
+    const service = new Service(Object.freeze({ ...spec }), {
+      logger,
+      clock,
+      children,
+      policy: policy ?? DEFAULT_RESTART_POLICY,
+      random: random ?? Math.random,
+      ...(runAs === undefined ? {} : { runAs }),
+      runId: this.#runId,
+      onEnded: (ending) => this.#onEnded(spec, ending),
+    })
+    this.#services.set(spec.name, service)
+  }
+
+  /**
+   * Resolves when the service is ready. Rejects at the first attempt that fails, although the service goes on
+   * trying in the background if its restart rule says so: `stop` it if that is not wanted.
+   *
+   * @throws ServiceStartError when it does not get ready, something it comes after is not ready, everything
+   *   is being stopped, or `signal` aborted (which ends the waiting, not the service).
+   * @throws UnknownServiceError
+   */
+  async start(name: string, signal?: AbortSignal): Promise<void> {
+    const service = this.#find(name)
+    for (const needed of service.spec.after) {
+      const { state } = this.#find(needed)
+      if (state === 'starting') await this.#find(needed).start(signal)
+      else if (state !== 'ready') throw new ServiceStartError(name, `it needs ${needed}, which is ${state}`)
+    }
+    if (this.#stopping !== undefined) throw new ServiceStartError(name, 'everything is being stopped')
+    await service.start(signal)
+  }
+
+  /**
+   * Resolves when nothing of the service runs any more. What comes after it is left alone.
+   *
+   * @throws UnknownServiceError
+   */
+  async stop(name: string): Promise<GroupEnd> {
+    return this.#find(name).stop(this.#deadline.signal)
+  }
+
+  /** `stop`, then `start`, with their errors; earlier failures are forgotten. */
+  async restart(name: string, signal?: AbortSignal): Promise<void> {
+    await this.stop(name)
+    await this.start(name, signal)
+  }
+
+  /**
+   * Signals the service's own process, not its group. False when it does not run.
+   *
+   * @throws UnknownServiceError
+   */
+  signal(name: string, signal: NodeJS.Signals): boolean {
+    return this.#find(name).signal(signal)
+  }
+
+  /** In the order they were added. */
+  status(): ServiceStatus[] {
+    return [...this.#services.values()].map((service) => service.status())
+  }
+
+  /**
+   * Stops everything, level by level, and for good: nothing can be started after this. Resolves when all of
+   * it has ended or cannot be killed. A second call waits for the first.
+   */
+  stopAll(options: StopOptions): Promise<StopReport> {
+    this.#stopping ??= this.#stopEverything(options)
+    return this.#stopping
+  }
+
+  /** Halves what is left of the deadline. Does nothing unless everything is being stopped. */
+  hurry(): void {
+    const now = this.#deps.clock.now()
+    if (this.#deadlineAt > now) this.#setDeadline(now + (this.#deadlineAt - now) / 2)
+  }
+
+  /** Ends the deadline now: what still runs is killed. */
+  killNow(): void {
+    this.#deadline.abort()
+  }
+
+  async #stopEverything({ order, deadlineMs }: StopOptions): Promise<StopReport> {
+    const { clock, logger } = this.#deps
+    const startedAt = clock.now()
+    const killed: string[] = []
+    const left: string[] = []
+    const done = new AbortController()
+    const running = new Set<string>()
+    this.#setDeadline(startedAt + deadlineMs)
+    void this.#remind(running, done.signal)
+
+    const specs = [...this.#services.values()].map((service) => service.spec)
+    for (const level of stopLevels(specs, order ?? 'reverse')) {
+      await Promise.all(
+        level.map(async (name) => {
+          const service = this.#find(name)
+          const stoppedAt = clock.now()
+          const ran = service.status().pid !== undefined
+          running.add(name)
+          const how = await service.stop(this.#deadline.signal)
+          running.delete(name)
+          if (how === 'killed') killed.push(name)
+          if (how === 'left') left.push(name)
+          const ms = Math.round(clock.now() - stoppedAt)
+          if (ran || how !== 'ended') logger.info({ service: name, how, ms }, 'service stopped')
+        }),
+      )
+    }
+    done.abort()
+    this.#rearm.abort()
+    this.#deadlineAt = 0
+    return { tookMs: Math.round(clock.now() - startedAt), killed, left }
+  }
+
+  #setDeadline(at: number): void {
+    const { clock, logger } = this.#deps
+    this.#rearm.abort()
+    const rearm = new AbortController()
+    this.#rearm = rearm
+    this.#deadlineAt = at
+    void clock.sleep(at - clock.now(), rearm.signal).then(() => {
+      if (rearm.signal.aborted) return
+      logger.warn({}, 'the deadline has passed: killing what still runs')
+      this.#deadline.abort()
+    })
+  }
+
+  async #remind(running: ReadonlySet<string>, done: AbortSignal): Promise<void> {
+    const { clock, logger } = this.#deps
+    for (;;) {
+      await clock.sleep(REMIND_EVERY_MS, done)
+      if (done.aborted) return
+      const leftMs = Math.max(0, Math.round(this.#deadlineAt - clock.now()))
+      logger.info({ running: [...running].join(', '), leftMs }, 'still stopping')
+    }
+  }
+
+  #onEnded(spec: ServiceSpec, { failed, end, reason }: ServiceEnding): void {
+    if (!spec.essential || this.#stopping !== undefined) return
+    const exitCode = !failed && end !== undefined && endedWell(end) ? 0 : failureExitCode(end)
+    this.#deps.onEssentialFailure({ service: spec.name, reason, end, exitCode })
+  }
+
+  #check(spec: ServiceSpec): void {
+    const { name, after, readiness } = spec
+    const refuse = (reason: string): never => {
+      throw new ServiceSpecError(name, reason)
+    }
+    if (!NAME.test(name)) refuse('a name is lower-case letters, digits and dashes')
+    if (this.#services.has(name)) refuse('there is one of that name already')
+    const unknown = after.find((needed) => !this.#services.has(needed))
+    if (unknown !== undefined) refuse(`it comes after ${JSON.stringify(unknown)}, which is not there`)
+    if (readiness.kind === 'http' && !/^http:\/\//i.test(readiness.url)) {
+      refuse(`readiness by HTTP needs an http:// URL, not ${JSON.stringify(readiness.url)}`)
+    }
+    if (readiness.kind === 'unix-http' && Buffer.byteLength(readiness.socketPath) > MAX_SOCKET_PATH_BYTES) {
+      refuse(`the path of a socket may have ${MAX_SOCKET_PATH_BYTES} bytes at most`)
+    }
+  }
+
+  #find(name: string): Service {
+    const service = this.#services.get(name)
+    if (service === undefined) throw new UnknownServiceError(name, [...this.#services.keys()])
+    return service
+  }
+}

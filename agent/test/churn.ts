@@ -1,0 +1,61 @@
+/**
+ * Run by reaper.test as process 1 of a namespace, or as a subreaper: makes orphans and own short-lived
+ * children at once, and prints what became of them as JSON.
+ */
+import { silentLogger } from '../../config/logger.js'
+import { ChildRegistry } from '../init/children.js'
+import { systemClock } from '../init/clock.js'
+import { loadNativeCalls } from '../init/native.js'
+import { directChildren, readStat } from '../init/proc-stat.js'
+import { startReaper } from '../init/reaper.js'
+import { waitFor } from './lab.js'
+
+const ORPHANS = 200
+const OWN = 200
+const withoutReaping = process.argv[2] === 'without-native'
+
+const children = new ChildRegistry()
+const native = await loadNativeCalls()
+const reaper = startReaper({
+  children,
+  clock: systemClock,
+  logger: silentLogger,
+  subreaper: true,
+  loadNative: () =>
+    Promise.resolve(
+      withoutReaping ? { ...native, name: 'none', reason: 'not today', reap: () => false } : native,
+    ),
+})
+if (process.pid !== 1) await waitFor('the backend', () => reaper.status().backend !== 'not needed yet')
+
+function own(code: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const child = children.spawn('/bin/sh', ['-c', `exit ${code}`], { stdio: 'ignore' })
+    child.on('error', () => resolve(false))
+    child.on('exit', (got) => resolve(got === code))
+  })
+}
+
+const makeOrphans = `i=0; while [ $i -lt ${ORPHANS} ]; do (sleep 0.3 &); i=$((i+1)); done`
+const factory = children.spawn('/bin/sh', ['-c', makeOrphans], { stdio: 'ignore' })
+const orphansMade = new Promise((resolve) => factory.on('exit', resolve))
+const codes = await Promise.all(Array.from({ length: OWN }, (_, index) => own(index)))
+await orphansMade
+
+const stateOf = (pid: number): string | undefined => readStat(pid)?.state
+const countLiving = (): number => directChildren().filter((pid) => stateOf(pid) !== 'Z').length
+const countZombies = (): number => directChildren().filter((pid) => stateOf(pid) === 'Z').length
+await waitFor('the orphans to die', () => countLiving() === 0)
+const zombiesAtFirst = countZombies()
+const diedAt = performance.now()
+if (withoutReaping) await waitFor('zombies to be counted', () => reaper.status().zombies === ORPHANS)
+else await waitFor('no zombies', () => countZombies() === 0)
+const report = {
+  pid: process.pid,
+  zombiesAtFirst,
+  goneAfterMs: Math.round(performance.now() - diedAt),
+  rightCodes: codes.filter(Boolean).length,
+  status: reaper.status(),
+}
+reaper.stop()
+process.stdout.write(JSON.stringify(report))

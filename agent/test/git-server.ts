@@ -1,0 +1,90 @@
+import { spawn } from 'node:child_process'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+/** tap's test object, as far as it is needed here. */
+interface Scope {
+  teardown(clean: () => Promise<void> | void): void
+}
+
+export interface GitServer {
+  readonly url: string
+  /** `Authorization` of every request, in order; empty where there was none. */
+  readonly authorizations: readonly string[]
+}
+
+/**
+ * Git's own smart HTTP server below `root`, for whoever sends these Basic credentials; or a redirect to
+ * another server for paths below `/moved/`.
+ */
+export async function startGitServer(
+  t: Scope,
+  root: string,
+  credentials?: { readonly username: string; readonly password: string },
+  movedTo?: string,
+): Promise<GitServer> {
+  const authorizations: string[] = []
+  const wanted =
+    credentials &&
+    `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64')}`
+  const server = createServer((request, response) => {
+    const authorization = request.headers.authorization ?? ''
+    authorizations.push(authorization)
+    if (movedTo !== undefined && request.url?.startsWith('/moved/') === true) {
+      response.writeHead(302, { location: movedTo + request.url.slice('/moved'.length) }).end()
+    } else if (wanted !== undefined && authorization !== wanted) {
+      response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end()
+    } else serve(root, request, response)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    return new Promise<void>((resolve) => server.close(() => resolve()))
+  })
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, authorizations }
+}
+
+/** CGI/1.1, RFC 3875, as much of it as git http-backend needs. */
+function serve(root: string, request: IncomingMessage, response: ServerResponse): void {
+  const url = new URL(request.url ?? '/', 'http://localhost')
+  const child = spawn('git', ['http-backend'], {
+    env: {
+      PATH: process.env['PATH'],
+      GIT_PROJECT_ROOT: root,
+      GIT_HTTP_EXPORT_ALL: '1',
+      GIT_CONFIG_COUNT: '1',
+      GIT_CONFIG_KEY_0: 'safe.directory',
+      GIT_CONFIG_VALUE_0: '*',
+      PATH_INFO: decodeURIComponent(url.pathname),
+      QUERY_STRING: url.search.slice(1),
+      REQUEST_METHOD: request.method,
+      CONTENT_TYPE: request.headers['content-type'] ?? '',
+      HTTP_GIT_PROTOCOL: String(request.headers['git-protocol'] ?? ''),
+      HTTP_CONTENT_ENCODING: String(request.headers['content-encoding'] ?? ''),
+      REMOTE_ADDR: '127.0.0.1',
+    },
+    stdio: ['pipe', 'pipe', 'ignore'],
+  })
+  request.pipe(child.stdin)
+  child.stdin.on('error', () => undefined)
+  let head = Buffer.alloc(0)
+  child.stdout.on('data', (chunk: Buffer) => {
+    if (response.headersSent) {
+      response.write(chunk)
+      return
+    }
+    head = Buffer.concat([head, chunk])
+    const end = head.indexOf('\r\n\r\n')
+    if (end === -1) return
+    let status = 200
+    const headers: Record<string, string> = {}
+    for (const line of head.subarray(0, end).toString().split('\r\n')) {
+      const [name = '', value = ''] = line.split(/: ?(.*)/)
+      if (name.toLowerCase() === 'status') status = Number.parseInt(value, 10)
+      else headers[name] = value
+    }
+    response.writeHead(status, headers)
+    response.write(head.subarray(end + 4))
+  })
+  child.on('close', () => response.end())
+}

@@ -1,0 +1,156 @@
+import t from 'tap'
+import { CommandWordsError, splitCommand } from '../command-words.js'
+import { OptionsError, readOptions, SECRET_VARIABLES, type AgentOptions } from '../options.js'
+
+const GUEST = { pid: 4711, uid: 1001, cwd: '/home/ada/project', homedir: '/home/ada' }
+const INIT = { pid: 1, uid: 0, cwd: '/', homedir: '/root' }
+
+const guest = (env: Record<string, string> = {}): AgentOptions => readOptions({ ...GUEST, env })
+const init = (env: Record<string, string> = {}): AgentOptions => readOptions({ ...INIT, env })
+
+void t.test('outside a container everything stays below the data dir', (t) => {
+  const options = guest({ DISCOBOT_DATA_DIR: './data' })
+  t.equal(options.mode, 'plain')
+  t.equal(options.data.root, '/home/ada/project/data')
+  t.equal(options.workspace.path, '/home/ada/project/data/workspace')
+  t.equal(options.workspace.link, undefined)
+  t.equal(options.controlSocket, '/home/ada/project/data/agent.sock')
+  t.equal(options.user, undefined)
+  t.equal(options.home, '/home/ada')
+  t.equal(guest().data.root, '/home/ada/project/.data')
+  t.strictSame(options.problems, [])
+  t.end()
+})
+
+void t.test('as process 1 the names are those of design.md', (t) => {
+  const options = init()
+  t.match(options, {
+    mode: 'container',
+    home: '/home/discobot',
+    user: 'discobot',
+    workspace: { path: '/home/discobot/workspace', link: '/workspace' },
+    controlSocket: '/run/discobot/agent.sock',
+    agentPort: 3002,
+    agentPortNamed: false,
+    docker: 'auto',
+    proxy: 'on',
+    shutdownOrder: 'dependents-first',
+    sessionId: 'default',
+    log: { level: 'info', format: 'text' },
+  })
+  t.equal(options.data.root, '/.data')
+  t.ok(Object.isFrozen(options) && Object.isFrozen(options.workspace))
+  t.end()
+})
+
+void t.test('process 1 without root is a guest and says so', (t) => {
+  const options = readOptions({ ...INIT, uid: 1000, env: {} })
+  t.equal(options.mode, 'plain')
+  t.match(options.problems, [/uid 1000, not root/])
+  t.end()
+})
+
+void t.test(
+  'a value that cannot be used is named with what would be right, and its default is taken',
+  (t) => {
+    const table: readonly (readonly [string, string, RegExp, (options: AgentOptions) => unknown, unknown])[] =
+      [
+        [
+          'DISCOBOT_AGENT_PORT',
+          '99999',
+          /"99999": want a port from 1 to 65535; 3002 is used/,
+          (o) => o.agentPort,
+          3002,
+        ],
+        ['DISCOBOT_AGENT_PORT', '-1', /"-1": want a port/, (o) => o.agentPort, 3002],
+        ['DISCOBOT_AGENT_PORT', '0', /"0": want a port/, (o) => o.agentPort, 3002],
+        ['DISCOBOT_AGENT_PORT', '0x50', /"0x50": want a port/, (o) => o.agentPort, 3002],
+        ['DISCOBOT_DOCKER', 'yes', /"yes": want auto or off; "auto" is used/, (o) => o.docker, 'auto'],
+        ['DISCOBOT_PROXY', '0', /"0": want on or off; "on" is used/, (o) => o.proxy, 'on'],
+        [
+          'DISCOBOT_LOG_LEVEL',
+          'loud',
+          /want info or debug or warn or error; "info" is used/,
+          (o) => o.log.level,
+          'info',
+        ],
+        ['DISCOBOT_LOG_FORMAT', 'xml', /want text or json/, (o) => o.log.format, 'text'],
+        [
+          'DISCOBOT_SHUTDOWN_ORDER',
+          'random',
+          /want dependents-first or document/,
+          (o) => o.shutdownOrder,
+          'dependents-first',
+        ],
+        ['DISCOBOT_USER', 'Robert"); --', /want a name of at most 32/, (o) => o.user, 'discobot'],
+        ['DISCOBOT_USER', '-u0', /"discobot" is used/, (o) => o.user, 'discobot'],
+        ['DISCOBOT_USER', 'discobot-proxy', /not the proxy's own/, (o) => o.user, 'discobot'],
+        ['DISCOBOT_SESSION_ID', '../../etc', /"default" is used/, (o) => o.sessionId, 'default'],
+        [
+          'DISCOBOT_AGENT_COMMAND',
+          'run "it',
+          /a quote " is never closed; the built-in agent API is used/,
+          (o) => o.agentCommand,
+          undefined,
+        ],
+        [
+          'DISCOBOT_AGENT_COMMAND',
+          'a | b',
+          /holds "\|", which needs a shell/,
+          (o) => o.agentCommand,
+          undefined,
+        ],
+        ['DISCOBOT_AGENT_COMMAND', '["a", 1]', /strings only/, (o) => o.agentCommand, undefined],
+        ['DISCOBOT_DOCKERD_ARGS', "--debug '", /dockerd gets none of them/, (o) => o.dockerdArgs, []],
+      ]
+    for (const [name, value, problem, read, expected] of table) {
+      const options = init({ [name]: value })
+      t.equal(options.problems.length, 1, `${name}=${value}`)
+      t.match(options.problems[0], problem)
+      t.ok(options.problems[0]?.startsWith(`${name} `))
+      t.strictSame(read(options), expected)
+    }
+    t.end()
+  },
+)
+
+void t.test('a data dir that cannot be one ends it: nothing could be kept anywhere', (t) => {
+  t.throws(() => init({ DISCOBOT_DATA_DIR: '/' }), OptionsError)
+  t.end()
+})
+
+void t.test('an empty variable counts as absent', (t) => {
+  const options = init({ DISCOBOT_USER: '', DISCOBOT_AGENT_PORT: ' ', DISCOBOT_WORKSPACE: '' })
+  t.equal(options.user, 'discobot')
+  t.equal(options.workspace.source, undefined)
+  t.strictSame(options.problems, [])
+  t.end()
+})
+
+void t.test('our secrets are not in what services inherit', (t) => {
+  const env = { ...Object.fromEntries(SECRET_VARIABLES.map((name) => [name, 'hush'])), OPERATORS_OWN: 'kept' }
+  const { inherited, workspace } = init(env)
+  t.strictSame(inherited, { OPERATORS_OWN: 'kept' })
+  t.equal(workspace.gitToken, 'hush')
+  t.end()
+})
+
+void t.test('a command is split as a shell would, without one', (t) => {
+  const table: readonly (readonly [string, readonly string[]])[] = [
+    ['node server.js', ['node', 'server.js']],
+    [`  sh -c 'echo "a  b"; exit 3' `, ['sh', '-c', 'echo "a  b"; exit 3']],
+    [
+      String.raw`printf "%s\n" "a\"b" 'c\d' e\ f`,
+      ['printf', String.raw`%s\n`, 'a"b', String.raw`c\d`, 'e f'],
+    ],
+    [`a ''`, ['a', '']],
+    [`a"b"'c'd`, ['abcd']],
+    ['echo $HOME `id` *', ['echo', '$HOME', '`id`', '*']],
+    ['["sh", "-c", "exit 3"]', ['sh', '-c', 'exit 3']],
+  ]
+  for (const [text, words] of table) t.strictSame(splitCommand(text), words, text)
+  for (const text of ['', '   ', `''`, '[]', '[1]', '["a"', 'a > b', 'a && b', 'a; b', '(a)', 'a\\']) {
+    t.throws(() => splitCommand(text), CommandWordsError, text)
+  }
+  t.end()
+})

@@ -1,0 +1,101 @@
+import type { CommandOptions, RunCommand } from '../system/command.js'
+import { WorkspaceSourceError, type GitSource } from './source.js'
+
+export interface CloneOptions {
+  readonly source: GitSource
+  /** Branch, tag, commit or full ref name, already checked by `requireRef`. */
+  readonly ref?: string
+  /** Must not exist yet. */
+  readonly into: string
+  readonly run: RunCommand
+  readonly command: CommandOptions
+}
+
+export interface CheckedOut {
+  /** Always a branch: work done on a detached head is easily lost. */
+  readonly branch: string
+  /** Absent in an empty repository. */
+  readonly commit?: string
+}
+
+/**
+ * Clones and checks out `ref`, or the remote's default branch. A tag or commit is checked out on a local branch
+ * `discobot/<ref>`: one with the tag's own name would make that name ambiguous ever after.
+ *
+ * @throws CommandError from git; WorkspaceSourceError when the remote has no such ref.
+ */
+export async function cloneInto(options: CloneOptions): Promise<CheckedOut> {
+  const { source, into, run, command } = options
+  await run(
+    ['git', 'clone', '--quiet', '--no-checkout', '--origin', 'origin', '--', source.url, into],
+    command,
+  )
+  const git = (...args: string[]): Promise<string> => run(['git', ...args], { ...command, cwd: into })
+  const found = options.ref === undefined ? await defaultBranch(git) : await resolveRef(git, options.ref)
+  if (found.commit === undefined) return { branch: found.branch }
+  await git('checkout', '--quiet', '-B', found.branch, found.commit, '--')
+  if (found.upstream !== undefined)
+    await git('branch', '--quiet', `--set-upstream-to=${found.upstream}`, found.branch)
+  return { branch: found.branch, commit: found.commit }
+}
+
+type Git = (...args: string[]) => Promise<string>
+
+interface Found {
+  readonly branch: string
+  readonly commit?: string
+  /** Set for a branch of the remote. */
+  readonly upstream?: string
+}
+
+async function defaultBranch(git: Git): Promise<Found> {
+  const upstream = await attempt(git('symbolic-ref', '--quiet', '--short', 'refs/remotes/origin/HEAD'))
+  if (upstream !== undefined) {
+    const commit = await commitOf(git, `refs/remotes/${upstream}`)
+    const branch = upstream.replace(/^origin\//, '')
+    if (commit !== undefined) return { branch, commit, upstream }
+  }
+  // The remote's own head is detached, or there is nothing in it yet.
+  const commit = await commitOf(git, 'HEAD')
+  if (commit !== undefined) return { branch: localBranch(commit.slice(0, 12)), commit }
+  return { branch: (await attempt(git('symbolic-ref', '--quiet', '--short', 'HEAD'))) ?? 'main' }
+}
+
+async function resolveRef(git: Git, ref: string): Promise<Found> {
+  const branch = ref.replace(/^refs\/heads\//, '')
+  const head = await commitOf(git, `refs/remotes/origin/${branch}`)
+  if (head !== undefined) return { branch, commit: head, upstream: `origin/${branch}` }
+  const tag = ref.replace(/^refs\/tags\//, '')
+  const tagged = await commitOf(git, `refs/tags/${tag}`)
+  if (tagged !== undefined) return { branch: localBranch(tag), commit: tagged }
+  const isCommit = /^[0-9a-f]{7,64}$/i.test(ref)
+  const commit = isCommit ? await commitOf(git, ref) : undefined
+  if (commit !== undefined) return { branch: localBranch(commit.slice(0, 12)), commit }
+  // What no branch or tag leads to, such as the head of a pull request.
+  if ((await attempt(git('fetch', '--quiet', 'origin', ref))) !== undefined) {
+    const fetched = await commitOf(git, 'FETCH_HEAD')
+    if (fetched !== undefined)
+      return { branch: localBranch(isCommit ? fetched.slice(0, 12) : ref), commit: fetched }
+  }
+  throw new WorkspaceSourceError(
+    `cannot check out DISCOBOT_WORKSPACE_REF ${JSON.stringify(ref)}: the repository has no such branch, tag or commit`,
+  )
+}
+
+function localBranch(ref: string): string {
+  return `discobot/${ref.replace(/^refs\//, '')}`
+}
+
+/** `^{commit}` sees through annotated tags; the full name keeps a tag from passing for a branch. */
+function commitOf(git: Git, name: string): Promise<string | undefined> {
+  return attempt(git('rev-parse', '--verify', '--quiet', '--end-of-options', `${name}^{commit}`))
+}
+
+/** For questions whose "no" is an exit code; an abort shows at the next command. */
+async function attempt(answer: Promise<string>): Promise<string | undefined> {
+  try {
+    return await answer
+  } catch {
+    return undefined
+  }
+}
