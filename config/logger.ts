@@ -66,13 +66,21 @@ const PADDED_LEVEL: Readonly<Record<string, string>> = {
   error: 'ERROR',
 }
 
+/** What {@link readableLine} puts in front: the moment and the level. */
+export const READABLE_PREFIX = /^\d{4}-\d\d-\d\dT[\d:.]+Z (DEBUG|INFO|WARN|ERROR) +/
+
 /** `2026-11-21T02:41:03.123Z INFO  request    method=GET host=example.com` */
 function readableLine(json: string): string {
   const { level, time, msg, ...fields } = JSON.parse(json) as Record<string, unknown>
   const stamp = new Date(Number(time)).toISOString()
   const name = PADDED_LEVEL[String(level)] ?? String(level).toUpperCase()
   const pairs = Object.entries(fields).map(([key, value]) => `${key}=${readableValue(value)}`)
-  return `${[stamp, name, String(msg).padEnd(10), ...pairs].join(' ').trimEnd()}\n`
+  return `${[stamp, name, printable(String(msg)).padEnd(10), ...pairs].join(' ').trimEnd()}\n`
+}
+
+/** A service's line becomes a message; it may hold what would move a terminal's cursor. */
+function printable(text: string): string {
+  return text.replace(/[\x00-\x08\x0a-\x1f\x7f-\x9f]/g, (char) => JSON.stringify(char).slice(1, -1))
 }
 
 /** Quoted when it holds anything that could end the field or the line: log lines are fed by the network. */

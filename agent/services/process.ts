@@ -9,6 +9,7 @@ import type { Clock } from '../init/clock.js'
 import type { ProcessEnd } from '../init/exit-code.js'
 import { hasLivingMembers } from '../init/proc-stat.js'
 import { LineSplitter } from './line-splitter.js'
+import { logLine } from './log-line.js'
 import { commandAs, systemRunAs, type RunAsDeps } from './run-as.js'
 import { sendSignal } from './send-signal.js'
 import type { ServiceSpec } from './spec.js'
@@ -174,7 +175,7 @@ export class ServiceProcess {
     if (pipe === null) return
     const splitter = new LineSplitter((line) => {
       this.#lastLine = line.slice(0, LAST_LINE_LENGTH)
-      logger.info({}, line)
+      logLine(logger, line)
     })
     pipe.on('data', (chunk: Buffer) => {
       this.#bytesRead += chunk.length

@@ -1,0 +1,18 @@
+import type { LogLevel } from '../../config/config.js'
+import { READABLE_PREFIX, type Logger } from '../../config/logger.js'
+
+const LEVELS: Readonly<Record<string, LogLevel>> = {
+  DEBUG: 'debug',
+  INFO: 'info',
+  WARN: 'warn',
+  ERROR: 'error',
+}
+
+/** Logs what a service printed. A line of our own programs keeps its level, and its moment is not said twice. */
+export function logLine(logger: Logger, line: string): void {
+  const ours = READABLE_PREFIX.exec(line)
+  const text = ours === null ? line : line.slice(ours[0].length)
+  const level = LEVELS[ours?.[1] ?? ''] ?? 'info'
+  // Who asked a service for its debug lines wants to see them, also where the agent's own are off.
+  logger[logger.isLevelEnabled(level) ? level : 'info']({}, text)
+}
