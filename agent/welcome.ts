@@ -41,7 +41,7 @@ function suggestions(options: AgentOptions, findings: BootFindings, self: string
   if (access === undefined || proxy === undefined) return lines
   return [
     `curl -x http://${access.host}:${access.port} --cacert ${access.caFile} https://example.com/`,
-    `curl http://${proxy.host}:${proxy.apiPort}/api/cache/stats`,
+    `curl http://${LOOPBACK}:${proxy.apiPort}/api/cache/stats`,
     ...lines,
   ]
 }

@@ -4,6 +4,7 @@ import type { Config } from '../config/config.js'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { loadConfigFile, loadDefaultConfig } from '../config/load.js'
 import { createLogger, type Logger } from '../config/logger.js'
+import { LOOPBACK } from '../config/paths.js'
 import { ApiServer } from './api/server.js'
 import type { ResponseCache } from './cache/contract.js'
 import { openCache } from './cache/open-cache.js'
@@ -57,7 +58,8 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     now: () => performance.now(),
   })
   const api = new ApiServer({
-    host: config.proxy.host[0] ?? '127.0.0.1',
+    // Whatever the proxy listens on: figures and control are for this machine only.
+    host: LOOPBACK,
     port: config.proxy.api_port,
     caCertPath: join(config.tls.cert_dir, 'ca.crt'),
     cache: () => cache,
@@ -65,8 +67,8 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   })
   let apiPort = config.proxy.api_port
   try {
-    await listen('proxy.port', config, config.proxy.port, proxy.start())
-    apiPort = await listen('proxy.api_port', config, config.proxy.api_port, api.start())
+    await listen('proxy.port', config.proxy.host[0] ?? LOOPBACK, config.proxy.port, proxy.start())
+    apiPort = await listen('proxy.api_port', LOOPBACK, config.proxy.api_port, api.start())
   } catch (error) {
     await Promise.all([proxy.stop(0), cache.close()])
     throw error
@@ -115,7 +117,7 @@ async function ensureCa(config: Config, logger: Logger): Promise<Authority> {
   return ca
 }
 
-async function listen<T>(option: string, config: Config, port: number, started: Promise<T>): Promise<T> {
+async function listen<T>(option: string, host: string, port: number, started: Promise<T>): Promise<T> {
   try {
     return await started
   } catch (error) {
@@ -123,7 +125,7 @@ async function listen<T>(option: string, config: Config, port: number, started: 
       codeOf(error) === 'EADDRINUSE'
         ? `another process has it; stop that one or set ${option} to a free port`
         : reasonOf(error)
-    throw new ListenError(`cannot listen on ${config.proxy.host[0]}:${port}: ${why}`, { cause: error })
+    throw new ListenError(`cannot listen on ${host}:${port}: ${why}`, { cause: error })
   }
 }
 

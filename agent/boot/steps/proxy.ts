@@ -1,6 +1,6 @@
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import type { Logger } from '../../../config/logger.js'
-import type { DataPaths } from '../../../config/paths.js'
+import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
 import { baseEnvironment, type Account, type Environment } from '../../environment.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import type { BootFindings } from '../findings.js'
@@ -63,7 +63,7 @@ async function startProxy(deps: ProxyStepDeps, findings: BootFindings, signal: A
     cwd: deps.data.proxyDir,
     ...(deps.user === undefined ? {} : { user: deps.user }),
     after: [],
-    readiness: { kind: 'http', url: `http://${hostInUrl(proxy.host)}:${proxy.apiPort}/health` },
+    readiness: { kind: 'http', url: `http://${LOOPBACK}:${proxy.apiPort}/health` },
     readyTimeoutMs: READY_TIMEOUT_MS,
     restart: 'always',
     essential: false,
@@ -82,8 +82,4 @@ async function startProxy(deps: ProxyStepDeps, findings: BootFindings, signal: A
 function remedyFor(reason: string): string {
   if (!/already listens|EADDRINUSE/.test(reason)) return ''
   return '; name other ports as proxy.port and proxy.api_port in the file of DISCOBOT_PROXY_CONFIG'
-}
-
-function hostInUrl(host: string): string {
-  return host.includes(':') ? `[${host}]` : host
 }
