@@ -144,7 +144,7 @@ t.test(
     const dir = folder(t)
     const { port } = await startHttpOrigin(
       t,
-      (request, response) => void response.end(`x=${request.headers['x-added']}`),
+      (request, response) => void response.end(`x=${String(request.headers['x-added'])}`),
     )
     const program = await start(t, dir, {})
     const request = `GET http://localhost:${port}/ HTTP/1.1\r\nHost: localhost:${port}\r\n\r\n`

@@ -1,0 +1,36 @@
+# Discobot's image: process 1, the caching proxy, the agent API and a Docker engine on a slim Debian with Node.
+#
+#   docker build -t discobot .
+#   docker run --privileged -v discobot-data:/.data discobot
+#
+# BASE: a Debian 12 with Node 20.18.1 or newer and npm.
+ARG BASE=node:20-bookworm-slim
+
+FROM ${BASE} AS build
+WORKDIR /src
+# By themselves, so that a change of the sources does not install everything again.
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci
+COPY . .
+RUN npm run bundle
+
+FROM ${BASE}
+# docker.io brings the group "docker"; openssh-client is for workspaces cloned over ssh.
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+      ca-certificates curl docker.io git iptables openssh-client procps util-linux \
+ && rm -rf /var/lib/apt/lists/*
+# Node's own images give the number 1000 to an account "node".
+RUN if id node >/dev/null 2>&1; then userdel --remove node; fi \
+ && useradd --create-home --uid 1000 --user-group --groups docker --shell /bin/bash discobot \
+ && useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin discobot-proxy
+COPY --from=build /src/dist/bundle /opt/discobot/lib
+# Links, because Node tells a module by the .mjs of the file that it finds in the end.
+RUN mkdir /opt/discobot/bin \
+ && for program in agent proxy agent-api; do ln -s "../lib/$program.mjs" "/opt/discobot/bin/$program"; done \
+ && ln -s /opt/discobot/bin/agent /usr/local/bin/discobot-agent \
+ && ln -s /opt/discobot/bin/proxy /usr/local/bin/discobot-proxy
+VOLUME /.data
+# Give `docker stop` at least 40 s (-t 40): the services inside have up to 35 to end in order.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/opt/discobot/bin/agent"]

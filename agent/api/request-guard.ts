@@ -1,0 +1,46 @@
+import { isIP, isIPv6 } from 'node:net'
+import type { Problem } from './problem.js'
+
+/** What a browser cannot be stopped from sending, and what tells such requests from a person's own. */
+export interface GuardedHeaders {
+  readonly host: string | undefined
+  readonly origin: string | undefined
+}
+
+/**
+ * Refuses requests that a web page made somebody's browser send. A page that rebinds its name's DNS to us has
+ * that name in `Host`, so names other than `localhost` are refused and addresses are not; a page of another
+ * origin that sends a form or a fetch has that origin in `Origin`.
+ *
+ * @param localAddress address the connection came in on: one on loopback is only asked for by loopback names.
+ */
+export function refusedRequest(headers: GuardedHeaders, localAddress: string): Problem | undefined {
+  const host = hostName(headers.host)
+  if (host === undefined) return { status: 400, detail: 'the Host header is missing or malformed' }
+  const accepted = host === 'localhost' || isLoopback(host) || (isIP(host) !== 0 && !isLoopback(localAddress))
+  if (!accepted) {
+    return {
+      status: 421,
+      detail: `this server does not answer for "${host}"; ask for localhost or its address`,
+    }
+  }
+  const { origin } = headers
+  if (origin !== undefined && origin.toLowerCase() !== `http://${headers.host?.toLowerCase()}`) {
+    return { status: 403, detail: 'requests from pages of another origin are refused' }
+  }
+  return undefined
+}
+
+/** The name or address of a `Host` header without its port (RFC 9110 section 7.2), lower case. */
+function hostName(header: string | undefined): string | undefined {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?$/i.exec(header ?? '')
+  if (match === null) return undefined
+  const [, v6, name] = match
+  if (v6 !== undefined) return isIPv6(v6) ? v6.toLowerCase() : undefined
+  return name?.toLowerCase()
+}
+
+export function isLoopback(address: string): boolean {
+  const v4 = address.replace(/^::ffff:/i, '')
+  return address === '::1' || (isIP(v4) === 4 && v4.startsWith('127.'))
+}

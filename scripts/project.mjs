@@ -1,0 +1,62 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..')
+
+/** The rooms of the house: everything that is built lives in one of them. */
+export const ROOMS = ['config', 'proxy', 'agent']
+
+/** `engines.node` of package.json: `Socket` and `tls` behave as we need them from here on. */
+const NODE_FLOOR = [20, 18, 1]
+
+/** Ends the program with a message a person can act on. */
+export function fail(message, code = 1) {
+  console.error(message)
+  process.exit(code)
+}
+
+/** Here, so that no script can forget it: what older versions lack shows up in strange places. */
+function requireNode() {
+  const have = process.versions.node.split('.').map(Number)
+  const first = NODE_FLOOR.findIndex((floor, index) => have[index] !== floor)
+  if (first === -1 || have[first] > NODE_FLOOR[first]) return
+  fail(`cannot run on Node ${process.versions.node}: it takes Node ${NODE_FLOOR.join('.')} or newer`)
+}
+
+requireNode()
+
+/** All files below `folder`, paths relative to the project, in a stable order. */
+export function filesBelow(folder) {
+  const found = []
+  for (const entry of readdirSync(join(ROOT, folder), { withFileTypes: true })) {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) found.push(...filesBelow(path))
+    else found.push(path)
+  }
+  return found.sort()
+}
+
+/** Installs what the lock file names, when it is not there or older than the lock file. */
+export function ensureInstalled() {
+  // npm writes this one last, so a broken-off installation has none.
+  const installed = modifiedMs('node_modules/.package-lock.json')
+  if (installed >= modifiedMs('package-lock.json')) return
+  console.log('Installing what package-lock.json names (npm ci); this takes a minute the first time.')
+  // The npm that started us, which need not be the first on PATH.
+  const npm = process.env.npm_execpath
+  const [program, ...before] = npm === undefined ? ['npm'] : [process.execPath, npm]
+  const { status } = spawnSync(program, [...before, 'ci', '--no-audit', '--no-fund'], {
+    cwd: ROOT,
+    stdio: 'inherit',
+    env: { ...process.env, npm_config_progress: 'true' },
+  })
+  if (status !== 0) fail('cannot install: npm ci failed; what it says above is the reason')
+}
+
+/** Milliseconds since the epoch, 0 for a file that is not there. */
+export function modifiedMs(path) {
+  const full = join(ROOT, path)
+  return existsSync(full) ? statSync(full).mtimeMs : 0
+}

@@ -1,0 +1,170 @@
+/**
+ * `npm test [-- PATTERN…]`: installs, builds, lints and runs every test; with patterns, only the test files whose
+ * path contains one of them, without the lint. The last line is `N passed, N failed`, counted in `t.test` blocks.
+ *
+ * Each file is a plain `node FILE`: tap's own runner would load its hooks into every process that a test starts.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { build } from './build.mjs'
+import { ensureInstalled, filesBelow, ROOMS, ROOT } from './project.mjs'
+import { readTap } from './tap-output.mjs'
+
+/** Files at once: most of them wait for processes, and the machines that run this have two cores. */
+const JOBS = 2
+/** For one file. Those that need the whole machine build an image first. */
+const TIMEOUT_MS = 120_000
+const SERIAL_TIMEOUT_MS = 900_000
+const CI = !['', '0', 'false', undefined].includes(process.env.CI)
+
+const patterns = process.argv.slice(2)
+const totals = { passed: 0, failed: 0, skipped: 0 }
+const running = new Set()
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => giveUp(signal))
+
+ensureInstalled()
+if (!build()) {
+  console.log('0 passed, 1 failed')
+  process.exit(1)
+}
+if (patterns.length === 0) lint()
+const files = ROOMS.flatMap((room) => filesBelow(join('dist', room)))
+  .filter((path) => /\/test\/.*\.test\.js$/.test(path))
+  .filter((path) => patterns.length === 0 || patterns.some((pattern) => path.includes(pattern)))
+const isSerial = (path) => path.endsWith('.serial.test.js')
+await runAll(
+  files.filter((path) => !isSerial(path)),
+  JOBS,
+)
+await runAll(files.filter(isSerial), 1)
+
+if (totals.passed + totals.failed + totals.skipped === 0) {
+  console.log(patterns.length === 0 ? 'There are no tests.' : `No test file matches ${patterns.join(' ')}.`)
+  process.exitCode = 1
+}
+if (CI && totals.skipped > 0) console.log('In CI a skipped test is a failure.')
+if (totals.failed > 0 || (CI && totals.skipped > 0)) process.exitCode = 1
+const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''
+console.log(`${totals.passed} passed, ${totals.failed} failed${skipped}`)
+
+/** A check that fails counts as one failed test. */
+function lint() {
+  for (const [name, ...command] of [
+    ['eslint', 'node_modules/eslint/bin/eslint.js', '.'],
+    ['prettier', 'node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.'],
+    ['imports', 'scripts/check-imports.mjs'],
+  ]) {
+    const started = Date.now()
+    const { status } = spawnSync(process.execPath, command, { cwd: ROOT, stdio: 'inherit' })
+    report(status === 0, `lint: ${name}`, status === 0 ? 'clean' : 'failed', Date.now() - started)
+    if (status !== 0) totals.failed += 1
+  }
+}
+
+async function runAll(paths, jobs) {
+  const queue = [...paths]
+  const worker = async () => {
+    for (let path = queue.shift(); path !== undefined; path = queue.shift())
+      summarise(path, await runFile(path))
+  }
+  await Promise.all(Array.from({ length: jobs }, worker))
+}
+
+function runFile(path) {
+  const timeoutMs = isSerial(path) ? SERIAL_TIMEOUT_MS : TIMEOUT_MS
+  const started = Date.now()
+  const child = spawn(process.execPath, [path], {
+    cwd: ROOT,
+    // tap ends a file that hangs by itself and says where; we are there for one that does not even do that.
+    env: { ...process.env, TAP: '1', TAP_TIMEOUT: String(timeoutMs / 1000) },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // A group of its own, so that what a stuck test has started goes with it.
+    detached: true,
+  })
+  running.add(child)
+  let [out, err, late] = ['', '', false]
+  child.stdout.setEncoding('utf8').on('data', (chunk) => (out += chunk))
+  child.stderr.setEncoding('utf8').on('data', (chunk) => (err += chunk))
+  const timer = setTimeout(() => {
+    late = true
+    killGroup(child)
+  }, timeoutMs + 10_000)
+  return new Promise((resolve) => {
+    child.once('exit', (code, signal) => {
+      clearTimeout(timer)
+      running.delete(child)
+      // Whatever the test left behind would hold the pipes open; the file's own output is complete by now.
+      const settle = () => {
+        resolve({
+          out,
+          err,
+          ms: Date.now() - started,
+          end: late ? 'ran into the time limit' : endOf(code, signal),
+        })
+      }
+      const grace = setTimeout(() => {
+        killGroup(child)
+        child.stdout.destroy()
+        child.stderr.destroy()
+      }, 1_000)
+      child.once('close', () => {
+        clearTimeout(grace)
+        settle()
+      })
+    })
+  })
+}
+
+function endOf(code, signal) {
+  if (code === 0) return undefined
+  return signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`
+}
+
+function summarise(path, { out, err, ms, end }) {
+  const { blocks, complete, bail, rest } = readTap(out)
+  const count = (state) => blocks.filter((block) => block.state === state).length
+  const failed = blocks.filter((block) => block.state === 'failed')
+  const reasons = []
+  if (end !== undefined && failed.length === 0) reasons.push(`the file ${end}`)
+  if (!complete) reasons.push(bail ?? 'the file ended in the middle')
+  if (blocks.length === 0) reasons.push('the file has no tests')
+  totals.passed += count('passed')
+  totals.skipped += count('skipped')
+  totals.failed += failed.length + (reasons.length > 0 ? 1 : 0)
+
+  const good = failed.length === 0 && reasons.length === 0
+  const skips = count('skipped')
+  const parts = [`${count('passed')} passed`]
+  if (!good) parts.push(`${failed.length + (reasons.length > 0 ? 1 : 0)} failed`)
+  if (skips > 0) parts.push(`${skips} skipped`)
+  report(good, path.replace(/^dist\//, '').replace(/\.js$/, ''), parts.join(', '), ms)
+  for (const block of blocks.filter(({ state }) => state === 'skipped')) {
+    console.log(`       skipped: ${block.name}${block.reason === '' ? '' : ` (${block.reason})`}`)
+  }
+  for (const block of failed) console.log(indent(block.lines))
+  if (good) return
+  if (reasons.length > 0) console.log(indent([...rest, ...reasons.map((reason) => `✗ ${reason}`)]))
+  if (err !== '') console.log(indent(['stderr:', ...err.trimEnd().split('\n')]))
+}
+
+function report(good, name, what, ms) {
+  console.log(`${good ? 'ok  ' : 'FAIL'} ${name.padEnd(44)} ${what}  ${ms} ms`)
+}
+
+function indent(lines) {
+  return lines.map((line) => (line === '' ? '' : `     │ ${line}`)).join('\n')
+}
+
+function killGroup(child) {
+  try {
+    process.kill(-child.pid, 'SIGKILL')
+  } catch {
+    // It ended at that very moment.
+  }
+}
+
+function giveUp(signal) {
+  for (const child of running) killGroup(child)
+  console.log(`Stopped by ${signal}.`)
+  process.exit(signal === 'SIGINT' ? 130 : 143)
+}
