@@ -28,16 +28,18 @@ async function main(args: readonly string[]): Promise<void> {
     return
   }
   const dataDir = process.env['DISCOBOT_DATA_DIR']
-  const proxy = await runProxy({
+  const starting = runProxy({
     ...(values.config === undefined ? {} : { configFile: values.config }),
     ...(dataDir === undefined || dataDir === '' ? {} : { dataDir }),
   })
-  process.on('SIGHUP', () => void proxy.reload())
+  // At once: who reads in the log that we are ready may send a signal in the same moment.
   const stop = (): void => {
-    void proxy.stop().then(() => process.exit(0))
+    void starting.then((proxy) => proxy.stop()).then(() => process.exit(0))
   }
   process.once('SIGTERM', stop)
   process.once('SIGINT', stop)
+  process.on('SIGHUP', () => void starting.then((proxy) => proxy.reload()))
+  await starting
 }
 
 main(process.argv.slice(2)).catch((error: unknown) => {
