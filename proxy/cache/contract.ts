@@ -34,7 +34,12 @@ export type FetchUpstream = (signal: AbortSignal) => Promise<UpstreamResponse>
 /** What became of a request that was offered to the cache. */
 export type CacheOutcome =
   /** Answered in full. */
-  | { readonly kind: 'served'; readonly cache: 'HIT' | 'MISS'; readonly status: number; readonly bytes: number }
+  | {
+      readonly kind: 'served'
+      readonly cache: 'HIT' | 'MISS'
+      readonly status: number
+      readonly bytes: number
+    }
   /** Upstream was asked, and its answer may not be kept: the caller relays it. */
   | { readonly kind: 'relay'; readonly response: UpstreamResponse }
   /** Nothing was asked or sent: the caller forwards the request as if there were no cache. */
@@ -63,7 +68,11 @@ export interface ResponseCache {
    *   connection so that the client cannot take the part for the whole.
    * @throws whatever `fetchUpstream` threw, when nothing was sent yet.
    */
-  respond(request: CacheRequest, response: ServerResponse, fetchUpstream: FetchUpstream): Promise<CacheOutcome>
+  respond(
+    request: CacheRequest,
+    response: ServerResponse,
+    fetchUpstream: FetchUpstream,
+  ): Promise<CacheOutcome>
   stats(): CacheStats
   /** Removes every entry; those being read are read to their end first. Resolves with what was removed. */
   clear(): Promise<{ readonly entries: number; readonly bytes: number }>

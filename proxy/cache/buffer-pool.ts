@@ -1,0 +1,60 @@
+/** A buffer on loan. Exactly one of the two ends it. */
+export interface LentBuffer {
+  readonly bytes: Buffer
+  /** Nobody refers to it any more. */
+  giveBack(): void
+  /** A socket may still refer to it: it is left to the garbage collector. */
+  abandon(): void
+}
+
+/**
+ * Hits of 256 MiB over loopback HTTP from the page cache, medians of nine in one run: 64 KiB reads gave 790 MB/s,
+ * 256 KiB 1,950, 512 KiB 2,830, 1 MiB 3,090, 2 MiB 2,210.
+ */
+const LARGE_BYTES = 1024 * 1024
+/**
+ * So many readers are served at full speed; those beyond get small buffers, so that 64 stalled ones together
+ * hold 16 MiB + 6 MiB and not 64 MiB. Nobody ever waits for a buffer.
+ */
+const MAX_LARGE = 16
+const SMALL_BYTES = 128 * 1024
+/** Kept for reuse; more may be on loan. */
+const MAX_IDLE_SMALL = 16
+
+/** Buffers for reading files: a new one per read cost 600 MB resident (`facts.md`). */
+export class BufferPool {
+  readonly #large: Buffer[] = []
+  readonly #small: Buffer[] = []
+  #largeOnLoan = 0
+
+  /** @param wanted how many bytes there are to read; the buffer may be shorter or longer. */
+  lend(wanted: number): LentBuffer {
+    return wanted > SMALL_BYTES && this.#largeOnLoan < MAX_LARGE ? this.#lendLarge() : this.#lendSmall()
+  }
+
+  #lendLarge(): LentBuffer {
+    this.#largeOnLoan += 1
+    const bytes = this.#large.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES)
+    return {
+      bytes,
+      giveBack: () => {
+        this.#largeOnLoan -= 1
+        this.#large.push(bytes)
+      },
+      abandon: () => {
+        this.#largeOnLoan -= 1
+      },
+    }
+  }
+
+  #lendSmall(): LentBuffer {
+    const bytes = this.#small.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES)
+    return {
+      bytes,
+      giveBack: () => {
+        if (this.#small.length < MAX_IDLE_SMALL) this.#small.push(bytes)
+      },
+      abandon: () => undefined,
+    }
+  }
+}

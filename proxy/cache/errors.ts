@@ -1,0 +1,28 @@
+import { DiscobotError } from '../../config/errors.js'
+
+/** A body ended early after its head was sent: only a reset tells the client that it has a part. */
+export class BodyAbortedError extends DiscobotError {
+  readonly code = 'BODY_ABORTED'
+
+  constructor(reason: string, options?: ErrorOptions) {
+    super(`cannot send the whole body: ${reason}`, options)
+  }
+}
+
+/** Another living process works on the directory; sharing it would serve one's bytes under the other's name. */
+export class CacheLockedError extends DiscobotError {
+  readonly code = 'CACHE_LOCKED'
+
+  constructor(dir: string, pid: number) {
+    super(`cannot use cache directory ${dir}: process ${pid} is using it; give each proxy its own cache.dir`)
+  }
+}
+
+/** A stored entry does not hold what its meta says; it is dropped and fetched anew. */
+export class CorruptEntryError extends DiscobotError {
+  readonly code = 'CACHE_ENTRY_CORRUPT'
+
+  constructor(name: string, reason: string, options?: ErrorOptions) {
+    super(`cannot serve cache entry ${name}: ${reason}`, options)
+  }
+}

@@ -1,0 +1,27 @@
+import { createHash } from 'node:crypto'
+import type { CacheRequest } from './contract.js'
+import { digestInPath, type ContentDigest } from './rules.js'
+
+/** Which entry answers a request. */
+export interface EntryKey {
+  /** Readable, stored in the meta. */
+  readonly text: string
+  /** File name of the entry: sha256 of the text, 64 hex digits. */
+  readonly name: string
+  /** What the body must hash to; absent where the URL does not say. */
+  readonly digest: ContentDigest | undefined
+}
+
+/**
+ * Content-addressed URLs share one entry whatever host, hop or signed query they have: the bytes are proven by
+ * the digest, so it does not matter who sent them. All others are one entry per scheme, authority, path and
+ * query.
+ */
+export function entryKey(request: CacheRequest): EntryKey {
+  const digest = digestInPath(request.path)
+  const text =
+    digest === undefined
+      ? `GET ${request.scheme}://${request.authority}${request.path}${request.query}`
+      : `${digest.kind} ${digest.algorithm}:${digest.hex}`
+  return { text, name: createHash('sha256').update(text).digest('hex'), digest }
+}

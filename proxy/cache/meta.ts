@@ -1,0 +1,70 @@
+/** What an entry is; its body is the file beside it. */
+export interface EntryMeta {
+  readonly key: string
+  readonly status: number
+  readonly reason: string
+  /** `[name, value, …]`, those that may be replayed; no framing. */
+  readonly headers: readonly string[]
+  /** `sha256:<hex>` or `sha512:<hex>` of the body, whether or not the URL promised it. */
+  readonly digest: string
+  /** Bytes of the body. */
+  readonly size: number
+  /** When its head came: milliseconds since 1970. */
+  readonly storedAt: number
+  /** Seconds the response had already spent in caches before us (RFC 9111, 4.2.3). */
+  readonly age: number
+  /** The directory's epoch in which the body was last known to be right; see `lock.ts`. */
+  readonly epoch: string
+}
+
+/** Entries of another version are dropped: fetching again is safer than guessing. */
+const VERSION = 1
+
+/** Response heads are at most 64 KiB; anything larger beside a body is not ours. */
+export const MAX_META_BYTES = 256 * 1024
+
+export function serializeMeta(meta: EntryMeta): string {
+  return `${JSON.stringify({ version: VERSION, ...meta })}\n`
+}
+
+/** Undefined for what is not a meta of this version. */
+export function parseMeta(text: string): EntryMeta | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  if (typeof value !== 'object' || value === null) return undefined
+  const { version, ...rest } = value as Record<string, unknown>
+  return version === VERSION && isMeta(rest) ? rest : undefined
+}
+
+function isMeta(value: object): value is EntryMeta {
+  const { key, status, reason, headers, digest, size, storedAt, age, epoch } = value as Record<
+    keyof EntryMeta,
+    unknown
+  >
+  return (
+    typeof key === 'string' &&
+    status === 200 &&
+    typeof reason === 'string' &&
+    isHeaderList(headers) &&
+    typeof digest === 'string' &&
+    /^sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})$/.test(digest) &&
+    isCount(size) &&
+    isCount(storedAt) &&
+    // Date.toISOString throws beyond this (ECMA-262, time values).
+    storedAt <= 8.64e15 &&
+    isCount(age) &&
+    typeof epoch === 'string'
+  )
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0
+}
+
+function isHeaderList(value: unknown): value is string[] {
+  return Array.isArray(value) && value.length % 2 === 0 && value.every((item) => typeof item === 'string')
+}

@@ -1,0 +1,46 @@
+import { headerValue, type RawHeaders } from '../headers.js'
+import type { CacheRequest } from './contract.js'
+
+/**
+ * Whether the client already has what is stored (RFC 9110, 13.2.2 steps 3 and 4), so that 304 is the answer.
+ *
+ * @param stored headers of the entry.
+ */
+export function isNotModified(request: CacheRequest, stored: RawHeaders): boolean {
+  const tags = request.header('if-none-match')
+  if (tags !== undefined) {
+    if (tags.trim() === '*') return true
+    const own = headerValue(stored, 'etag')
+    return own !== undefined && entityTags(tags).includes(opaque(own))
+  }
+  const since = dateOf(request.header('if-modified-since'))
+  const modified = dateOf(headerValue(stored, 'last-modified'))
+  return since !== undefined && modified !== undefined && modified <= since
+}
+
+/**
+ * Whether a `Range` may be answered with a part (RFC 9110, 13.1.5): what `If-Range` names must be, strongly
+ * compared, what is stored.
+ */
+export function isRangeCurrent(request: CacheRequest, stored: RawHeaders): boolean {
+  const condition = request.header('if-range')?.trim()
+  if (condition === undefined) return true
+  if (condition.startsWith('"')) return condition === headerValue(stored, 'etag')?.trim()
+  if (condition.startsWith('W/')) return false
+  const date = dateOf(condition)
+  return date !== undefined && date === dateOf(headerValue(stored, 'last-modified'))
+}
+
+/** The tags of a list, without their weakness: RFC 9110, 13.1.2 has `If-None-Match` compare weakly. */
+function entityTags(list: string): string[] {
+  return [...list.matchAll(/(?:W\/)?("[^"]*")/g)].map(([, tag = '']) => tag)
+}
+
+function opaque(tag: string): string {
+  return tag.trim().replace(/^W\//, '')
+}
+
+function dateOf(text: string | undefined): number | undefined {
+  const time = text === undefined ? NaN : Date.parse(text)
+  return Number.isNaN(time) ? undefined : time
+}

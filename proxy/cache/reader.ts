@@ -1,0 +1,171 @@
+import { reasonOf } from '../../config/errors.js'
+import type { BufferPool } from './buffer-pool.js'
+import type { Client } from './client.js'
+import { BodyAbortedError } from './errors.js'
+
+/** A body to be sent, whole or still growing. */
+export interface BodySource {
+  /** Bytes before this position may be sent now. */
+  readonly sendable: number
+  /** Nothing will be added to `sendable`. */
+  readonly complete: boolean
+  /** Why the rest will never come. */
+  readonly failure: string | undefined
+  /** Bytes from `position` on that are in memory, at most `limit`; empty when they have to be read. */
+  recent(position: number, limit: number): Buffer[]
+  /** Resolves with how many bytes from `position` on were put into `into`; 0 past the end of the file. */
+  read(into: Buffer, position: number): Promise<number>
+  /** The reader has sent all before `position` and will not ask for it again. */
+  advance(position: number): void
+}
+
+/** What is handed to the socket at once from memory; as much as from a file. */
+const BATCH_BYTES = 1024 * 1024
+
+/**
+ * Sends part of a body at the client's own speed, one buffer at a time: the next bytes are looked for only when
+ * the socket has taken the last.
+ */
+export class Reader {
+  readonly #client: Client
+  readonly #buffers: BufferPool
+  /** Ends the wait for more bytes. */
+  #more: (() => void) | undefined
+  /** Ends any wait. */
+  #stop: (() => void) | undefined
+  #aborted: string | undefined
+
+  constructor(client: Client, buffers: BufferPool) {
+    this.#client = client
+    this.#buffers = buffers
+  }
+
+  /** The source has grown or is complete. */
+  progressed(): void {
+    this.#more?.()
+  }
+
+  /** The source has failed. */
+  interrupt(): void {
+    this.#stop?.()
+  }
+
+  /** Makes a running `send` fail at once. */
+  abort(reason: string): void {
+    this.#aborted = reason
+    this.interrupt()
+  }
+
+  /**
+   * Sends bytes `from` to `to` (exclusive; absent means up to the end) and ends the response. Resolves with the
+   * number of bytes sent, fewer than asked only when the client left.
+   *
+   * @throws BodyAbortedError when the source ends short.
+   */
+  async send(source: BodySource, from: number, to?: number): Promise<number> {
+    const { response } = this.#client
+    const forget = this.#client.onGone(() => this.interrupt())
+    let position = from
+    try {
+      while (!this.#client.gone) {
+        const failure = this.#aborted ?? source.failure
+        if (failure !== undefined) throw new BodyAbortedError(failure)
+        const limit = Math.min(source.sendable, to ?? Infinity)
+        const reachesEnd = limit === to || (to === undefined && source.complete)
+        if (position < limit) {
+          const sent = await this.#sendSome(source, position, limit, reachesEnd)
+          if (sent === undefined) continue
+          position += sent
+          source.advance(position)
+        } else if (reachesEnd) {
+          if (!response.writableEnded) await this.#flush([], true)
+          break
+        } else {
+          await this.#grown()
+        }
+      }
+      return position - from
+    } finally {
+      forget()
+    }
+  }
+
+  /** Resolves with how much was sent, or with undefined when the client left or the source failed meanwhile. */
+  async #sendSome(
+    source: BodySource,
+    from: number,
+    limit: number,
+    reachesEnd: boolean,
+  ): Promise<number | undefined> {
+    const recent = source.recent(from, Math.min(limit - from, BATCH_BYTES))
+    if (recent.length > 0) {
+      const length = recent.reduce((sum, { length }) => sum + length, 0)
+      return (await this.#flush(recent, reachesEnd && from + length === limit)) ? length : undefined
+    }
+    const lent = this.#buffers.lend(limit - from)
+    let free = true
+    try {
+      const length = await readSome(source, lent.bytes.subarray(0, limit - from), from)
+      // Reading takes time in which the source may have turned out wrong.
+      if (this.#client.gone || this.#aborted !== undefined || source.failure !== undefined) return undefined
+      free = await this.#flush([lent.bytes.subarray(0, length)], reachesEnd && from + length === limit)
+      return free ? length : undefined
+    } finally {
+      if (free) lent.giveBack()
+      else lent.abandon()
+    }
+  }
+
+  /**
+   * Resolves with true when the socket has taken all, with false when there is no use in waiting on: whatever
+   * the reason, the socket may still refer to the pieces then.
+   */
+  #flush(pieces: readonly Buffer[], end: boolean): Promise<boolean> {
+    const { response } = this.#client
+    return new Promise((resolve) => {
+      const settle = (flushed: boolean): void => {
+        this.#stop = undefined
+        resolve(flushed)
+      }
+      this.#stop = () => settle(false)
+      const last = pieces.length - 1
+      if (last < 0) response.end(() => settle(true))
+      if (last > 0) response.cork()
+      for (const [at, piece] of pieces.entries()) {
+        if (at < last) response.write(piece)
+        else if (end) response.end(piece, () => settle(true))
+        else
+          response.write(piece, (error) => {
+            const failed = error !== null && error !== undefined
+            if (failed) this.#client.lost()
+            settle(!failed)
+          })
+      }
+      // Ending uncorks by itself.
+      if (last > 0 && !end) response.uncork()
+    })
+  }
+
+  #grown(): Promise<void> {
+    return new Promise((resolve) => {
+      const settle = (): void => {
+        this.#more = undefined
+        this.#stop = undefined
+        resolve()
+      }
+      this.#more = settle
+      this.#stop = settle
+    })
+  }
+}
+
+async function readSome(source: BodySource, into: Buffer, position: number): Promise<number> {
+  let length: number
+  try {
+    length = await source.read(into, position)
+  } catch (error) {
+    throw new BodyAbortedError(reasonOf(error), { cause: error })
+  }
+  if (length === 0) throw new BodyAbortedError('its file ends short')
+  return length
+}

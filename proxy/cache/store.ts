@@ -1,0 +1,228 @@
+import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
+import { open, rename, rm, stat, unlink, utimes, writeFile, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { codeOf, reasonOf } from '../../config/errors.js'
+import { CorruptEntryError } from './errors.js'
+import { META_SUFFIX, temporaryName } from './file-names.js'
+import { MAX_META_BYTES, parseMeta, serializeMeta, type EntryMeta } from './meta.js'
+import { sweep, type Swept } from './sweep.js'
+import { TempBody } from './temp-body.js'
+
+/**
+ * Sizes are counted in whole blocks of what nearly every file system uses, computed from lengths: the block
+ * count of stat differs before and after write-back, and then sizes counted on write and on reload would too.
+ */
+const BLOCK_BYTES = 4096
+
+/** An entry that is removed and made anew under every look is as good as absent. */
+const MAX_LOOKS = 5
+
+interface Lookup {
+  disturbed: boolean
+}
+
+export interface Footprint {
+  /** Bytes on disk. */
+  readonly footprint: number
+  /** Milliseconds since 1970. */
+  readonly lastUsedAt: number
+}
+
+/** An entry opened for reading; it stays readable when it is removed meanwhile. */
+export interface StoredEntry extends Footprint {
+  readonly meta: EntryMeta
+  readonly body: FileHandle
+}
+
+/** The files of a cache directory. Knows nothing of HTTP, nor of which entries are worth keeping. */
+export class Store {
+  readonly #dir: string
+  readonly #run = randomBytes(6).toString('hex')
+  #temporaries = 0
+  readonly #removals = new Map<string, Promise<void>>()
+  /** Lookups under way, so that each learns of a removal of its entry between its two files. */
+  readonly #lookups = new Map<string, Set<Lookup>>()
+
+  constructor(dir: string) {
+    this.#dir = dir
+  }
+
+  /** A new empty file for the body of entry `name`. @throws the system's error. */
+  createTemp(name: string): Promise<TempBody> {
+    return TempBody.create(this.#temporary(join(this.#dir, name)))
+  }
+
+  /**
+   * Makes an entry of a complete body; resolves with its bytes on disk. Neither file is synced: entries whose
+   * machine went down are found by their epoch and checked (see `lock.ts`).
+   *
+   * @throws the system's error; nothing is left behind then.
+   */
+  async commit(name: string, body: TempBody, meta: EntryMeta): Promise<number> {
+    await this.#removals.get(name)
+    const path = join(this.#dir, name)
+    try {
+      return await this.replaceMeta(name, meta, meta.storedAt, async () => {
+        // An old entry that nobody knew of must not lend its meta to the new body.
+        if (await removeFile(path + META_SUFFIX)) this.#disturb(name)
+        await rename(body.path, path)
+      })
+    } catch (error) {
+      await Promise.allSettled([rm(body.path, { force: true }), rm(path, { force: true })])
+      throw error
+    }
+  }
+
+  /**
+   * Writes an entry's meta anew; `prepare` runs when only the last rename is left to do.
+   *
+   * @throws the system's error; the old meta stands then.
+   */
+  async replaceMeta(
+    name: string,
+    meta: EntryMeta,
+    usedAtMs: number,
+    prepare?: () => Promise<void>,
+  ): Promise<number> {
+    const path = join(this.#dir, name + META_SUFFIX)
+    const temporary = this.#temporary(path)
+    const text = serializeMeta(meta)
+    try {
+      await writeFile(temporary, text, { flag: 'wx', mode: 0o600 })
+      await utimes(temporary, usedAtMs / 1000, usedAtMs / 1000)
+      await prepare?.()
+      await rename(temporary, path)
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => undefined)
+      throw error
+    }
+    return footprintOf(meta.size, Buffer.byteLength(text))
+  }
+
+  /**
+   * Opens entry `name`, whose key must be `key`; the caller closes the body.
+   *
+   * @throws CorruptEntryError when what is there cannot be served.
+   */
+  async open(name: string, key: string): Promise<StoredEntry | undefined> {
+    for (let look = 0; look < MAX_LOOKS && !this.#removals.has(name); look += 1) {
+      const lookup: Lookup = { disturbed: false }
+      const lookups = this.#lookups.get(name) ?? new Set()
+      this.#lookups.set(name, lookups.add(lookup))
+      try {
+        const entry = await this.#open(name, key)
+        if (!lookup.disturbed || entry === undefined) return entry
+        // The meta may be of one entry and the body of its successor.
+        await entry.body.close()
+      } catch (error) {
+        if (!lookup.disturbed) throw error
+      } finally {
+        lookups.delete(lookup)
+        if (lookups.size === 0) this.#lookups.delete(name)
+      }
+    }
+    return undefined
+  }
+
+  #disturb(name: string): void {
+    for (const lookup of this.#lookups.get(name) ?? []) lookup.disturbed = true
+  }
+
+  async #open(name: string, key: string): Promise<StoredEntry | undefined> {
+    let body: FileHandle | undefined
+    try {
+      const found = await this.#readMeta(name)
+      if (found === undefined) return undefined
+      const meta = parseMeta(found.text)
+      if (meta === undefined) throw new CorruptEntryError(name, 'its meta makes no sense')
+      if (meta.key !== key) throw new CorruptEntryError(name, 'its meta is of another key')
+      body = await open(join(this.#dir, name), constants.O_RDONLY | constants.O_NOFOLLOW)
+      const { size } = await body.stat()
+      if (size !== meta.size) {
+        throw new CorruptEntryError(name, `its body has ${size} bytes, its meta says ${meta.size}`)
+      }
+      return { meta, body, footprint: footprintOf(size, found.length), lastUsedAt: found.lastUsedAt }
+    } catch (error) {
+      await body?.close()
+      if (error instanceof CorruptEntryError) throw error
+      throw new CorruptEntryError(name, reasonOf(error), { cause: error })
+    }
+  }
+
+  async #readMeta(name: string): Promise<{ text: string; length: number; lastUsedAt: number } | undefined> {
+    let file: FileHandle
+    try {
+      file = await open(join(this.#dir, name + META_SUFFIX), constants.O_RDONLY | constants.O_NOFOLLOW)
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined
+      throw error
+    }
+    try {
+      const { size, mtimeMs } = await file.stat()
+      if (size > MAX_META_BYTES) throw new CorruptEntryError(name, `its meta has ${size} bytes`)
+      const bytes = await file.readFile()
+      return { text: bytes.toString(), length: bytes.length, lastUsedAt: mtimeMs }
+    } finally {
+      await file.close()
+    }
+  }
+
+  /** Removes both files, meta first; those who read the body keep it. @throws the system's error. */
+  remove(name: string): Promise<void> {
+    const running = this.#removals.get(name)
+    if (running !== undefined) return running
+    this.#disturb(name)
+    const removal = this.#remove(name).finally(() => this.#removals.delete(name))
+    this.#removals.set(name, removal)
+    return removal
+  }
+
+  async #remove(name: string): Promise<void> {
+    await removeFile(join(this.#dir, name + META_SUFFIX))
+    await removeFile(join(this.#dir, name))
+  }
+
+  /** Remembers on disk when the entry was used, for the order after a restart. @throws the system's error. */
+  async touch(name: string, atMs: number): Promise<void> {
+    await utimes(join(this.#dir, name + META_SUFFIX), atMs / 1000, atMs / 1000)
+  }
+
+  /** What the index needs of an entry, without reading it; undefined when it is gone. @throws the system's error. */
+  async measure(name: string): Promise<Footprint | undefined> {
+    try {
+      const body = await stat(join(this.#dir, name))
+      const meta = await stat(join(this.#dir, name + META_SUFFIX))
+      return { footprint: footprintOf(body.size, meta.size), lastUsedAt: meta.mtimeMs }
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined
+      throw error
+    }
+  }
+
+  /** Collects what earlier runs left and names the entries. @throws the system's error. */
+  sweep(): Promise<Swept> {
+    return sweep(this.#dir, this.#run)
+  }
+
+  #temporary(path: string): string {
+    this.#temporaries += 1
+    return temporaryName(path, this.#run, this.#temporaries)
+  }
+}
+
+/** Bytes on disk of an entry with files of these lengths. */
+export function footprintOf(bodyBytes: number, metaBytes: number): number {
+  return (Math.ceil(bodyBytes / BLOCK_BYTES) + Math.ceil(metaBytes / BLOCK_BYTES)) * BLOCK_BYTES
+}
+
+/** Resolves with whether there was one. */
+async function removeFile(path: string): Promise<boolean> {
+  try {
+    await unlink(path)
+    return true
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false
+    throw error
+  }
+}

@@ -1,0 +1,101 @@
+import { VIA, endToEnd, headerValue, without, type RawHeaders } from '../headers.js'
+import type { EntryMeta } from './meta.js'
+import type { ContentDigest } from './rules.js'
+
+/**
+ * What describes the bytes rather than the host or the moment. A content-addressed entry answers for hosts that
+ * never sent it, so nothing else of the sender may speak for them: no cookies, no security or CORS policy.
+ */
+const REPRESENTATION_HEADERS = new Set([
+  'accept-ranges',
+  'cache-control',
+  'content-disposition',
+  'content-language',
+  'content-type',
+  'date',
+  'docker-content-digest',
+  'docker-distribution-api-version',
+  'etag',
+  'expires',
+  'last-modified',
+  'repr-digest',
+  'vary',
+  'x-content-type-options',
+])
+
+/** Of the moment (`Age`, quotas), ours to say, or framing that belongs to one transfer. */
+const NEVER_STORED = /^(age|content-length|retry-after|via|x-cache|x-cache-date|(x-)?ratelimit(-.*)?)$/
+
+/** The part of an upstream head that may be replayed with the stored body; always with a `Date`. */
+export function headersToStore(
+  raw: RawHeaders,
+  digest: ContentDigest | undefined,
+  receivedAtMs: number,
+): string[] {
+  const kept = without(endToEnd(raw), (name) =>
+    digest === undefined ? NEVER_STORED.test(name) : !REPRESENTATION_HEADERS.has(name),
+  )
+  // RFC 9110, 6.6.1: who caches a response without a date adds one.
+  if (headerValue(kept, 'date') === undefined) kept.push('Date', new Date(receivedAtMs).toUTCString())
+  // A CDN does not name the digest where a registry would, and clients that ask a registry rely on it.
+  if (digest?.kind === 'manifest' && headerValue(kept, 'docker-content-digest') === undefined) {
+    kept.push('Docker-Content-Digest', `${digest.algorithm}:${digest.hex}`)
+  }
+  return kept
+}
+
+/** The head for the one whose request fetched the body: upstream's own, framing included. */
+export function fillingHead(raw: RawHeaders): string[] {
+  const passed = without(endToEnd(raw), (name) => name === 'x-cache' || name === 'x-cache-date')
+  return [...passed, 'Via', VIA, 'X-Cache', 'MISS']
+}
+
+/** The head for those who joined a running fetch. `X-Cache-Date` is missing: nothing is stored yet. */
+export function joiningHead(stored: RawHeaders, total: number | undefined): string[] {
+  const length = total === undefined ? [] : ['Content-Length', String(total)]
+  return [...stored, ...length, 'Via', VIA, 'X-Cache', 'HIT']
+}
+
+/** The head of an answer from the store, without framing. */
+export function storedHead(meta: EntryMeta, nowMs: number): string[] {
+  const resident = Math.max(0, Math.floor((nowMs - meta.storedAt) / 1000))
+  const ranges = headerValue(meta.headers, 'accept-ranges') === undefined ? ['Accept-Ranges', 'bytes'] : []
+  return [
+    ...meta.headers,
+    ...ranges,
+    'Age',
+    String(meta.age + resident),
+    'Via',
+    VIA,
+    'X-Cache',
+    'HIT',
+    'X-Cache-Date',
+    new Date(meta.storedAt).toISOString(),
+  ]
+}
+
+/** RFC 9110, 15.4.5: what a 304 carries of the head it stands for. */
+const NOT_MODIFIED_HEADERS = new Set([
+  'age',
+  'cache-control',
+  'content-location',
+  'date',
+  'docker-content-digest',
+  'etag',
+  'expires',
+  'last-modified',
+  'vary',
+  'via',
+  'x-cache',
+  'x-cache-date',
+])
+
+export function notModifiedHead(head: RawHeaders): string[] {
+  return without(head, (name) => !NOT_MODIFIED_HEADERS.has(name))
+}
+
+/** `Age` of an upstream answer in seconds; 0 where there is none that makes sense. */
+export function upstreamAge(raw: RawHeaders): number {
+  const value = headerValue(raw, 'age') ?? ''
+  return /^\d{1,10}$/.test(value) ? Number(value) : 0
+}

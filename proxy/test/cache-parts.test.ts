@@ -1,0 +1,117 @@
+import { randomBytes } from 'node:crypto'
+import t from 'tap'
+import type { CacheRequest } from '../cache/contract.js'
+import { entryKey } from '../cache/key.js'
+import { parseMeta, serializeMeta, type EntryMeta } from '../cache/meta.js'
+import { compileRules, digestInPath } from '../cache/rules.js'
+import { Window } from '../cache/window.js'
+
+const HEX = 'ab'.repeat(32)
+
+t.test(
+  'a digest is found in the paths of registries, their storage and CDNs, and nowhere else',
+  async (t) => {
+    const blob = { algorithm: 'sha256', hex: HEX, kind: 'blob' }
+    t.same(digestInPath(`/v2/library/ubuntu/blobs/sha256:${HEX}`), blob)
+    t.same(digestInPath(`/v2/a/b/c/manifests/sha256:${HEX}`), { ...blob, kind: 'manifest' })
+    t.same(digestInPath(`/registry-v2/docker/registry/v2/blobs/sha256/ab/${HEX}/data`), blob)
+    t.same(digestInPath(`/sha256/ab/${HEX}`), blob)
+    const long = 'cd'.repeat(64)
+    t.same(digestInPath(`/v2/a/blobs/sha512:${long}`), { algorithm: 'sha512', hex: long, kind: 'blob' })
+    for (const path of [
+      '/v2/a/manifests/latest',
+      `/v2/a/manifests/sha256:${HEX.slice(1)}`,
+      `/v2/a/blobs/sha256:${HEX.toUpperCase()}`,
+      `/v2/a/blobs/sha256:${HEX}/extra`,
+      `/v2/a/referrers/sha256:${HEX}`,
+      `/v2/a/blobs/sha512:${HEX}`,
+      `/sha256/00/${HEX}`,
+      `/blobs/md5/ab/${HEX}`,
+    ]) {
+      t.equal(digestInPath(path), undefined, path)
+    }
+  },
+)
+
+t.test('content-addressed requests share a key, all others keep theirs', async (t) => {
+  const request = (authority: string, path: string, query = ''): CacheRequest => ({
+    method: 'GET',
+    scheme: 'https',
+    authority,
+    path,
+    query,
+    header: () => undefined,
+  })
+  const one = entryKey(request('a.test:443', `/v2/x/blobs/sha256:${HEX}`))
+  const other = entryKey(request('b.test:443', `/sha256/ab/${HEX}`, '?sig=1'))
+  t.equal(one.name, other.name)
+  t.match(one.name, /^[0-9a-f]{64}$/)
+  t.not(one.name, entryKey(request('a.test:443', `/v2/x/manifests/sha256:${HEX}`)).name)
+  const plain = ['a.test:443', 'b.test:443'].flatMap((host) =>
+    ['', '?a', '?b'].map((query) => entryKey(request(host, '/plain/x', query)).name),
+  )
+  t.equal(new Set(plain).size, 6)
+})
+
+t.test('paths longer than any package has are not matched at all', async (t) => {
+  const rules = compileRules(['^/a.*b.*c'])
+  t.equal(rules.covers('/abc'), true)
+  t.equal(rules.covers(`/ab${'b'.repeat(3000)}c`), false)
+  t.equal(compileRules([]).covers('/abc'), false)
+})
+
+t.test('a window gives back what was put in, whatever the sizes, until it is trimmed', async (t) => {
+  const window = new Window()
+  const parts: Buffer[] = []
+  let written = 0
+  for (let round = 0; round < 400; round += 1) {
+    const chunk = randomBytes([1, 10, 700, 8191, 8192, 20_000, 70_000, 0][round % 8] ?? 0)
+    parts.push(chunk)
+    window.push(chunk)
+    written += chunk.length
+    const { start, end } = window
+    t.equal(end, written)
+    const position = start + ((round * 7919) % Math.max(1, end - start))
+    const whole = Buffer.concat(parts)
+    const limit = 50_000
+    const got = Buffer.concat(window.from(position, limit))
+    if (!got.equals(whole.subarray(position, Math.min(end, position + limit)))) t.fail(`round ${round}`)
+    if (end - start > 300_000) window.trim(end - 100_000)
+  }
+  t.same(window.from(window.end, 10), [])
+  t.same(window.from(window.start - 1, 10), [])
+  window.trim(window.end)
+  t.equal(window.start, window.end)
+  window.push(Buffer.from('x'))
+  t.equal(Buffer.concat(window.from(window.end - 1, 10)).toString(), 'x')
+})
+
+t.test('a meta is read back as written, and anything else is refused', async (t) => {
+  const meta: EntryMeta = {
+    key: 'k',
+    status: 200,
+    reason: 'OK',
+    headers: ['A', 'b'],
+    digest: `sha256:${HEX}`,
+    size: 1,
+    storedAt: 2,
+    age: 0,
+    epoch: 'e',
+  }
+  t.same(parseMeta(serializeMeta(meta)), meta)
+  const wrongs: object[] = [
+    { size: -1 },
+    { size: '1' },
+    { size: 1.5 },
+    { status: 206 },
+    { headers: ['A'] },
+    { headers: [1, 2] },
+    { digest: 'md5:00' },
+    { storedAt: 9e15 },
+    { key: undefined },
+  ]
+  for (const wrong of wrongs) {
+    t.equal(parseMeta(serializeMeta({ ...meta, ...wrong })), undefined, JSON.stringify(wrong))
+  }
+  for (const text of ['', 'null', '[]', '{}', '{"version":2}', 'x']) t.equal(parseMeta(text), undefined, text)
+})
