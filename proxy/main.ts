@@ -32,13 +32,15 @@ async function main(args: readonly string[]): Promise<void> {
     ...(values.config === undefined ? {} : { configFile: values.config }),
     ...(dataDir === undefined || dataDir === '' ? {} : { dataDir }),
   })
+  // A start that fails is reported below.
+  const ignored = (): void => undefined
   // At once: who reads in the log that we are ready may send a signal in the same moment.
   const stop = (): void => {
-    void starting.then((proxy) => proxy.stop()).then(() => process.exit(0))
+    void starting.then((proxy) => proxy.stop().then(() => process.exit(0)), ignored)
   }
   process.once('SIGTERM', stop)
   process.once('SIGINT', stop)
-  process.on('SIGHUP', () => void starting.then((proxy) => proxy.reload()))
+  process.on('SIGHUP', () => void starting.then((proxy) => proxy.reload(), ignored))
   await starting
 }
 
