@@ -1,5 +1,5 @@
 import { X509Certificate, createPrivateKey, randomBytes, type KeyObject } from 'node:crypto'
-import { chmod, mkdir, open, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { chmod, mkdir, open, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DiscobotError, codeOf, reasonOf } from '../../config/errors.js'
 
@@ -62,7 +62,8 @@ async function readAuthority({ certPath, keyPath, now }: AuthorityOptions): Prom
   if (key.text === undefined) return { unusable: `cannot read ${keyPath}: ${key.reason}` }
   const unusable = whyUnusable(cert.text, key.text, now())
   if (unusable !== undefined) return { unusable }
-  await tightenMode(keyPath)
+  await settleMode(keyPath, 0o077, 0o600)
+  await settleMode(certPath, 0, 0o644)
   return { authority: { certPem: cert.text, keyPem: key.text } }
 }
 
@@ -100,10 +101,13 @@ function whyUnusable(certPem: string, keyPem: string, now: number): string | und
   return undefined
 }
 
-/** A key that was copied in by hand is often readable by all. */
-async function tightenMode(keyPath: string): Promise<void> {
-  const { mode } = await stat(keyPath)
-  if ((mode & 0o077) !== 0) await chmod(keyPath, 0o600)
+/**
+ * A key that was copied in by hand is often readable by all; and one that root can read and its owner cannot
+ * would be found unusable by the proxy, and replaced, after the certificate went into the trust store.
+ */
+async function settleMode(path: string, forbidden: number, mode: number): Promise<void> {
+  const found = await stat(path)
+  if ((found.mode & forbidden) !== 0 || (found.mode & 0o400) === 0) await chmod(path, mode)
 }
 
 async function createAuthority(now: number): Promise<Authority> {
@@ -170,10 +174,14 @@ async function makePrivateFolder(path: string): Promise<void> {
 }
 
 async function keepPrevious(path: string): Promise<void> {
+  const previous = `${path}.previous`
   try {
-    await rename(path, `${path}.previous`)
+    await rename(path, previous)
   } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error
+    if (codeOf(error) === 'ENOENT') return
+    // A container engine makes a folder where a file to be mounted is missing, and neither kind replaces the other.
+    await rm(previous, { recursive: true, force: true })
+    await rename(path, previous)
   }
 }
 
