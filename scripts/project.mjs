@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -38,11 +39,13 @@ export function filesBelow(folder) {
   return found.sort()
 }
 
-/** Installs what the lock file names, when it is not there or older than the lock file. */
+/** Names the lock file an installation was made from; written last, so a broken-off one has none. */
+const INSTALLED = join(ROOT, 'node_modules/.installed-from')
+
+/** Installs what the lock file names, unless that is what is there: dates say nothing after a checkout. */
 export function ensureInstalled() {
-  // npm writes this one last, so a broken-off installation has none.
-  const installed = modifiedMs('node_modules/.package-lock.json')
-  if (installed >= modifiedMs('package-lock.json')) return
+  const wanted = createHash('sha256').update(readFileSync(join(ROOT, 'package-lock.json'))).digest('hex')
+  if (existsSync(INSTALLED) && readFileSync(INSTALLED, 'utf8') === wanted) return
   console.log('Installing what package-lock.json names (npm ci); this takes a minute the first time.')
   // The npm that started us, which need not be the first on PATH.
   const npm = process.env.npm_execpath
@@ -53,6 +56,7 @@ export function ensureInstalled() {
     env: { ...process.env, npm_config_progress: 'true' },
   })
   if (status !== 0) fail('cannot install: npm ci failed; what it says above is the reason')
+  writeFileSync(INSTALLED, wanted)
 }
 
 /** Milliseconds since the epoch, 0 for a file that is not there. */
