@@ -33,7 +33,10 @@ export type FetchUpstream = (signal: AbortSignal) => Promise<UpstreamResponse>
 
 /** What became of a request that was offered to the cache. */
 export type CacheOutcome =
-  /** Answered in full. */
+  /**
+   * Answered, in full unless the client left: `bytes` tells, and the status is 499 when it left before the head.
+   * HIT: without asking upstream for it, also by joining another request's fetch (then without `X-Cache-Date`).
+   */
   | {
       readonly kind: 'served'
       readonly cache: 'HIT' | 'MISS'
@@ -64,7 +67,7 @@ export interface ResponseCache {
   /**
    * Answers `request` on `response` from the store or from a fill that all its readers share.
    *
-   * @throws BodyAbortedError when the body ended early after the head was sent: the caller must reset the
+   * @throws BodyAbortedError when the body ended early: once the head was sent, the caller must reset the
    *   connection so that the client cannot take the part for the whole.
    * @throws whatever `fetchUpstream` threw, when nothing was sent yet.
    */
