@@ -52,6 +52,10 @@ export default tseslint.config(
     },
   },
   {
+    files: ['agent/preload/*.cjs'],
+    languageOptions: { globals: { process: 'readonly', URL: 'readonly' } },
+  },
+  {
     files: ['scripts/**/*.mjs', 'eslint.config.js'],
     languageOptions: {
       globals: {

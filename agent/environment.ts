@@ -17,6 +17,8 @@ export interface ProxyAccess {
   readonly caFile: string
   /** The system's certificates and ours. */
   readonly bundleFile: string
+  /** What a Node without NODE_USE_ENV_PROXY loads instead; readable by everybody. */
+  readonly fetchPreload?: string
 }
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -65,6 +67,9 @@ export function proxyEnvironment(access: ProxyAccess): Environment {
     ...Object.fromEntries(BUNDLE_VARIABLES.map((name) => [name, access.bundleFile])),
     // Without it Node's own fetch ignores the variables above.
     NODE_USE_ENV_PROXY: '1',
+    ...(access.fetchPreload === undefined
+      ? {}
+      : { NODE_OPTIONS: `--require=${JSON.stringify(access.fetchPreload)}` }),
   }
 }
 
@@ -78,10 +83,15 @@ export function serviceEnvironment(parts: {
   readonly proxy?: ProxyAccess
   readonly extra?: Environment
 }): Environment {
+  const proxy = parts.proxy === undefined ? {} : proxyEnvironment(parts.proxy)
+  const nodeOptions = [parts.inherited['NODE_OPTIONS'], proxy['NODE_OPTIONS']].filter(
+    (one) => one !== undefined,
+  )
   return {
     ...parts.inherited,
     ...baseEnvironment(parts.account, parts.inherited),
-    ...(parts.proxy === undefined ? {} : proxyEnvironment(parts.proxy)),
+    ...proxy,
+    ...(nodeOptions.length === 0 ? {} : { NODE_OPTIONS: nodeOptions.join(' ') }),
     ...parts.extra,
   }
 }

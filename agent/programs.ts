@@ -8,6 +8,8 @@ type Command = readonly [string, ...string[]]
 export interface Programs {
   readonly proxy: Command
   readonly agentApi: Command
+  /** What Node processes load so that `fetch` uses the proxy; absent where Node knows NODE_USE_ENV_PROXY. */
+  readonly fetchPreload?: string
 }
 
 export interface ProgramDeps {
@@ -17,15 +19,21 @@ export interface ProgramDeps {
   readonly moduleUrl: string
   /** Where an image has its bundled programs. */
   readonly imageBin: string
+  /** This Node knows NODE_USE_ENV_PROXY by itself, as the others of the container presumably do. */
+  readonly knowsEnvProxy: boolean
 }
 
 /** The image's bundled programs start faster; a checkout runs what was built beside the agent. */
-export function findPrograms({ execPath, moduleUrl, imageBin }: ProgramDeps): Programs {
+export function findPrograms({ execPath, moduleUrl, imageBin, knowsEnvProxy }: ProgramDeps): Programs {
   const choose = (name: string, built: string): Command => {
     const bundled = join(imageBin, name)
     return isExecutable(bundled) ? [bundled] : [execPath, fileURLToPath(new URL(built, moduleUrl))]
   }
-  return { proxy: choose('proxy', '../proxy/main.js'), agentApi: choose('agent-api', './api/main.js') }
+  return {
+    proxy: choose('proxy', '../proxy/main.js'),
+    agentApi: choose('agent-api', './api/main.js'),
+    ...(knowsEnvProxy ? {} : { fetchPreload: fileURLToPath(new URL('./preload/node-fetch.cjs', moduleUrl)) }),
+  }
 }
 
 /** Full path of a program that the search path leads to. */

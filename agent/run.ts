@@ -45,7 +45,8 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   })
   let reload = (): Promise<void> => Promise.resolve()
   const removeHandlers = listen(over, supervisor, logger, () => reload())
-  const findings: BootFindings = {}
+  const { fetchPreload } = deps.programs
+  const findings: BootFindings = fetchPreload === undefined ? {} : { fetchPreload }
   let phase: AgentPhase = 'booting'
   let steps: readonly StepStatus[] = []
   let control: ControlServer | undefined

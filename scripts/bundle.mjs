@@ -42,6 +42,7 @@ const { metafile } = await build({
 }).catch(() => process.exit(1))
 for (const name of Object.keys(PROGRAMS)) chmodSync(join(out, `${name}.mjs`), 0o755)
 copyKoffi()
+cpSync(join(ROOT, 'agent/preload'), join(out, 'preload'), { recursive: true })
 writeFileSync(join(out, 'package.json'), '{ "type": "module" }\n')
 for (const [path, { bytes }] of Object.entries(metafile.outputs)) {
   if (path.endsWith('.mjs')) console.log(`${(bytes / 1024).toFixed(0).padStart(6)} KiB  ${path}`)

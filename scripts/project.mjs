@@ -44,7 +44,9 @@ const INSTALLED = join(ROOT, 'node_modules/.installed-from')
 
 /** Installs what the lock file names, unless that is what is there: dates say nothing after a checkout. */
 export function ensureInstalled() {
-  const wanted = createHash('sha256').update(readFileSync(join(ROOT, 'package-lock.json'))).digest('hex')
+  const wanted = createHash('sha256')
+    .update(readFileSync(join(ROOT, 'package-lock.json')))
+    .digest('hex')
   if (existsSync(INSTALLED) && readFileSync(INSTALLED, 'utf8') === wanted) return
   console.log('Installing what package-lock.json names (npm ci); this takes a minute the first time.')
   // The npm that started us, which need not be the first on PATH.

@@ -5,6 +5,8 @@ import type { ProxyAccess } from '../environment.js'
  * step in its `needs`. A field that is still absent then means that its step failed or had nothing to do.
  */
 export interface BootFindings {
+  /** Before the boot: what Node processes load so that `fetch` uses the proxy. */
+  fetchPreload?: string
   /** By `proxy-config`. */
   proxy?: ProxyEndpoints
   /** By `trust`. */
@@ -17,9 +19,19 @@ export interface BootFindings {
  * How programs get through the proxy, once it answers and they can be made to trust it; until then nobody is
  * sent there. Whoever asks needs the steps `proxy` and `trust`.
  */
-export function proxyAccess({ proxy, trust, proxyAnswers }: BootFindings): ProxyAccess | undefined {
+export function proxyAccess({
+  proxy,
+  trust,
+  proxyAnswers,
+  fetchPreload,
+}: BootFindings): ProxyAccess | undefined {
   if (proxyAnswers !== true || proxy === undefined || trust === undefined) return undefined
-  return { host: proxy.host, port: proxy.port, ...trust }
+  return {
+    host: proxy.host,
+    port: proxy.port,
+    ...trust,
+    ...(fetchPreload === undefined ? {} : { fetchPreload }),
+  }
 }
 
 /** Where the proxy of the configuration in force is to be reached from this machine. */

@@ -80,6 +80,6 @@ async function startProxy(deps: ProxyStepDeps, findings: BootFindings, signal: A
 }
 
 function remedyFor(reason: string): string {
-  if (!/already listens|EADDRINUSE/.test(reason)) return ''
+  if (!/already listens|another process has it/.test(reason)) return ''
   return '; name other ports as proxy.port and proxy.api_port in the file of DISCOBOT_PROXY_CONFIG'
 }
