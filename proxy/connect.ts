@@ -36,11 +36,21 @@ export async function serveConnect(
 function connectTarget(request: IncomingMessage): Target {
   const target = parseTarget(request.url ?? '', undefined)
   const { host } = request.headers
-  // RFC 9110, 7.2 wants the port there too, but many clients leave it out.
-  if (host !== undefined && parseTarget(host, target.port).authority !== target.authority) {
+  // RFC 9110, 7.2 wants the port there too, but many clients leave it out; Node's http module names us.
+  if (host !== undefined && host !== ownAddress(request) && !agrees(host, target)) {
     throw new AuthorityMismatchError(
       `cannot open a tunnel: the Host header ${JSON.stringify(host.slice(0, 100))} does not name ${target.authority}`,
     )
   }
   return target
+}
+
+function agrees(host: string, target: Target): boolean {
+  return parseTarget(host, target.port).authority === target.authority
+}
+
+/** As a client writes the address of the proxy it is connected to. */
+function ownAddress({ socket }: IncomingMessage): string {
+  const { localAddress = '', localPort } = socket
+  return localAddress.includes(':') ? `[${localAddress}]:${localPort}` : `${localAddress}:${localPort}`
 }

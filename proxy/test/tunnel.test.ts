@@ -113,6 +113,17 @@ t.test('CONNECT without a usable target is refused with the reason', async (t) =
   }
 })
 
+t.test("a CONNECT whose Host is the proxy's own address, as Node sends it, is served", async (t) => {
+  const proxy = await startProxy(t)
+  const port = await startTcpOrigin(t, (socket) => socket.write('\0banner'))
+  const client = await openRaw(
+    t,
+    proxy.port,
+    `CONNECT origin.test:${port} HTTP/1.1\r\nHost: 127.0.0.1:${proxy.port}\r\n\r\n`,
+  )
+  await client.until(/banner$/)
+})
+
 t.test('names that were holes elsewhere are ordinary names here', async (t) => {
   const proxy = await startProxy(t)
   const { port } = await startHttpOrigin(t, (request, response) => void response.end(request.headers.host))
