@@ -13,7 +13,7 @@
  * Prints `listening`, then a line for every request: name, method, path and `Via`.
  */
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { request as askHttp, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import { join } from 'node:path'
@@ -66,9 +66,12 @@ function toGit(request: IncomingMessage, response: ServerResponse): void {
 
 /** https://github.com/npm/registry/blob/main/docs/responses/package-metadata.md, as much as an install asks for. */
 function npm(path: string, response: ServerResponse): void {
-  const [, name = '', archive] = /^\/([\w-]+)(?:\/-\/([\w.-]+\.tgz))?$/.exec(path) ?? []
   const version = '1.0.0'
-  const content = readFileSync(join(site, 'npm', archive ?? `${name}-${version}.tgz`))
+  const [, name = '', archive] = /^\/([\w-]+)(?:\/-\/([\w.-]+\.tgz))?$/.exec(path) ?? []
+  const file = join(site, 'npm', archive ?? `${name}-${version}.tgz`)
+  // An install asks for security advice and for npm itself too, and goes on without.
+  if (!existsSync(file)) return void response.writeHead(404).end()
+  const content = readFileSync(file)
   if (archive !== undefined) return void response.end(content)
   const dist = {
     tarball: `https://npm.test/${name}/-/${name}-${version}.tgz`,

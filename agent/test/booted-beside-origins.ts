@@ -1,0 +1,37 @@
+import type { Test } from 'tap'
+import type { AgentStatus } from '../control/status.js'
+import { bootContainer, type Booted } from './booted.js'
+import type { IsolatedSettings } from './isolated.js'
+import { makeOriginCertificates } from './origin-certificates.js'
+import { makeOriginSite, ORIGIN_HOSTS, startOrigins, type OriginSite } from './origin-site.js'
+
+/** A container that came up, beside servers that only its proxy trusts. */
+export interface BesideOrigins extends Booted {
+  readonly site: OriginSite
+  /** Requests the servers have seen: name, method, path and `Via`. */
+  seen(): readonly string[]
+}
+
+export async function bootBesideOrigins(t: Test, settings: IsolatedSettings = {}): Promise<BesideOrigins> {
+  const certificates = await makeOriginCertificates(t, ORIGIN_HOSTS)
+  const site = makeOriginSite(t)
+  const readOnly = [site.folder, ...(settings.readOnly ?? [])]
+  const booted = await bootContainer(t, certificates, { ...settings, readOnly })
+  const seen = await startOrigins(booted.container, site, certificates)
+  return { ...booted, site, seen }
+}
+
+/** Everything runs, and the proxy does its work. */
+export async function allIsWell(t: Test, { tryShell, status }: Booted): Promise<AgentStatus> {
+  t.match(await tryShell('curl -sS https://web.test/well'), {
+    stdout: 'you asked for /well by way of 1.1 discobot\n',
+    code: 0,
+  })
+  const now = await status()
+  t.equal(now.phase, 'running')
+  t.match(now.services, [
+    { name: 'proxy', state: 'ready', restarts: 0 },
+    { name: 'agent-api', state: 'ready', restarts: 0 },
+  ])
+  return now
+}
