@@ -4,7 +4,7 @@
 #   docker run --privileged -v discobot-data:/.data discobot
 #
 # BASE: a Debian 12 with Node 20.18.1 or newer and npm.
-ARG BASE=node:20-bookworm-slim
+ARG BASE=node:24-bookworm-slim
 
 FROM ${BASE} AS build
 WORKDIR /src

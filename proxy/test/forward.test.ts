@@ -127,7 +127,7 @@ t.test(
     t.match(await ask('GET', '/sized'), /Content-Length: 5\r\n[\s\S]*\r\n\r\n12345$/)
     t.match(
       await ask('GET', '/chunked'),
-      /Transfer-Encoding: chunked\r\n[\s\S]*3\r\n123\r\n2\r\n45\r\n0\r\nX-Sum: six\r\n\r\n$/,
+      /Transfer-Encoding: chunked\r\n[\s\S]*(3\r\n123\r\n2\r\n45|5\r\n12345)\r\n0\r\nX-Sum: six\r\n\r\n$/,
     )
     t.match(await ask('HEAD', '/head'), /Content-Length: 12345\r\n[\s\S]*\r\n\r\n$/)
     t.match(await ask('GET', '/304'), /^HTTP\/1\.1 304 Not Modified\r\n[\s\S]*\r\n\r\n$/)
