@@ -62,6 +62,9 @@ async function startDockerd(
       // Mode 0660 is dockerd's own.
       '--group',
       'docker',
+      // At its own default it tells of every connection it makes to itself. The operator's word comes later.
+      '--log-level',
+      'warn',
       ...options.dockerdArgs,
     ],
     env: serviceEnvironment({
