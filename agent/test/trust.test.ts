@@ -1,9 +1,12 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { execa } from 'execa'
 import t from 'tap'
 import { dataPaths } from '../../config/paths.js'
 import type { BootFindings } from '../boot/findings.js'
 import { holdsCertificate, installInSystem, TrustStoreError, trustStep } from '../boot/steps/trust.js'
+import { ensureAuthority } from '../../proxy/tls/authority.js'
+import { OUR_SUBJECT_HASH } from '../system/certificate-folder.js'
 import { ChildRegistry } from '../init/children.js'
 import { commandRunner } from '../system/command.js'
 
@@ -57,6 +60,55 @@ void t.test(
     t.equal(readFileSync(join(root, 'runs'), 'utf8'), 'run\n')
   },
 )
+
+void t.test(
+  'our own CA is added without the tool, just as the tool would, unless others have hooks',
+  async (t) => {
+    const root = t.testdir()
+    debian(root)
+    const { certPem } = await ensureAuthority({
+      certPath: join(root, 'ca', 'ca.crt'),
+      keyPath: join(root, 'ca', 'ca.key'),
+      now: Date.now,
+    })
+    const { files } = await installInSystem({ root, run, inherited: {} }, certPem, signal)
+    t.notOk(existsSync(join(root, 'runs')), 'the tool was not needed')
+    const bundle = readFileSync(files.bundleFile, 'utf8')
+    t.ok(holdsCertificate(bundle, certPem) && holdsCertificate(bundle, SYSTEM))
+    const { stdout: hash } = await execa('openssl', ['x509', '-noout', '-subject_hash', '-in', files.caFile])
+    t.equal(hash, OUR_SUBJECT_HASH)
+    const folder = join(root, '/etc/ssl/certs')
+    const verify = await execa('openssl', [
+      'verify',
+      '-no-CAfile',
+      '-CApath',
+      folder,
+      join(root, 'ca', 'ca.crt'),
+    ])
+    t.match(verify.stdout, /: OK$/, 'OpenSSL finds it by its hash')
+
+    t.equal((await installInSystem({ root, run, inherited: {} }, certPem, signal)).remark, 'already trusted')
+    const renewed = await makeOther(root)
+    await installInSystem({ root, run, inherited: {} }, renewed, signal)
+    t.equal(
+      readFileSync(join(root, 'runs'), 'utf8'),
+      'run\n',
+      'a renewed one takes the tool: the old must go',
+    )
+    t.notOk(holdsCertificate(readFileSync(files.bundleFile, 'utf8'), certPem))
+
+    const hooked = t.testdir()
+    debian(hooked)
+    put(hooked, '/etc/ca-certificates/update.d/jks-keystore', '#!/bin/sh\n', 0o755)
+    await installInSystem({ root: hooked, run, inherited: {} }, renewed, signal)
+    t.equal(readFileSync(join(hooked, 'runs'), 'utf8'), 'run\n', 'with hooks the tool runs them')
+  },
+)
+
+async function makeOther(root: string): Promise<string> {
+  const paths = { certPath: join(root, 'other', 'ca.crt'), keyPath: join(root, 'other', 'ca.key') }
+  return (await ensureAuthority({ ...paths, now: Date.now })).certPem
+}
 
 void t.test('a renewed CA replaces the old one', async (t) => {
   const root = t.testdir()

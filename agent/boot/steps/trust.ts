@@ -6,6 +6,7 @@ import type { DataPaths } from '../../../config/paths.js'
 import type { Environment } from '../../environment.js'
 import type { Mode } from '../../options.js'
 import { ensureFile, readIfPresent } from '../../system/atomic-file.js'
+import { addToCertificateFolder } from '../../system/certificate-folder.js'
 import type { RunCommand } from '../../system/command.js'
 import type { BootFindings, TrustFiles } from '../findings.js'
 import type { BootStep } from '../step.js'
@@ -31,6 +32,8 @@ interface TrustStore {
   readonly arguments: readonly string[]
   /** What the tool writes. */
   readonly bundle: string
+  /** A folder of links beside the bundle is all the tool keeps up besides. */
+  readonly hasFolder: boolean
 }
 
 /** By the tool that is there and not by the distribution's name: derivatives keep the tool. */
@@ -41,6 +44,7 @@ const STORES: readonly TrustStore[] = [
     tool: '/usr/sbin/update-ca-certificates',
     arguments: [],
     bundle: '/etc/ssl/certs/ca-certificates.crt',
+    hasFolder: true,
   },
   {
     // Fedora, RHEL, CentOS.
@@ -48,6 +52,7 @@ const STORES: readonly TrustStore[] = [
     tool: '/usr/bin/update-ca-trust',
     arguments: ['extract'],
     bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+    hasFolder: false,
   },
 ]
 
@@ -107,9 +112,13 @@ export async function installInSystem(
   const bundle = join(deps.root, store.bundle)
   const files = { caFile: anchor, bundleFile: bundle }
   await mkdir(dirname(anchor), { recursive: true })
+  const isFirst = (await readIfPresent(anchor)) === undefined
   const changed = await ensureFile(anchor, pem, { mode: 0o644 })
   if (!changed && holdsCertificate(await readIfPresent(bundle), pem))
     return { files, remark: 'already trusted' }
+  // A former CA of ours may be in the bundle otherwise, and only the tool takes it out.
+  if (isFirst && store.hasFolder && (await addToCertificateFolder({ pem, anchor, bundle, root: deps.root })))
+    return { files, remark: `added to ${store.bundle}` }
   try {
     await deps.run([join(deps.root, store.tool), ...store.arguments], {
       env: { PATH: deps.inherited['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' },

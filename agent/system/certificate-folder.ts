@@ -1,0 +1,77 @@
+import { X509Certificate } from 'node:crypto'
+import { readdir, readlink, symlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { codeOf } from '../../config/errors.js'
+import { ensureFile, readIfPresent } from './atomic-file.js'
+
+/** `openssl x509 -subject_hash` of the one subject our CA ever has; a test computes it anew. */
+export const OUR_SUBJECT = 'O=Discobot Proxy\nCN=Discobot Proxy CA'
+export const OUR_SUBJECT_HASH = '86bfee61'
+
+/** Programs other than the tool itself keep stores of their own by these (Java's, for one). */
+const HOOKS = '/etc/ca-certificates/update.d'
+
+export interface NewCertificate {
+  readonly pem: string
+  /** Where the administrator's certificates are; ours is there already, for the tool's next run. */
+  readonly anchor: string
+  /** What the tool would write. */
+  readonly bundle: string
+  /** Prefix of the file system to work on; empty for ours. */
+  readonly root: string
+}
+
+/**
+ * Does to Debian's certificate folder what update-ca-certificates would: the bundle gets our certificate, and
+ * the folder the two links that OpenSSL looks it up by. The tool takes 0.7–3 s for it, in which a container that
+ * starts from its image every time has nothing else to wait for.
+ *
+ * @returns false, having changed nothing, where the tool would do more than that: for a certificate that is not
+ *   our own CA's, where others have hooks, or where there is no bundle yet.
+ */
+export async function addToCertificateFolder(certificate: NewCertificate): Promise<boolean> {
+  const { pem, anchor, bundle, root } = certificate
+  if (!isOurs(pem) || (await hasHooks(join(root, HOOKS)))) return false
+  const before = await readIfPresent(bundle)
+  if (before === undefined || before.trim() === '') return false
+  const folder = dirname(bundle)
+  const link = `${basename(anchor, '.crt')}.pem`
+  await ensureLink(join(folder, link), anchor)
+  await linkByHash(folder, link)
+  await ensureFile(bundle, `${before.trimEnd()}\n${pem.trimEnd()}\n`, { mode: 0o644 })
+  return true
+}
+
+function isOurs(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).subject === OUR_SUBJECT
+  } catch {
+    return false
+  }
+}
+
+async function hasHooks(folder: string): Promise<boolean> {
+  const found = await readdir(folder).catch(() => [])
+  return found.length > 0
+}
+
+/** The first free number: certificates of one subject differ by it (c_rehash(1)). */
+async function linkByHash(folder: string, target: string): Promise<void> {
+  for (let number = 0; ; number += 1) {
+    const path = join(folder, `${OUR_SUBJECT_HASH}.${number}`)
+    const present = await readlink(path).catch(() => undefined)
+    if (present === target) return
+    if (present === undefined && (await ensureLink(path, target))) return
+  }
+}
+
+/** @returns whether the link is there and is this one. */
+async function ensureLink(path: string, target: string): Promise<boolean> {
+  try {
+    await symlink(target, path)
+    return true
+  } catch (error) {
+    if (codeOf(error) !== 'EEXIST') throw error
+    return (await readlink(path).catch(() => undefined)) === target
+  }
+}
