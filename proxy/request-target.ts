@@ -42,7 +42,7 @@ export function requestTarget(request: IncomingMessage, tunnel: TunnelContext | 
 
   const scheme = tunnel.secure ? 'https' : 'http'
   const { target, serverName } = tunnel
-  if (serverName !== undefined && canonicalHost(serverName) !== target.host) {
+  if (serverName !== undefined && !namesTarget(serverName, target)) {
     throw mismatch('the TLS server name', serverName, target)
   }
   if (absolute !== null) {
@@ -61,6 +61,11 @@ export function requestTarget(request: IncomingMessage, tunnel: TunnelContext | 
 export function hostHeader({ target, scheme }: RequestTarget): string {
   const own = defaultPort(scheme)
   return target.port === own ? target.authority.slice(0, -`:${own}`.length) : target.authority
+}
+
+/** RFC 6066, 3 allows no port in it, but Go programs that copy the Host there are common. */
+function namesTarget(serverName: string, target: Target): boolean {
+  return canonicalHost(serverName.replace(new RegExp(`:${target.port}$`), '')) === target.host
 }
 
 function assertHostAgrees(request: IncomingMessage, target: Target, scheme: 'http' | 'https'): void {

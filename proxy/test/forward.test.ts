@@ -270,6 +270,15 @@ t.test('one authority: what disagrees with the connection is answered with 421 a
     await ask('ORIGIN.test', `GET / HTTP/1.1\r\nHost: Origin.Test.:${port}\r\n${end}`),
     /^HTTP\/1\.1 200 /,
   )
+  t.match(
+    await ask(`origin.test:${port}`, `GET / HTTP/1.1\r\nHost: origin.test:${port}\r\n${end}`),
+    /^HTTP\/1\.1 200 /,
+    'a server name with the right port, as some clients send it',
+  )
+  t.match(
+    await ask('origin.test:1', `GET / HTTP/1.1\r\nHost: origin.test:${port}\r\n${end}`),
+    /^HTTP\/1\.1 421 /,
+  )
   t.match(await ask(undefined, `GET / HTTP/1.1\r\nHost: origin.test:${port}\r\n${end}`), /^HTTP\/1\.1 200 /)
   t.match(
     await ask('origin.test', `GET / HTTP/1.1\r\nHost: other.test:${port}\r\n${end}`),
