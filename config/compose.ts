@@ -77,7 +77,7 @@ export async function composeConfig(options: ComposeOptions): Promise<Composed> 
   if (workspace.kind === 'problems') return { ...alone, problems: workspace.problems }
   const limits = { operator: operator.layer, inForce, dataDir }
   const { narrowing, tuning, problems } = restrictWorkspace(workspace.layer, limits)
-  const merged = mergeLayers([narrowing, ...layers.slice(0, -1), tuning, base])
+  const merged = mergeLayers([...narrowing, ...layers.slice(0, -1), tuning, base])
   const together = finished(merged, problems, { operatorFile, workspaceFile })
   return isTooLarge(together.yaml) ? { ...alone, problems: [tooLarge(workspaceFile)] } : together
 }

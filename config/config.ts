@@ -10,6 +10,10 @@ export interface Config {
   readonly headers: Readonly<Record<string, HeaderRule>>
   readonly allowlist: AllowlistSection
   readonly blocklist: BlocklistSection
+  /** In any order: a rule that blocks counts before all that allow. */
+  readonly rules: readonly AccessRule[]
+  readonly policy: PolicySection
+  readonly egress: EgressSection
   readonly logging: LoggingSection
 }
 
@@ -64,6 +68,36 @@ export interface BlocklistSection {
   readonly domains: readonly string[]
   /** Addresses or CIDR blocks. */
   readonly ips: readonly string[]
+}
+
+/** Matches when everything it names does; what it does not name may be anything. It names something. */
+export interface AccessRule {
+  readonly name?: string
+  readonly action: 'allow' | 'block'
+  /** Host patterns. */
+  readonly hosts?: readonly string[]
+  /** In capitals; GET stands for HEAD too. */
+  readonly methods?: readonly string[]
+  /** `/v2/*` or `^/v2/[a-z]+$`; see `rule-path.ts`. */
+  readonly paths?: readonly string[]
+  readonly ports?: readonly number[]
+}
+
+export interface PolicySection {
+  /** `observe` lets through, and records, what lists and rules would block. */
+  readonly mode: 'enforce' | 'observe'
+}
+
+/** Where connections may lead, whatever the lists say of the host. Never merely observed. */
+export interface EgressSection {
+  /** Addresses that the public internet does not route. */
+  readonly private: 'allow' | 'deny'
+  /** Ports that CONNECT and SOCKS may name; empty means any. */
+  readonly connect_ports: readonly number[]
+  /** Addresses or CIDR blocks that may be dialled; empty means any. */
+  readonly allow: readonly string[]
+  /** Addresses or CIDR blocks that may not be dialled. */
+  readonly block: readonly string[]
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'

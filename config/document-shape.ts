@@ -41,9 +41,9 @@ function isMappingPlace(path: KeyPath): boolean {
     case 0:
       return true
     case 1:
-      return section !== 'locks'
+      return section !== 'locks' && section !== 'rules'
     case 2:
-      return section === 'headers'
+      return section === 'headers' || section === 'rules'
     case 3:
       return section === 'headers' && action !== 'conditions'
     case 4:

@@ -11,6 +11,14 @@ const LOW_32 = 0xffff_ffffn
 const MAPPED = 0xffffn
 /** `64:ff9b::/96`, RFC 6052 section 2.1. */
 const NAT64 = 0x0064_ff9bn << 64n
+/** `64:ff9b:1::/48`, RFC 8215; a network's own NAT64, most often with the address in the last 32 bits. */
+const LOCAL_NAT64 = 0x0064_ff9b_0001n
+/** `::ffff:0:0:0/96`, RFC 2765 section 2.1. */
+const TRANSLATED = 0xffff_0000n
+/** `2002::/16`, RFC 3056 section 2. */
+const SIX_TO_FOUR = 0x2002n
+/** `2001::/32`, RFC 4380 section 4: the client's address with all its bits turned. */
+const TEREDO = 0x2001_0000n
 
 /**
  * Reads an address with or without the brackets of a URL; a zone (`%eth0`) is dropped. IPv4 must be four
@@ -25,14 +33,18 @@ export function parseIpAddress(text: string): IpAddress | undefined {
 }
 
 /**
- * The IPv4 address that an IPv6 one leads to by way of IPv4-compatible (`::10.0.0.1`) or NAT64
- * (`64:ff9b::10.0.0.1`) notation. Node's own BlockList sees through neither.
+ * The IPv4 address that an IPv6 one leads to by way of IPv4-compatible (`::10.0.0.1`), NAT64
+ * (`64:ff9b::10.0.0.1`), translated, 6to4 (`2002:a00:1::`) or Teredo notation. Node's own BlockList sees
+ * through none of them.
  */
 export function embeddedIPv4({ family, bits }: IpAddress): IpAddress | undefined {
   if (family === 4) return undefined
+  if (bits >> 112n === SIX_TO_FOUR) return { family: 4, bits: (bits >> 80n) & LOW_32 }
+  if (bits >> 96n === TEREDO) return { family: 4, bits: ~bits & LOW_32 }
   const prefix = bits >> 32n
   // `::` and `::1` have the form of a compatible address, but are the unspecified and loopback ones.
-  const isEmbedded = prefix === NAT64 || (prefix === 0n && bits > 1n)
+  const isEmbedded =
+    prefix === NAT64 || prefix === TRANSLATED || bits >> 80n === LOCAL_NAT64 || (prefix === 0n && bits > 1n)
   return isEmbedded ? { family: 4, bits: bits & LOW_32 } : undefined
 }
 

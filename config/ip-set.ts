@@ -10,10 +10,12 @@ export interface IpSet {
   /** Whether no address is in the set. */
   readonly isEmpty: boolean
   /**
-   * Whether the set holds `address`, or the IPv4 address it leads to (mapped, compatible, NAT64). Brackets
-   * and zones are ignored. What is not an address is in no set.
+   * Whether the set holds `address`, or the IPv4 address it leads to (mapped, compatible, NAT64, 6to4 and
+   * their like). Brackets and zones are ignored. What is not an address is in no set.
    */
   has(address: string): boolean
+  /** The entry because of which the set holds `address`. */
+  find(address: string): string | undefined
 }
 
 /** A run of addresses that share their first `prefix` bits; a single address has all of them. */
@@ -27,28 +29,33 @@ export interface IpBlock extends IpAddress {
  * @throws IpBlockError for an entry that is neither.
  */
 export function compileIpSet(entries: Iterable<string>): IpSet {
-  const networks = { 4: new Map<number, Set<bigint>>(), 6: new Map<number, Set<bigint>>() }
+  const networks = {
+    4: new Map<number, Map<bigint, string>>(),
+    6: new Map<number, Map<bigint, string>>(),
+  }
   for (const entry of entries) {
     const block = parseIpBlock(entry)
     if (typeof block === 'string') throw new IpBlockError(`cannot use "${entry}" as an address: it ${block}`)
-    const ofPrefix = networks[block.family].get(block.prefix) ?? new Set()
-    networks[block.family].set(block.prefix, ofPrefix.add(networkOf(block, block.prefix)))
+    const ofPrefix = networks[block.family].get(block.prefix) ?? new Map<bigint, string>()
+    networks[block.family].set(block.prefix, ofPrefix.set(networkOf(block, block.prefix), entry))
   }
-  const holds = (address: IpAddress): boolean => {
+  const holding = (address: IpAddress): string | undefined => {
     for (const [prefix, ofPrefix] of networks[address.family]) {
-      if (ofPrefix.has(networkOf(address, prefix))) return true
+      const entry = ofPrefix.get(networkOf(address, prefix))
+      if (entry !== undefined) return entry
     }
-    return false
+    return undefined
+  }
+  const find = (text: string): string | undefined => {
+    const address = parseIpAddress(text)
+    if (address === undefined) return undefined
+    const embedded = embeddedIPv4(address)
+    return holding(address) ?? (embedded && holding(embedded))
   }
   return {
     isEmpty: networks[4].size === 0 && networks[6].size === 0,
-    has(text) {
-      const address = parseIpAddress(text)
-      if (address === undefined) return false
-      if (holds(address)) return true
-      const embedded = embeddedIPv4(address)
-      return embedded !== undefined && holds(embedded)
-    },
+    has: (address) => find(address) !== undefined,
+    find,
   }
 }
 

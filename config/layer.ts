@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
-import type { Config, HeaderRule } from './config.js'
+import type { AccessRule, Config, HeaderRule } from './config.js'
 import { findContradictions } from './contradictions.js'
 import { shapeDocument } from './document-shape.js'
 import { dataPaths, DEFAULT_DATA_DIR } from './paths.js'
@@ -17,13 +17,14 @@ export interface Origin extends Mark {
   readonly file: string
 }
 
-export type SectionName = Exclude<keyof Config, 'headers'>
+export type SectionName = Exclude<keyof Config, 'headers' | 'rules'>
 
 export type LayerSections = { readonly [S in SectionName]?: Partial<Config[S]> }
 
 /** What one file says; what it does not say is absent. Paths are absolute, host patterns canonical. */
 export interface LayerValues extends LayerSections {
   readonly headers?: Readonly<Record<string, Partial<HeaderRule>>>
+  readonly rules?: readonly AccessRule[]
   readonly locks?: readonly string[]
 }
 

@@ -1,5 +1,6 @@
 import type { Config, HeaderRule } from './config.js'
 import type { Layer, LayerSections, Origin, SectionName } from './layer.js'
+import type { KeyPath } from './yaml-document.js'
 
 /** Dotted key (`cache.max_size`, `headers.example.com`) → where its value comes from. */
 export type Sources = Readonly<Record<string, readonly Origin[]>>
@@ -8,6 +9,8 @@ export interface Merged {
   /** Frozen, all the way down. */
   readonly config: Config
   readonly sources: Sources
+  /** Where a value in force is written, down to the item of a list (`['rules', 2]`). */
+  originsOf(path: KeyPath): readonly Origin[]
 }
 
 /**
@@ -18,13 +21,18 @@ export interface Merged {
  */
 export function mergeLayers(layers: readonly Layer[]): Merged {
   const sources: Record<string, readonly Origin[]> = {}
+  const chosen = new Map<string, Layer>()
+  const choose = (option: string, layer: Layer, path: KeyPath): void => {
+    chosen.set(option, layer)
+    sources[option] = layer.originsOf(path)
+  }
 
   const take = <S extends SectionName, K extends keyof Config[S] & string>(section: S, key: K) => {
     for (const layer of layers) {
       const sections: LayerSections = layer.values
       const value = sections[section]?.[key]
       if (value === undefined) continue
-      sources[`${section}.${key}`] = layer.originsOf([section, key])
+      choose(`${section}.${key}`, layer, [section, key])
       return value
     }
     throw new TypeError(`the default configuration lacks ${section}.${key}`)
@@ -35,9 +43,12 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
     for (const [pattern, rule] of Object.entries(layer.values.headers ?? {})) {
       if (Object.hasOwn(headers, pattern)) continue
       headers[pattern] = { set: rule.set ?? {}, append: rule.append ?? {}, conditions: rule.conditions ?? [] }
-      sources[`headers.${pattern}`] = layer.originsOf(['headers', pattern])
+      choose(`headers.${pattern}`, layer, ['headers', pattern])
     }
   }
+  const rulesLayer = layers.find(({ values }) => values.rules !== undefined)
+  if (rulesLayer?.values.rules === undefined) throw new TypeError('the default configuration lacks rules')
+  choose('rules', rulesLayer, ['rules'])
 
   const config: Config = {
     proxy: { port: take('proxy', 'port'), api_port: take('proxy', 'api_port'), host: take('proxy', 'host') },
@@ -59,13 +70,28 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       ips: take('allowlist', 'ips'),
     },
     blocklist: { domains: take('blocklist', 'domains'), ips: take('blocklist', 'ips') },
+    rules: rulesLayer.values.rules,
+    policy: { mode: take('policy', 'mode') },
+    egress: {
+      private: take('egress', 'private'),
+      connect_ports: take('egress', 'connect_ports'),
+      allow: take('egress', 'allow'),
+      block: take('egress', 'block'),
+    },
     logging: {
       level: take('logging', 'level'),
       format: take('logging', 'format'),
       file: take('logging', 'file'),
     },
   }
-  return { config: deepFreeze(config), sources: Object.freeze(sources) }
+  return {
+    config: deepFreeze(config),
+    sources: Object.freeze(sources),
+    originsOf(path) {
+      const option = path[0] === 'rules' ? 'rules' : `${path[0]}.${path[1]}`
+      return chosen.get(option)?.originsOf(path) ?? []
+    },
+  }
 }
 
 /** Freezes plain objects and arrays, all the way down. */

@@ -7,6 +7,7 @@ import { formatIpBlock, parseIpBlock } from './ip-set.js'
 import { nearestName } from './nearest-name.js'
 import { pathPatternComplaint } from './path-pattern.js'
 import { LOOPBACK } from './paths.js'
+import { rulePathComplaint } from './rule-path.js'
 
 /*
  * The shape of a configuration file: every key may be left out, sizes come out as bytes, hosts and addresses
@@ -21,6 +22,14 @@ const port = v.pipe(
   v.integer('is not a port; write a whole number from 0 to 65535'),
   v.minValue(0, 'is not a port; write a whole number from 0 to 65535'),
   v.maxValue(65535, 'is not a port; write a whole number from 0 to 65535'),
+)
+
+const NOT_A_TARGET_PORT = 'is not a port; write a whole number from 1 to 65535'
+const targetPort = v.pipe(
+  v.number(NOT_A_TARGET_PORT),
+  v.integer(NOT_A_TARGET_PORT),
+  v.minValue(1, NOT_A_TARGET_PORT),
+  v.maxValue(65535, NOT_A_TARGET_PORT),
 )
 
 const listenAddress = v.pipe(
@@ -119,6 +128,56 @@ const headers = v.record(
   'is not a mapping of host patterns to rules',
 )
 
+/** A condition that was emptied would match everything. */
+function anyOf<const Item extends v.GenericSchema>(item: Item) {
+  return v.pipe(list(item), v.minLength(1, 'is empty; remove the key where anything may match'))
+}
+
+const accessRuleKeys = {
+  name: optional(
+    v.pipe(
+      text,
+      judged((name) =>
+        /^[\x20-\x7e]{1,80}$/.test(name) ? undefined : 'is not a name; write 1 to 80 ASCII characters',
+      ),
+    ),
+    'What messages call the rule.',
+  ),
+  action: described(
+    v.picklist(['allow', 'block'], 'is not an action; write allow or block'),
+    'block counts before allow; allow counts where the allowlist is enabled.',
+  ),
+  hosts: optional(anyOf(hostPattern), 'Host patterns; without them, every host.'),
+  methods: optional(
+    anyOf(
+      v.pipe(
+        text,
+        judged((method) => {
+          if (method === 'CONNECT') return 'is no method of a request; use ports to judge tunnels'
+          return /^[A-Z][A-Z-]{0,31}$/.test(method) ? undefined : 'is not a method; write it in capitals: GET'
+        }),
+      ),
+    ),
+    'Methods; GET stands for HEAD too. Without them, every method.',
+  ),
+  paths: optional(
+    v.pipe(
+      anyOf(v.pipe(text, judged(rulePathComplaint))),
+      v.maxLength(64, 'has more than 64 paths, which every request would be compared with'),
+    ),
+    'Paths as /v2/* or ^/v2/[a-z]+$. Without them, every path.',
+  ),
+  ports: optional(anyOf(targetPort), 'Ports; without them, every port.'),
+}
+
+const accessRule = v.pipe(
+  v.strictObject(accessRuleKeys, 'is not a rule; write { action: allow, hosts: [HOST] }'),
+  v.check(
+    ({ hosts, methods, paths, ports }) => (hosts ?? methods ?? paths ?? ports) !== undefined,
+    'would match everything; write hosts, methods, paths or ports',
+  ),
+)
+
 const sections = {
   proxy: {
     port: optional(port, 'TCP port of the proxy: HTTP, HTTPS and SOCKS5. 0 lets the kernel choose.'),
@@ -151,6 +210,21 @@ const sections = {
     domains: optional(list(hostPattern), 'Host patterns that may not be reached.'),
     ips: optional(list(ipBlock), 'Addresses or CIDR blocks that may not be reached.'),
   },
+  policy: {
+    mode: optional(
+      v.picklist(['enforce', 'observe'], 'is not a mode; write enforce or observe'),
+      'Whether lists and rules block, or only record what they would block.',
+    ),
+  },
+  egress: {
+    private: optional(
+      v.picklist(['allow', 'deny'], 'is not allow or deny'),
+      'Whether addresses that the public internet does not route may be dialled.',
+    ),
+    connect_ports: optional(list(targetPort), 'Ports that CONNECT and SOCKS may name; empty means any.'),
+    allow: optional(list(ipBlock), 'Addresses or CIDR blocks that may be dialled; empty means any.'),
+    block: optional(list(ipBlock), 'Addresses or CIDR blocks that may not be dialled.'),
+  },
   logging: {
     level: optional(
       v.picklist(['debug', 'info', 'warn', 'error'], 'is not a level; write debug, info, warn or error'),
@@ -164,7 +238,11 @@ const sections = {
   },
 }
 
-/** Section → its keys; `headers` and `locks` have no fixed ones. */
+/** Every request is compared with each of them. */
+export const MAX_RULES = 256
+export const TOO_MANY_RULES = `has more than ${MAX_RULES} rules, with which every request would be compared`
+
+/** Section → its keys; `headers`, `rules` and `locks` have no fixed ones. */
 const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
   Object.entries(sections).map(([name, keys]) => [name, Object.keys(keys)]),
 )
@@ -173,6 +251,7 @@ const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = Object.fromEnt
 export const LEAF_NAMES: readonly string[] = [
   ...Object.entries(SECTION_KEYS).flatMap(([name, keys]) => keys.map((key) => `${name}.${key}`)),
   'headers',
+  'rules',
   'locks',
 ]
 
@@ -200,6 +279,15 @@ export const fileSchema = v.strictObject(
       'The only places allowed.',
     ),
     blocklist: optional(mapping(v.strictObject(sections.blocklist, NOT_A_MAPPING)), 'Places not allowed.'),
+    rules: optional(
+      v.pipe(list(accessRule), v.maxLength(MAX_RULES, TOO_MANY_RULES)),
+      'Who may be asked for what: hosts together with methods, paths and ports.',
+    ),
+    policy: optional(
+      mapping(v.strictObject(sections.policy, NOT_A_MAPPING)),
+      'How lists and rules are applied.',
+    ),
+    egress: optional(mapping(v.strictObject(sections.egress, NOT_A_MAPPING)), 'Where connections may lead.'),
     logging: optional(mapping(v.strictObject(sections.logging, NOT_A_MAPPING)), 'What is logged, and how.'),
     locks: optional(list(lock), "Keys or sections that a workspace's file may not change."),
   },
@@ -217,7 +305,7 @@ export function knownKeys(path: readonly (string | number)[]): readonly string[]
     case 1:
       return SECTION_KEYS[String(section)]
     case 2:
-      return Object.keys(ruleKeys)
+      return Object.keys(section === 'rules' ? accessRuleKeys : ruleKeys)
     case 3:
       return undefined
     default:

@@ -8,6 +8,7 @@ import type { Layer, LayerValues, SectionName } from './layer.js'
 import type { Merged } from './merge.js'
 import { dataPaths, isWithin, LOOPBACK } from './paths.js'
 import { orderProblems, type Problem } from './problem.js'
+import { narrowEgress } from './workspace-egress.js'
 import { narrowPolicy } from './workspace-policy.js'
 import { quoteOption, type KeyPath } from './yaml-document.js'
 
@@ -21,7 +22,7 @@ export interface WorkspaceLimits {
 
 export interface RestrictedWorkspace {
   /** What goes before the operator's own values, because it only narrows them. */
-  readonly narrowing: Layer
+  readonly narrowing: readonly Layer[]
   /** What counts where the operator says nothing. */
   readonly tuning: Layer
   readonly problems: readonly Problem[]
@@ -48,7 +49,7 @@ export function restrictWorkspace(workspace: Layer, limits: WorkspaceLimits): Re
     return reason === undefined
   }
 
-  const { headers, locks: ownLocks, ...sections } = workspace.values
+  const { headers, rules: accessRules, locks: ownLocks, ...sections } = workspace.values
   if (ownLocks !== undefined && ownLocks.length > 0)
     refuse(['locks'], "only the operator's file may lock keys")
   const kept: LayerValues = Object.fromEntries(
@@ -69,9 +70,19 @@ export function restrictWorkspace(workspace: Layer, limits: WorkspaceLimits): Re
     if (path !== undefined && reason !== undefined) refuse(path, reason)
     return reason === undefined
   })
-  const narrowing = narrowPolicy({ ...workspace, values: kept }, limits.inForce, refuse)
+  const isSaidAgain = isDeepStrictEqual(accessRules, limits.inForce.config.rules)
+  const rulesLocked = accessRules !== undefined && locks.includes('rules') && !isSaidAgain
+  if (rulesLocked) refuse(['rules'], LOCKED)
+  const strict = {
+    ...workspace,
+    values: { ...kept, ...(accessRules !== undefined && !rulesLocked && { rules: accessRules }) },
+  }
+  const narrowing = [
+    narrowPolicy(strict, limits.inForce, refuse),
+    narrowEgress(strict, limits.inForce, refuse),
+  ]
   // Its lists reach the policy only by way of `narrowing`.
-  const { allowlist: _allowlist, blocklist: _blocklist, ...others } = kept
+  const { allowlist: _allowlist, blocklist: _blocklist, policy: _policy, egress: _egress, ...others } = kept
   const tuning = { values: { ...others, headers: Object.fromEntries(rules) }, originsOf: workspace.originsOf }
   return { narrowing, tuning, problems: orderProblems(problems) }
 }
@@ -108,6 +119,10 @@ function refusalsByOption(
       return `a workspace may only choose a folder below ${config.cache.dir}`
     },
     'logging.file': () => logFileRefusal(values.logging?.file ?? '', dataDir),
+    'policy.mode': () =>
+      values.policy?.mode === 'enforce' ? undefined : 'the operator has lists and rules enforced',
+    'egress.private': () =>
+      values.egress?.private === 'deny' ? undefined : 'the operator denies private addresses',
     'allowlist.enabled': () => {
       if (!config.allowlist.enabled) return undefined
       return 'the operator restricts where traffic may go; a workspace may not lift that'
