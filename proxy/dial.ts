@@ -2,7 +2,9 @@ import { lookup } from 'node:dns'
 import { isIP, type LookupFunction } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
-import type { Policy } from './policy.js'
+import { compileIpSet } from '../config/ip-set.js'
+import type { Finding } from './finding.js'
+import type { AddressJudge, AddressVerdict } from './policy.js'
 import type { Target } from './target.js'
 
 /** The operator's rules, or our own safety, forbid every address of the host. Answered with 403. */
@@ -26,12 +28,20 @@ export interface Route {
 
 export interface DialGuard {
   /**
-   * A route to `target` that only leads to addresses `policy` allows. The name is resolved when first needed.
+   * A route to `target` that only leads to addresses `judge` allows. The name is resolved when first needed.
    *
+   * @param observed is told when a route leads to an address for no better reason than the mode `observe`.
    * @throws DialForbiddenError at once when the target is itself a forbidden address: a socket never looks
    *   up literal addresses.
    */
-  route(target: Target, policy: Policy): Route
+  route(target: Target, judge: AddressJudge, observed?: (finding: Finding) => void): Route
+  /** Every address of `target` with what would become of it. @throws ResolveError */
+  judgeAll(target: Target, judge: AddressJudge): Promise<readonly JudgedAddress[]>
+}
+
+export interface JudgedAddress {
+  readonly address: string
+  readonly verdict: AddressVerdict
 }
 
 /** All addresses of a name, in the order to be tried. */
@@ -44,23 +54,24 @@ export interface DialGuardDeps {
 }
 
 export function createDialGuard({ resolve, isOwnPort }: DialGuardDeps): DialGuard {
-  const refusal = (target: Target, policy: Policy, address: string): string | undefined =>
+  const judged = (target: Target, judge: AddressJudge, address: string): JudgedAddress =>
     isOwnPort(target.port) && isOurAddress(address)
-      ? `${target.authority} is this proxy itself`
-      : policy.address(target, address)
+      ? { address, verdict: { action: 'refuse', finding: ownFinding(target) } }
+      : { address, verdict: judge.address(address) }
 
   return {
-    route(target, policy) {
+    route(target, judge, observed) {
+      const dialled = (all: readonly string[]): readonly string[] =>
+        dialledOf(
+          target,
+          all.map((address) => judged(target, judge, address)),
+          observed,
+        )
       if (target.isAddress) {
-        const why = refusal(target, policy, target.host)
-        if (why !== undefined) throw forbidden(target, why)
-        return { target, lookup: fixed([target.host]), check: () => Promise.resolve() }
+        return { target, lookup: fixed(dialled([target.host])), check: () => Promise.resolve() }
       }
       let resolved: Promise<readonly string[]> | undefined
-      const addresses = (): Promise<readonly string[]> =>
-        (resolved ??= resolve(target.host).then((all) =>
-          allowedOf(target, all, (a) => refusal(target, policy, a)),
-        ))
+      const addresses = (): Promise<readonly string[]> => (resolved ??= resolve(target.host).then(dialled))
       return {
         target,
         lookup: (_host, options, callback) => {
@@ -74,6 +85,10 @@ export function createDialGuard({ resolve, isOwnPort }: DialGuardDeps): DialGuar
         },
       }
     },
+    async judgeAll(target, judge) {
+      const all = target.isAddress ? [target.host] : await resolve(target.host)
+      return all.map((address) => judged(target, judge, address))
+    },
   }
 }
 
@@ -82,24 +97,46 @@ export const systemResolve: Resolve = (host) =>
   new Promise((fulfil, reject) => {
     lookup(host, { all: true, verbatim: true }, (error, found) => {
       if (error === null) return fulfil(found.map(({ address }) => address))
-      const why = codeOf(error) === 'ENOTFOUND' ? 'no such name' : (codeOf(error) ?? reasonOf(error))
-      reject(new ResolveError(`cannot resolve ${host}: ${why}`, { cause: error }))
+      reject(unresolved(host, error))
     })
   })
 
-function allowedOf(
-  target: Target,
-  all: readonly string[],
-  refusal: (address: string) => string | undefined,
-): readonly string[] {
-  const reasons = all.map(refusal)
-  const allowed = all.filter((_address, index) => reasons[index] === undefined)
-  if (allowed.length === 0) throw forbidden(target, reasons[0] ?? 'it has no address')
-  return allowed
+/** @param error the resolver's. */
+export function unresolved(host: string, error: unknown): ResolveError {
+  const code = codeOf(error)
+  const why = code === 'ENOTFOUND' ? 'no such name (ENOTFOUND)' : (code ?? reasonOf(error))
+  return new ResolveError(`cannot resolve ${host}: ${why}`, { cause: error })
 }
 
-function forbidden(target: Target, why: string): DialForbiddenError {
-  return new DialForbiddenError(`${target.host} may not be reached: ${why}`)
+/** What `observe` alone lets through is dialled only where `enforce` would leave nothing. */
+function dialledOf(
+  target: Target,
+  all: readonly JudgedAddress[],
+  observed: ((finding: Finding) => void) | undefined,
+): readonly string[] {
+  const allowed = all.filter(({ verdict }) => verdict.action === 'allow')
+  if (allowed.length > 0) return allowed.map(({ address }) => address)
+  const tolerated = withFinding(all, 'observe')
+  if (tolerated[0] !== undefined) {
+    observed?.(tolerated[0].finding)
+    return tolerated.map(({ address }) => address)
+  }
+  const [refused] = withFinding(all, 'refuse')
+  if (refused === undefined) throw new ResolveError(`cannot resolve ${target.host}: it has no address`)
+  throw new DialForbiddenError(`${target.host} may not be reached: ${refused.finding.reason}`)
+}
+
+function withFinding(
+  all: readonly JudgedAddress[],
+  action: 'observe' | 'refuse',
+): readonly { readonly address: string; readonly finding: Finding }[] {
+  return all.flatMap(({ address, verdict }) =>
+    verdict.action === action ? [{ address, finding: verdict.finding }] : [],
+  )
+}
+
+function ownFinding(target: Target): Finding {
+  return { option: [], reason: `${target.authority} is this proxy itself` }
 }
 
 /** A lookup that has its answer already; both of the forms `net.connect` asks in. */
@@ -114,7 +151,12 @@ function fixed(addresses: readonly string[]): LookupFunction {
   }
 }
 
+/** Where a connection ends up on this machine whatever its interfaces. */
+const LOOPBACK = compileIpSet(['127.0.0.0/8', '0.0.0.0/8', '::1', '::'])
+
 function isOurAddress(address: string): boolean {
-  if (/^127\.|^::1$|^::$|^0\./.test(address)) return true
-  return Object.values(networkInterfaces()).some((all) => all?.some((entry) => entry.address === address))
+  if (LOOPBACK.has(address)) return true
+  const interfaces = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
+  // As a set: an IPv4 address may be written as an IPv6 one.
+  return compileIpSet(interfaces.map((entry) => entry.address)).has(address)
 }

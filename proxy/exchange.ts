@@ -2,11 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from '../config/logger.js'
 import type { CacheRequest, ResponseCache, UpstreamResponse } from './cache/contract.js'
-import type { DialGuard, Route } from './dial.js'
+import type { Route } from './dial.js'
 import type { Answer, Upstream } from './forward.js'
+import type { Gate } from './gate.js'
 import { headerValue, without, type RawHeaders } from './headers.js'
 import { bodyFollows, requestHeaders, withHost } from './outgoing-headers.js'
-import { BlockedError } from './policy.js'
 import { refusalOf, sendRefusal } from './refusal.js'
 import { informer, relay, resetClient, upstreamResponse } from './relay.js'
 import { requestTarget, type RequestTarget, type TunnelContext } from './request-target.js'
@@ -23,7 +23,7 @@ export interface ClientConnection {
 
 export interface ExchangeDeps {
   readonly settings: () => Settings
-  readonly guard: DialGuard
+  readonly gate: Gate
   readonly upstream: () => Upstream
   readonly cache: () => ResponseCache
   readonly logger: Logger
@@ -73,7 +73,7 @@ export class Exchanges {
     let to: RequestTarget | undefined
     try {
       to = requestTarget(request, client.tunnel)
-      this.#log(request, to, await answer(await this.#admit(to)), started)
+      this.#log(request, to, await answer(await this.#admit(request, to)), started)
     } catch (error) {
       this.#fail(error, request, response, client, to, started)
     }
@@ -84,13 +84,12 @@ export class Exchanges {
    *
    * @throws BlockedError, DialForbiddenError or ResolveError
    */
-  async #admit(to: RequestTarget): Promise<Admitted> {
-    const { policy } = this.#deps.settings()
-    const verdict = policy.host(to.target)
-    if (verdict.action === 'block') throw new BlockedError(verdict.reason)
-    const route = this.#deps.guard.route(to.target, policy)
-    if (verdict.action === 'by-address') await route.check()
-    return { to, route }
+  async #admit({ method = 'GET' }: IncomingMessage, to: RequestTarget): Promise<Admitted> {
+    const { gate } = this.#deps
+    const admission = gate.admit(to.target, { kind: 'request', method, path: to.path })
+    if (admission.byAddress) await admission.route.check()
+    gate.record(admission)
+    return { to, route: admission.route }
   }
 
   /** Sends the client's request on, with the operator's headers; `headers` are end-to-end ones. */

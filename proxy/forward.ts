@@ -19,6 +19,8 @@ const CONNECT_LIMIT_MS = 30_000
 /** Upstream servers commonly keep idle connections for 60 s or more; ours end first, so that few are stale. */
 const IDLE_LIMIT_MS = 30_000
 const MAX_IDLE_PER_HOST = 32
+/** RFC 8305, 5: the next address is tried when one has not answered for 250 ms; of the last one we wait on. */
+const HAPPY_EYEBALLS = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: 250 }
 const MAX_RESPONSE_HEADER_BYTES = 64 * 1024
 
 export interface Outgoing {
@@ -52,7 +54,12 @@ export class Upstream {
 
   /** @param trust what upstream certificates are verified with. */
   constructor(trust: SecureContext) {
-    const pool = { keepAlive: true, maxFreeSockets: MAX_IDLE_PER_HOST, timeout: IDLE_LIMIT_MS }
+    const pool = {
+      ...HAPPY_EYEBALLS,
+      keepAlive: true,
+      maxFreeSockets: MAX_IDLE_PER_HOST,
+      timeout: IDLE_LIMIT_MS,
+    }
     this.#http = new HttpAgent(pool)
     this.#https = new HttpsAgent({
       ...pool,
@@ -81,7 +88,14 @@ export class Upstream {
   connect(route: Route): Promise<Socket> {
     const { host, port } = route.target
     return new Promise((resolve, reject) => {
-      const socket = netConnect({ host, port, lookup: route.lookup, allowHalfOpen: true, noDelay: true })
+      const socket = netConnect({
+        ...HAPPY_EYEBALLS,
+        host,
+        port,
+        lookup: route.lookup,
+        allowHalfOpen: true,
+        noDelay: true,
+      })
       const timer = setTimeout(() => socket.destroy(timedOut()), CONNECT_LIMIT_MS)
       socket.once('error', reject)
       socket.once('close', () => clearTimeout(timer))

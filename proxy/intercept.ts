@@ -4,13 +4,11 @@ import { TLSSocket } from 'node:tls'
 import { codeOf } from '../config/errors.js'
 import { canonicalHost } from '../config/host-name.js'
 import type { Logger } from '../config/logger.js'
-import type { DialGuard } from './dial.js'
 import type { ClientConnection } from './exchange.js'
 import type { Upstream } from './forward.js'
+import type { Admission, Gate } from './gate.js'
 import { peek } from './peek.js'
-import { BlockedError, type HostVerdict } from './policy.js'
 import type { TunnelContext } from './request-target.js'
-import type { Settings } from './settings.js'
 import type { Target } from './target.js'
 import type { ServerContexts } from './tls/contexts.js'
 import { splice } from './tunnel.js'
@@ -24,8 +22,7 @@ const FIRST_BYTE_LIMIT_MS = 60_000
 const HANDSHAKE_LIMIT_MS = 30_000
 
 export interface InterceptDeps {
-  readonly settings: () => Settings
-  readonly guard: DialGuard
+  readonly gate: Gate
   readonly upstream: () => Upstream
   readonly contexts: ServerContexts
   /** Serves the requests inside tunnels. */
@@ -48,9 +45,9 @@ export class Interceptor {
    * @throws BlockedError, DialForbiddenError or ResolveError
    */
   async admit(target: Target): Promise<void> {
-    const verdict = this.#assertAllowed(target)
-    const route = this.#deps.guard.route(target, this.#deps.settings().policy)
-    if (verdict.action === 'by-address') await route.check()
+    const { gate } = this.#deps
+    const { route, byAddress } = gate.admit(target, { kind: 'tunnel' })
+    if (byAddress || gate.judgesAddresses) await route.check()
   }
 
   /**
@@ -63,11 +60,11 @@ export class Interceptor {
    * @throws what keeps the tunnel from being opened; never after `accepted`.
    */
   async serve(socket: Socket, target: Target, accepted: () => void): Promise<void> {
-    const { settings, guard, upstream } = this.#deps
-    const { policy } = settings()
-    if (policy.passesThrough(target)) {
-      this.#assertAllowed(target)
-      const server = await upstream().connect(guard.route(target, policy))
+    const { gate } = this.#deps
+    gate.assertTunnelPort(target)
+    if (gate.passesThrough(target)) {
+      const { server, admission } = await this.#dial(target)
+      gate.record(admission)
       accepted()
       await splice(socket, server)
       return
@@ -96,8 +93,9 @@ export class Interceptor {
     const spoken = peek(socket, tunnelProtocol, FIRST_BYTE_LIMIT_MS, looking.signal)
     const first = await Promise.race([spoken, silence(SERVER_FIRST_MS)])
     if (first !== 'silent') return first
-    const server = await this.#dial(target).catch(() => undefined)
-    if (server === undefined) return spoken
+    const dialled = await this.#dial(target).catch(() => undefined)
+    if (dialled === undefined) return spoken
+    const { server, admission } = dialled
     const serverSpoke = new Promise<'server'>((resolve) => server.once('readable', () => resolve('server')))
     const speaker = await Promise.race([spoken, serverSpoke])
     if (speaker !== 'server') {
@@ -106,13 +104,16 @@ export class Interceptor {
     }
     looking.abort()
     await spoken
+    this.#deps.gate.record(admission)
     await splice(socket, server)
     return 'served'
   }
 
   async #tunnelRaw(socket: Socket, target: Target): Promise<void> {
     try {
-      await splice(socket, await this.#dial(target))
+      const { server, admission } = await this.#dial(target)
+      this.#deps.gate.record(admission)
+      await splice(socket, server)
     } catch (error) {
       this.#deps.logger.warn(
         { host: target.authority, problem: error instanceof Error ? error.message : String(error) },
@@ -122,15 +123,10 @@ export class Interceptor {
     }
   }
 
-  #dial(target: Target): Promise<Socket> {
-    this.#assertAllowed(target)
-    return this.#deps.upstream().connect(this.#deps.guard.route(target, this.#deps.settings().policy))
-  }
-
-  #assertAllowed(target: Target): HostVerdict {
-    const verdict = this.#deps.settings().policy.host(target)
-    if (verdict.action === 'block') throw new BlockedError(verdict.reason)
-    return verdict
+  /** For bytes that nobody looks into. */
+  async #dial(target: Target): Promise<{ readonly server: Socket; readonly admission: Admission }> {
+    const admission = this.#deps.gate.admit(target, { kind: 'raw' })
+    return { server: await this.#deps.upstream().connect(admission.route), admission }
   }
 
   #endTls(socket: Socket, target: Target): void {

@@ -1,79 +1,196 @@
-import type { AllowlistSection, BlocklistSection } from '../config/config.js'
+import type { AllowlistSection, BlocklistSection, Config } from '../config/config.js'
 import { DiscobotError } from '../config/errors.js'
+import { isAddress } from '../config/host-name.js'
 import { compileHostPatterns, type HostMatcher } from '../config/host-pattern.js'
 import { compileIpSet, type IpSet } from '../config/ip-set.js'
+import { compileAccessRules, type Asked, type CompiledRule, type RuleMatch } from './access-rules.js'
+import { Egress } from './egress.js'
+import type { Finding } from './finding.js'
 import type { Target } from './target.js'
 
-/** The operator's lists do not let this request through. Answered with 403. */
+/** The operator's lists or rules do not let this request through. Answered with 403. */
 export class BlockedError extends DiscobotError {
   override readonly code = 'BLOCKED'
 }
 
-/** What the lists say of a host, before anything is resolved. */
-export type HostVerdict =
-  | { readonly action: 'allow' }
-  /** Only some addresses are allowed: resolve first, then ask `address`. */
-  | { readonly action: 'by-address' }
-  | { readonly action: 'block'; readonly reason: string }
+/**
+ * - `allow`: may be dialled
+ * - `observe`: only because the mode is `observe`; a place to go if there is no better one
+ * - `refuse`: may not be dialled
+ */
+export type AddressVerdict =
+  { readonly action: 'allow' } | { readonly action: 'observe' | 'refuse'; readonly finding: Finding }
 
-/** Link-local and metadata addresses, and "this host": never a place a client may be sent to. */
-const NEVER_DIALLED = ['169.254.0.0/16', 'fe80::/10', 'fd00:ec2::254', '0.0.0.0/8', '::']
+/** What decides over the addresses of a target. */
+export interface AddressJudge {
+  address(address: string): AddressVerdict
+}
+
+export type Verdict =
+  | { readonly action: 'block'; readonly finding: Finding }
+  | (AddressJudge & {
+      readonly action: 'allow'
+      /** What would have been blocked if the mode were `enforce`. */
+      readonly wouldBlock?: Finding
+      /** Lists or rules judge addresses, so these must be known before anything is answered. */
+      readonly byAddress: boolean
+      /** What lets it through; the allowlist's switch when it is off. */
+      readonly by: Finding['option']
+    })
+
+export type PolicyConfig = Pick<Config, 'allowlist' | 'blocklist' | 'rules' | 'policy' | 'egress' | 'tls'>
 
 /**
- * The operator's lists, compiled. A pure decision: nothing is resolved, dialled or logged here.
+ * Lists, rules and egress, compiled. A pure decision: nothing is resolved, dialled or logged here.
  *
  * Block beats allow. An allowlist that is enabled and empty denies everything.
  */
 export class Policy {
-  readonly #allowEnabled: boolean
-  readonly #allowedHosts: HostMatcher<string>
+  readonly egress: Egress
+  readonly #observes: boolean
+  readonly #allow: AllowlistSection
+  readonly #block: BlocklistSection
+  readonly #allowedHosts: HostMatcher<number>
   readonly #allowedAddresses: IpSet
-  readonly #blockedHosts: HostMatcher<string>
+  readonly #blockedHosts: HostMatcher<number>
   readonly #blockedAddresses: IpSet
-  readonly #neverDialled = compileIpSet(NEVER_DIALLED)
-  readonly #addressRules: { readonly allow: boolean; readonly block: boolean }
-  readonly #passthrough: HostMatcher<string>
+  /** Addresses that are blocked as hosts: a name must not be a way around that. */
+  readonly #blockedLiterals: IpSet
+  readonly #allowRules: readonly CompiledRule[]
+  readonly #blockRules: readonly CompiledRule[]
+  readonly #passthrough: HostMatcher<number>
 
-  constructor(allow: AllowlistSection, block: BlocklistSection, passthrough: readonly string[]) {
-    this.#allowEnabled = allow.enabled
-    this.#allowedHosts = patternsOf(allow.domains)
-    this.#allowedAddresses = compileIpSet(allow.ips)
-    this.#blockedHosts = patternsOf(block.domains)
-    this.#blockedAddresses = compileIpSet(block.ips)
-    this.#addressRules = { allow: allow.enabled && allow.ips.length > 0, block: block.ips.length > 0 }
-    this.#passthrough = patternsOf(passthrough)
+  constructor({ allowlist, blocklist, rules, policy, egress, tls }: PolicyConfig) {
+    this.egress = new Egress(egress)
+    this.#observes = policy.mode === 'observe'
+    this.#allow = allowlist
+    this.#block = blocklist
+    this.#allowedHosts = patternsOf(allowlist.domains)
+    this.#allowedAddresses = compileIpSet(allowlist.ips)
+    this.#blockedHosts = patternsOf(blocklist.domains)
+    this.#blockedAddresses = compileIpSet(blocklist.ips)
+    this.#blockedLiterals = compileIpSet(blocklist.domains.filter(isAddress))
+    const compiled = compileAccessRules(rules)
+    this.#allowRules = compiled.filter(({ action }) => action === 'allow')
+    this.#blockRules = compiled.filter(({ action }) => action === 'block')
+    this.#passthrough = patternsOf(tls.passthrough)
   }
 
-  host(target: Target): HostVerdict {
-    const blocked = this.#blockedHosts.best(target.host)
-    if (blocked !== undefined) return block(target, `blocklist.domains has "${blocked.value}"`)
-    if (this.#allowEnabled && !this.#allowedHosts.matchesAny(target.host)) {
-      if (this.#addressRules.allow) return { action: 'by-address' }
-      return block(target, 'it is not in allowlist.domains')
+  /** Whether what is asked for at `target` may be had, as far as that can be told before it is resolved. */
+  judge(target: Target, asked: Asked): Verdict {
+    const port = asked.kind === 'request' ? undefined : this.egress.tunnelPort(target.port)
+    if (port !== undefined) return { action: 'block', finding: port }
+    const blocked = this.#blocking(target, asked)
+    const allowed = this.#allowing(target, asked)
+    const finding = blocked ?? ('finding' in allowed ? allowed.finding : undefined)
+    if (finding !== undefined) {
+      if (!this.#observes) return { action: 'block', finding }
+      // Already more than would be let through, so only egress is left to judge the address.
+      const address = (text: string): AddressVerdict => refusal(this.egress.address(text))
+      return { action: 'allow', wouldBlock: finding, byAddress: false, by: ['policy', 'mode'], address }
     }
-    return this.#addressRules.block ? { action: 'by-address' } : { action: 'allow' }
-  }
-
-  /** Why `address` may not be dialled for `target`, or undefined if it may. */
-  address(target: Target, address: string): string | undefined {
-    if (this.#neverDialled.has(address)) {
-      return `${address} is a link-local, metadata or unspecified address, which is never dialled`
+    const byAllowedAddress = 'byAddress' in allowed
+    // A rule that may not apply to this request judges no address of it.
+    const blockRules = this.#blockRules.filter(
+      (rule) => !rule.addresses.isEmpty && isMatch(rule.matchesRest(target, asked), asked),
+    )
+    const judgesBlocked =
+      blockRules.length > 0 || !this.#blockedAddresses.isEmpty || !this.#blockedLiterals.isEmpty
+    return {
+      action: 'allow',
+      by: byAllowedAddress ? ['allowlist', 'ips'] : 'by' in allowed ? allowed.by : [],
+      byAddress: byAllowedAddress || judgesBlocked,
+      address: (text) => {
+        const refused = this.egress.address(text)
+        if (refused !== undefined) return refusal(refused)
+        const listed = this.#blockingAddress(text, blockRules) ?? this.#notAllowed(text, byAllowedAddress)
+        if (listed === undefined) return { action: 'allow' }
+        return { action: this.#observes ? 'observe' : 'refuse', finding: listed }
+      },
     }
-    if (this.#blockedAddresses.has(address)) return `blocklist.ips has ${address}`
-    if (!this.#allowEnabled || this.#allowedHosts.matchesAny(target.host)) return undefined
-    return this.#allowedAddresses.has(address) ? undefined : `${address} is not in allowlist.ips`
   }
 
   /** Whether TLS to this host is tunnelled untouched. */
   passesThrough(target: Target): boolean {
     return this.#passthrough.matchesAny(target.host)
   }
+
+  #blocking(target: Target, asked: Asked): Finding | undefined {
+    const listed = this.#blockedHosts.best(target.host)
+    if (listed !== undefined) {
+      const reason = `blocklist.domains has "${listed.pattern}"`
+      return { option: ['blocklist', 'domains', listed.value], reason }
+    }
+    for (const rule of this.#blockRules) {
+      if (!rule.matchesHost(target.host)) continue
+      const match = rule.matchesRest(target, asked)
+      if (isMatch(match, asked)) return { option: ['rules', rule.index], reason: blockReason(rule, match) }
+    }
+    return undefined
+  }
+
+  #allowing(target: Target, asked: Asked): Allowed {
+    if (!this.#allow.enabled) return { by: ['allowlist', 'enabled'] }
+    const listed = this.#allowedHosts.best(target.host)
+    if (listed !== undefined) return { by: ['allowlist', 'domains', listed.value] }
+    const ofHost = this.#allowRules.filter((rule) => rule.matchesHost(target.host))
+    for (const rule of ofHost) {
+      const match = rule.matchesRest(target, asked)
+      // Into a tunnel one may go for what some rule could allow; bytes nobody sees are allowed by none.
+      if (match === 'yes' || (match === 'perhaps' && asked.kind === 'tunnel')) {
+        return { by: ['rules', rule.index] }
+      }
+    }
+    if (this.#allow.ips.length > 0) return { byAddress: true }
+    const [nearest, ...others] = ofHost
+    if (nearest === undefined) {
+      return { finding: { option: ['allowlist', 'enabled'], reason: 'it is not in allowlist.domains' } }
+    }
+    const more = others.length === 0 ? '' : `, and ${others.length} more such rules`
+    const what = asked.kind === 'raw' ? ', and not for bytes that nobody can judge' : ''
+    const reason = `${nearest.label} allows it only for ${nearest.scope}${what}${more}`
+    return { finding: { option: ['rules', nearest.index], reason } }
+  }
+
+  #blockingAddress(address: string, blockRules: readonly CompiledRule[]): Finding | undefined {
+    const listed = this.#blockedAddresses.find(address)
+    if (listed !== undefined) {
+      const option = ['blocklist', 'ips', this.#block.ips.indexOf(listed)]
+      return { option, reason: `blocklist.ips has ${address}` }
+    }
+    const literal = this.#blockedLiterals.find(address)
+    if (literal !== undefined) {
+      const option = ['blocklist', 'domains', this.#block.domains.indexOf(literal)]
+      return { option, reason: `blocklist.domains has ${address}` }
+    }
+    const rule = blockRules.find(({ addresses }) => addresses.has(address))
+    return rule && { option: ['rules', rule.index], reason: `${rule.label} blocks ${address}` }
+  }
+
+  #notAllowed(address: string, byAddress: boolean): Finding | undefined {
+    if (!byAddress || this.#allowedAddresses.has(address)) return undefined
+    return { option: ['allowlist', 'enabled'], reason: `${address} is not in allowlist.ips` }
+  }
 }
 
-function patternsOf(patterns: readonly string[]): HostMatcher<string> {
-  return compileHostPatterns(patterns.map((pattern) => [pattern, pattern] as const))
+type Allowed =
+  { readonly by: Finding['option'] } | { readonly byAddress: true } | { readonly finding: Finding }
+
+/** For a rule that blocks: bytes that nobody sees may be just what it blocks. */
+function isMatch(match: RuleMatch, asked: Asked): boolean {
+  return match === 'yes' || (match === 'perhaps' && asked.kind === 'raw')
 }
 
-function block(target: Target, why: string): HostVerdict {
-  return { action: 'block', reason: `${target.host} may not be reached: ${why}` }
+function blockReason({ label, scope }: CompiledRule, match: RuleMatch): string {
+  if (match === 'perhaps')
+    return `${label} blocks ${scope} there, which cannot be told from bytes nobody looks into`
+  return scope === '' ? `${label} blocks it` : `${label} blocks ${scope} there`
+}
+
+function refusal(finding: Finding | undefined): AddressVerdict {
+  return finding === undefined ? { action: 'allow' } : { action: 'refuse', finding }
+}
+
+function patternsOf(patterns: readonly string[]): HostMatcher<number> {
+  return compileHostPatterns(patterns.map((pattern, index) => [pattern, index] as const))
 }

@@ -9,6 +9,7 @@ import { ApiServer } from './api/server.js'
 import type { ResponseCache } from './cache/contract.js'
 import { openCache } from './cache/open-cache.js'
 import { systemResolve } from './dial.js'
+import { Observations } from './observations.js'
 import { ProxyServer } from './server.js'
 import { ensureAuthority, type Authority } from './tls/authority.js'
 import { createServerContexts } from './tls/contexts.js'
@@ -54,6 +55,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     cache,
     resolve: systemResolve,
     isOwnPort: (port) => port === apiPort,
+    observations: new Observations(logger, Date.now),
     logger,
     now: () => performance.now(),
   })

@@ -11,8 +11,10 @@ import { serveConnect } from './connect.js'
 import { createDialGuard, type Resolve } from './dial.js'
 import { Exchanges, type ClientConnection } from './exchange.js'
 import { Upstream } from './forward.js'
+import { Gate } from './gate.js'
 import { Interceptor } from './intercept.js'
 import { Listener } from './listener.js'
+import type { Observations } from './observations.js'
 import { renderRefusal } from './refusal.js'
 import { compileSettings, type Settings } from './settings.js'
 import { serveSocks5 } from './socks5.js'
@@ -35,6 +37,8 @@ export interface ProxyServerOptions {
   readonly resolve: Resolve
   /** Ports of ours besides the proxy's own, which nobody may reach through the proxy. */
   readonly isOwnPort: (port: number) => boolean
+  /** What the mode `observe` lets through. */
+  readonly observations: Observations
   readonly logger: Logger
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -63,15 +67,23 @@ export class ProxyServer {
     this.#upstream = new Upstream(options.trust)
     this.#cache = options.cache
     const shared = {
-      settings: () => this.#settings,
-      guard: createDialGuard({
-        resolve: options.resolve,
-        isOwnPort: (port) => port === this.port || options.isOwnPort(port),
+      gate: new Gate({
+        policy: () => this.#settings.policy,
+        guard: createDialGuard({
+          resolve: options.resolve,
+          isOwnPort: (port) => port === this.port || options.isOwnPort(port),
+        }),
+        observations: options.observations,
       }),
       upstream: () => this.#upstream,
       logger: options.logger,
     }
-    const exchanges = new Exchanges({ ...shared, cache: () => this.#cache, now: options.now })
+    const exchanges = new Exchanges({
+      ...shared,
+      settings: () => this.#settings,
+      cache: () => this.#cache,
+      now: options.now,
+    })
     this.#http = this.#createHttp(exchanges)
     const interceptor = new Interceptor({
       ...shared,

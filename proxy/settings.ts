@@ -10,7 +10,7 @@ export interface Settings {
 
 export function compileSettings(config: Config): Settings {
   return {
-    policy: new Policy(config.allowlist, config.blocklist, config.tls.passthrough),
+    policy: new Policy(config),
     injector: new Injector(config.headers),
   }
 }

@@ -17,6 +17,8 @@ import type { Config, HeaderRule } from '../../config/config.js'
 import { silentLogger, type Logger } from '../../config/logger.js'
 import type { ResponseCache } from '../cache/contract.js'
 import { noCache } from '../cache/open-cache.js'
+import type { Resolve } from '../dial.js'
+import { Observations } from '../observations.js'
 import { ProxyServer } from '../server.js'
 import { ensureAuthority, type Authority } from '../tls/authority.js'
 import { createServerContexts } from '../tls/contexts.js'
@@ -29,15 +31,23 @@ export interface TestProxyOptions {
   readonly headers?: Readonly<Record<string, HeaderRule>>
   readonly allowlist?: Config['allowlist']
   readonly blocklist?: Config['blocklist']
+  readonly rules?: Config['rules']
+  readonly mode?: Config['policy']['mode']
+  readonly egress?: Partial<Config['egress']>
   readonly passthrough?: readonly string[]
   readonly cache?: ResponseCache
   readonly logger?: Logger
+  /** Instead of `addresses`. */
+  readonly resolve?: Resolve
+  /** Ports of the proxy's besides the one it listens on. */
+  readonly ownPorts?: readonly number[]
   /** Addresses of names; all others are 127.0.0.1. */
   readonly addresses?: Readonly<Record<string, readonly string[]>>
 }
 
 export interface TestProxy {
   readonly server: ProxyServer
+  readonly observations: Observations
   readonly port: number
   readonly caPath: string
   readonly caPem: string
@@ -68,15 +78,20 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     headers: options.headers ?? {},
     allowlist: options.allowlist ?? { enabled: false, domains: [], ips: [] },
     blocklist: options.blocklist ?? { domains: [], ips: [] },
+    rules: options.rules ?? [],
+    policy: { mode: options.mode ?? 'enforce' },
+    egress: { private: 'allow', connect_ports: [], allow: [], block: [], ...options.egress },
     logging: { level: 'error', format: 'text', file: '' },
   }
+  const observations = new Observations(options.logger ?? silentLogger, Date.now)
   const server = new ProxyServer({
+    observations,
     config,
     contexts: createServerContexts(authority, Date.now),
     trust: createSecureContext({ ca: [originAuthority.certPem] }),
     cache: options.cache ?? noCache(),
-    resolve: (host) => Promise.resolve(options.addresses?.[host] ?? [LOOPBACK]),
-    isOwnPort: () => false,
+    resolve: options.resolve ?? ((host) => Promise.resolve(options.addresses?.[host] ?? [LOOPBACK])),
+    isOwnPort: (port) => options.ownPorts?.includes(port) === true,
     logger: options.logger ?? silentLogger,
     now: () => performance.now(),
   })
@@ -85,6 +100,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
   const address = `${LOOPBACK}:${server.port}`
   return {
     server,
+    observations,
     port: server.port,
     caPath,
     caPem: authority.certPem,
