@@ -4,11 +4,12 @@ import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { runProxy } from './run.js'
 
 const USAGE = `Usage: discobot-proxy [--config FILE]
+       discobot-proxy explain METHOD URL [--config FILE] [--json]
 
 The caching HTTPS proxy of Discobot. Without --config the built-in defaults apply.
 
   -c, --config FILE   YAML configuration (also: -config FILE)
-  -h, --help          this text
+  -h, --help          this text; after explain, what that does
 
 Environment:
   DISCOBOT_DATA_DIR   where certificates and cache go by default (/.data)
@@ -19,6 +20,8 @@ Signals: SIGHUP reads the file again, SIGTERM ends what is under way and exits 0
 async function main(args: readonly string[]): Promise<void> {
   // The description this project follows starts the proxy with a single dash.
   const normal = args.map((arg) => (arg === '-config' ? '--config' : arg))
+  const [command, ...rest] = normal
+  if (command === 'explain') return explainAndExit(rest)
   const { values } = parseArgs({
     args: normal,
     options: { config: { type: 'string', short: 'c' }, help: { type: 'boolean', short: 'h' } },
@@ -27,10 +30,10 @@ async function main(args: readonly string[]): Promise<void> {
     process.stdout.write(USAGE)
     return
   }
-  const dataDir = process.env['DISCOBOT_DATA_DIR']
+  const dataDir = dataDirOf(process.env)
   const starting = runProxy({
     ...(values.config === undefined ? {} : { configFile: values.config }),
-    ...(dataDir === undefined || dataDir === '' ? {} : { dataDir }),
+    ...(dataDir === undefined ? {} : { dataDir }),
   })
   // A start that fails is reported below.
   const ignored = (): void => undefined
@@ -44,8 +47,30 @@ async function main(args: readonly string[]): Promise<void> {
   await starting
 }
 
+async function explainAndExit(args: readonly string[]): Promise<void> {
+  // Nothing of it is needed to serve.
+  const { EXPLAIN_USAGE, ExplainUsageError, explainCommand } = await import('./explain-command.js')
+  try {
+    const { output, exitCode } = await explainCommand(args, dataDirOf(process.env))
+    process.stdout.write(output)
+    process.exitCode = exitCode
+  } catch (error) {
+    if (!(error instanceof ExplainUsageError) && !isUsageError(error)) throw error
+    process.stderr.write(`discobot-proxy: ${reasonOf(error)}\n\n${EXPLAIN_USAGE}`)
+    process.exitCode = 2
+  }
+}
+
+function dataDirOf({ DISCOBOT_DATA_DIR: dataDir }: NodeJS.ProcessEnv): string | undefined {
+  return dataDir === '' ? undefined : dataDir
+}
+
+function isUsageError(error: unknown): boolean {
+  return codeOf(error)?.startsWith('ERR_PARSE_ARGS') === true
+}
+
 main(process.argv.slice(2)).catch((error: unknown) => {
-  const usage = codeOf(error)?.startsWith('ERR_PARSE_ARGS') === true
+  const usage = isUsageError(error)
   const known = error instanceof DiscobotError || usage
   process.stderr.write(`discobot-proxy: ${known ? reasonOf(error) : String((error as Error).stack)}\n`)
   if (usage) process.stderr.write(`\n${USAGE}`)

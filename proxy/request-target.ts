@@ -31,15 +31,14 @@ const ABSOLUTE_FORM = /^(https?|wss?):\/\/([^/?#]*)([^#]*)$/i
  */
 export function requestTarget(request: IncomingMessage, tunnel: TunnelContext | undefined): RequestTarget {
   const url = request.url ?? ''
-  const absolute = ABSOLUTE_FORM.exec(url)
   if (tunnel === undefined) {
-    if (absolute === null) throw notForProxy(url)
-    const scheme = schemeOf(absolute[1])
-    const target = parseTarget(absolute[2] ?? '', defaultPort(scheme))
-    assertHostAgrees(request, target, scheme)
-    return { target, scheme, path: originForm(absolute[3]) }
+    const asked = absoluteTarget(url)
+    if (asked === undefined) throw notForProxy(url)
+    assertHostAgrees(request, asked.target, asked.scheme)
+    return asked
   }
 
+  const absolute = ABSOLUTE_FORM.exec(url)
   const scheme = tunnel.secure ? 'https' : 'http'
   const { target, serverName } = tunnel
   if (serverName !== undefined && !namesTarget(serverName, target)) {
@@ -55,6 +54,18 @@ export function requestTarget(request: IncomingMessage, tunnel: TunnelContext | 
   }
   assertHostAgrees(request, target, scheme)
   return { target, scheme, path: absolute === null ? url : originForm(absolute[3]) }
+}
+
+/** Where an absolute URI leads; undefined for what is none. @throws TargetError for a host that is none. */
+export function absoluteTarget(url: string): RequestTarget | undefined {
+  const absolute = ABSOLUTE_FORM.exec(url)
+  if (absolute === null) return undefined
+  const scheme = schemeOf(absolute[1])
+  return {
+    scheme,
+    target: parseTarget(absolute[2] ?? '', defaultPort(scheme)),
+    path: originForm(absolute[3]),
+  }
 }
 
 /** The Host of a request to `target`: without the port where it is the scheme's own (RFC 9110, 7.2). */

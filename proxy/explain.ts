@@ -1,0 +1,206 @@
+import type { Config } from '../config/config.js'
+import { compileHostPatterns } from '../config/host-pattern.js'
+import type { Merged } from '../config/merge.js'
+import type { KeyPath } from '../config/yaml-document.js'
+import type { Asked } from './access-rules.js'
+import { entryKey } from './cache/key.js'
+import { compileRules } from './cache/rules.js'
+import { ResolveError, createDialGuard, type JudgedAddress, type Resolve } from './dial.js'
+import { optionName, type Finding } from './finding.js'
+import { Policy, type Verdict } from './policy.js'
+import type { RequestTarget } from './request-target.js'
+
+/** A place in the configuration that decided something. */
+export interface DecidedBy {
+  /** `rules[2]` */
+  readonly option: string
+  /** The rule's own name. */
+  readonly name?: string
+  /** `file:line:col`; absent for what no file says. */
+  readonly at?: string
+}
+
+/** What the proxy would do with one request. Holds no header value of the configuration. */
+export interface Explanation {
+  readonly method: string
+  /** In the one spelling everything is judged in. */
+  readonly url: string
+  /** `unresolved`: it depends on addresses, and the name has none. */
+  readonly decision: 'allow' | 'block' | 'unresolved'
+  readonly reason?: string
+  readonly by: DecidedBy
+  readonly mode: 'enforce' | 'observe'
+  /** What `enforce` would say where the mode is `observe`. */
+  readonly would_block?: DecidedBy & { readonly reason: string }
+  /** How TLS is treated; `plain` without TLS. */
+  readonly connection: 'intercept' | 'passthrough' | 'plain'
+  /** Absent when the request is blocked before its name is resolved. */
+  readonly addresses?: readonly ExplainedAddress[]
+  readonly resolve_error?: string
+  /** What would be injected; absent where nothing would. */
+  readonly headers?: ExplainedHeaders
+  readonly cache: ExplainedCache
+}
+
+export interface ExplainedAddress {
+  readonly address: string
+  /** Whether it is one of those that would be tried, in this order. */
+  readonly dial: boolean
+  readonly reason?: string
+  readonly by?: DecidedBy
+}
+
+export interface ExplainedHeaders extends DecidedBy {
+  /** Names only. */
+  readonly set: readonly string[]
+  readonly append: readonly string[]
+  /** Headers the request must have with a value that is not shown. */
+  readonly conditions: readonly string[]
+}
+
+export type ExplainedCache =
+  | { readonly cached: false; readonly why: string }
+  /** If upstream's answer may be kept. */
+  | { readonly cached: true; readonly key: string; readonly by: DecidedBy; readonly pattern: string }
+
+/** Decides as the proxy would, asking nobody but the resolver. */
+export async function explain(
+  method: string,
+  to: RequestTarget,
+  merged: Merged,
+  resolve: Resolve,
+): Promise<Explanation> {
+  const { config } = merged
+  const { target, scheme, path } = to
+  const policy = new Policy(config)
+  const connection = scheme === 'http' ? 'plain' : policy.passesThrough(target) ? 'passthrough' : 'intercept'
+  const verdict = judge(policy, method, to, connection)
+  const decidedBy = (option: KeyPath): DecidedBy => placeOf(option, merged)
+  const common = {
+    method,
+    url: `${scheme}://${target.authority}${path}`,
+    mode: config.policy.mode,
+    connection,
+    cache: explainCache(method, to, connection, merged),
+    ...(connection === 'passthrough' ? {} : explainHeaders(to, merged)),
+  } as const
+  if (verdict.action === 'block') {
+    const { option, reason } = verdict.finding
+    return { ...common, decision: 'block', reason, by: decidedBy(option) }
+  }
+  const found = await addressesOf(to, verdict, config, resolve)
+  if ('error' in found) {
+    const decision = verdict.byAddress ? 'unresolved' : 'allow'
+    return { ...common, decision, by: decidedBy(verdict.by), resolve_error: found.error }
+  }
+  const would = verdict.wouldBlock ?? found.wouldBlock
+  const outcome =
+    found.refused === undefined
+      ? ({ decision: 'allow', by: decidedBy(verdict.by) } as const)
+      : ({ decision: 'block', reason: found.refused.reason, by: decidedBy(found.refused.option) } as const)
+  return {
+    ...common,
+    ...outcome,
+    ...(would === undefined || outcome.decision === 'block'
+      ? {}
+      : { would_block: { ...decidedBy(would.option), reason: would.reason } }),
+    addresses: found.all.map(({ address, verdict }) => ({
+      address,
+      dial: found.dialled.has(address),
+      ...(verdict.action === 'allow'
+        ? {}
+        : { reason: verdict.finding.reason, by: decidedBy(verdict.finding.option) }),
+    })),
+  }
+}
+
+function judge(
+  policy: Policy,
+  method: string,
+  { target, scheme, path }: RequestTarget,
+  connection: Explanation['connection'],
+): Verdict {
+  const asked: Asked = connection === 'passthrough' ? { kind: 'raw' } : { kind: 'request', method, path }
+  // https comes by way of CONNECT.
+  const finding = scheme === 'https' ? policy.egress.tunnelPort(target.port) : undefined
+  return finding === undefined ? policy.judge(target, asked) : { action: 'block', finding }
+}
+
+interface Addresses {
+  readonly all: readonly JudgedAddress[]
+  readonly dialled: ReadonlySet<string>
+  readonly refused?: Finding
+  readonly wouldBlock?: Finding
+}
+
+/** The very judgement of the proxy: its guard's, over the ports that the configuration gives it. */
+async function addressesOf(
+  { target }: RequestTarget,
+  verdict: Extract<Verdict, { action: 'allow' }>,
+  { proxy }: Config,
+  resolve: Resolve,
+): Promise<Addresses | { readonly error: string }> {
+  const isOwnPort = (port: number): boolean => port === proxy.port || port === proxy.api_port
+  const guard = createDialGuard({ resolve, isOwnPort })
+  try {
+    const all = await guard.judgeAll(target, verdict)
+    const best = all.some((one) => one.verdict.action === 'allow') ? 'allow' : 'observe'
+    const dialled = new Set(all.filter((one) => one.verdict.action === best).map(({ address }) => address))
+    const [first] = all.flatMap((one) => (one.verdict.action === 'allow' ? [] : [one.verdict]))
+    if (dialled.size === 0 && first !== undefined) return { all, dialled, refused: first.finding }
+    const observed = all.flatMap((one) => (one.verdict.action === 'observe' ? [one.verdict.finding] : []))
+    return { all, dialled, ...(best === 'observe' && observed[0] ? { wouldBlock: observed[0] } : {}) }
+  } catch (error) {
+    if (error instanceof ResolveError) return { error: error.message }
+    throw error
+  }
+}
+
+function explainHeaders({ target }: RequestTarget, merged: Merged): { readonly headers?: ExplainedHeaders } {
+  const best = compileHostPatterns(Object.entries(merged.config.headers)).best(target.host)
+  if (best === undefined) return {}
+  const { set, append, conditions } = best.value
+  return {
+    headers: {
+      ...placeOf(['headers', best.pattern], merged),
+      set: Object.keys(set),
+      append: Object.keys(append),
+      conditions: conditions.map(({ header }) => header),
+    },
+  }
+}
+
+function explainCache(
+  method: string,
+  { target, scheme, path }: RequestTarget,
+  connection: Explanation['connection'],
+  merged: Merged,
+): ExplainedCache {
+  const { enabled, patterns } = merged.config.cache
+  if (!enabled) return { cached: false, why: 'cache.enabled is false' }
+  if (connection === 'passthrough') return { cached: false, why: 'its TLS is not opened' }
+  if (method !== 'GET' && method !== 'HEAD') return { cached: false, why: `${method} is never cached` }
+  const question = path.indexOf('?')
+  const [plain, query] = question === -1 ? [path, ''] : [path.slice(0, question), path.slice(question)]
+  const index = patterns.findIndex((pattern) => compileRules([pattern]).covers(plain))
+  const pattern = patterns[index]
+  if (pattern === undefined) return { cached: false, why: 'its path matches none of cache.patterns' }
+  const request = { method, scheme, authority: target.authority, path: plain, query, header: () => undefined }
+  return {
+    cached: true,
+    key: entryKey(request).text,
+    by: placeOf(['cache', 'patterns', index], merged),
+    pattern,
+  }
+}
+
+function placeOf(option: KeyPath, { config, originsOf }: Merged): DecidedBy {
+  const [origin] = option.length === 0 ? [] : originsOf(option)
+  const [section, index] = option
+  const name = section === 'rules' && typeof index === 'number' ? config.rules[index]?.name : undefined
+  return {
+    option: optionName(option),
+    ...(name === undefined ? {} : { name }),
+    ...(origin === undefined ? {} : { at: `${origin.file}:${origin.line}:${origin.col}` }),
+  }
+}
