@@ -25,7 +25,7 @@ export interface ExchangeDeps {
   readonly settings: () => Settings
   readonly gate: Gate
   readonly upstream: () => Upstream
-  readonly cache: () => ResponseCache
+  readonly cache: ResponseCache
   readonly logger: Logger
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -119,7 +119,7 @@ export class Exchanges {
     client: ClientConnection,
     admitted: Admitted,
   ): Promise<Outcome> {
-    const cache = this.#deps.cache()
+    const { cache } = this.#deps
     const cacheable = cacheRequest(request, admitted.to)
     if (cache.covers(cacheable)) {
       const outcome = await cache.respond(cacheable, response, (signal) =>

@@ -109,7 +109,16 @@ export class Upstream {
     })
   }
 
-  /** Ends idle connections; those in use end with their requests. */
+  /** Ends idle connections at once, and those in use as soon as their requests have ended. */
+  retire(): void {
+    for (const agent of [this.#http, this.#https]) {
+      // Asked when a request ends; `destroy` would cut those that are under way as well.
+      agent.maxFreeSockets = 0
+      for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy()
+    }
+  }
+
+  /** Ends all connections, those in use too. */
   close(): void {
     this.#http.destroy()
     this.#https.destroy()

@@ -48,7 +48,6 @@ export interface ProxyServerOptions {
 export interface Reconfiguration {
   readonly config: Config
   readonly trust: SecureContext
-  readonly cache: ResponseCache
 }
 
 /** The proxy port and everything behind it. */
@@ -59,13 +58,11 @@ export class ProxyServer {
   readonly #logger: Logger
   #settings: Settings
   #upstream: Upstream
-  #cache: ResponseCache
 
   constructor(options: ProxyServerOptions) {
     this.#logger = options.logger
     this.#settings = compileSettings(options.config)
     this.#upstream = new Upstream(options.trust)
-    this.#cache = options.cache
     const shared = {
       gate: new Gate({
         policy: () => this.#settings.policy,
@@ -81,7 +78,7 @@ export class ProxyServer {
     const exchanges = new Exchanges({
       ...shared,
       settings: () => this.#settings,
-      cache: () => this.#cache,
+      cache: options.cache,
       now: options.now,
     })
     this.#http = this.#createHttp(exchanges)
@@ -139,9 +136,8 @@ export class ProxyServer {
     const former = this.#upstream
     this.#settings = compileSettings(next.config)
     this.#upstream = new Upstream(next.trust)
-    this.#cache = next.cache
     // Idle connections may lead to an address that is now forbidden.
-    former.close()
+    former.retire()
   }
 
   /**

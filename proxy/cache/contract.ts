@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
+import type { CacheSection } from '../../config/config.js'
 
 /** What the cache needs to know of a request. All of it comes from the one authority the proxy decided on. */
 export interface CacheRequest {
@@ -77,6 +78,12 @@ export interface ResponseCache {
     fetchUpstream: FetchUpstream,
   ): Promise<CacheOutcome>
   stats(): CacheStats
+  /**
+   * New requests follow `section`; bodies under way end as they began. A smaller `max_size` evicts. Switched off,
+   * it keeps what it has and gives nothing out. The folder stays the one it was opened with. Never rejects: where
+   * a folder that is needed now cannot be used, the log says why and nothing is cached.
+   */
+  reconfigure(section: CacheSection): Promise<void>
   /** Removes every entry; those being read are read to their end first. Resolves with what was removed. */
   clear(): Promise<{ readonly entries: number; readonly bytes: number }>
   /** Ends fills and readers, removes temporary files. */

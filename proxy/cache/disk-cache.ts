@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import type { CacheSection } from '../../config/config.js'
 import type { BufferPool } from './buffer-pool.js'
 import { Client } from './client.js'
 import type { CacheOutcome, CacheRequest, CacheStats, FetchUpstream, ResponseCache } from './contract.js'
@@ -12,7 +13,7 @@ import type { DirectoryLock } from './lock.js'
 import { sendGrowing } from './growing-answer.js'
 import { asksFromStart } from './ranges.js'
 import { Reader } from './reader.js'
-import type { CacheRules } from './rules.js'
+import { compileRules, type CacheRules } from './rules.js'
 import { refusesCache } from './storable.js'
 import type { StoredEntry } from './store.js'
 import { sendStored, storedAnswer } from './stored-answer.js'
@@ -26,7 +27,7 @@ const BYPASS: CacheOutcome = { kind: 'bypass' }
 const MAX_LOOKS = 4
 
 export interface DiskCacheOptions {
-  readonly rules: CacheRules
+  readonly section: CacheSection
   readonly entries: Entries
   readonly fills: Fills
   readonly buffers: BufferPool
@@ -45,16 +46,18 @@ export class DiskCache implements ResponseCache {
   readonly #options: DiskCacheOptions
   readonly #readers = new Set<Reader>()
   readonly #answering = new Set<Promise<unknown>>()
+  #rules: CacheRules
   #closing: Promise<void> | undefined
   #hits = 0
   #misses = 0
 
   constructor(options: DiskCacheOptions) {
     this.#options = options
+    this.#rules = rulesOf(options.section)
   }
 
   covers({ method, path }: CacheRequest): boolean {
-    return (method === 'GET' || method === 'HEAD') && this.#options.rules.covers(path)
+    return (method === 'GET' || method === 'HEAD') && this.#rules.covers(path)
   }
 
   async respond(
@@ -89,6 +92,12 @@ export class DiskCache implements ResponseCache {
       current_size: entries.bytes,
       hit_rate: asked === 0 ? 0 : Math.round((this.#hits / asked) * 1000) / 1000,
     }
+  }
+
+  reconfigure(section: CacheSection): Promise<void> {
+    this.#rules = rulesOf(section)
+    this.#options.entries.resize(section.max_size)
+    return Promise.resolve()
   }
 
   clear(): Promise<{ entries: number; bytes: number }> {
@@ -203,6 +212,10 @@ export class DiskCache implements ResponseCache {
       total: opened.fill.total,
     })
   }
+}
+
+function rulesOf({ enabled, patterns }: CacheSection): CacheRules {
+  return compileRules(enabled ? patterns : [])
 }
 
 /** The client left before there was anything to send; nginx's number for that. */

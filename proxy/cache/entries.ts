@@ -35,6 +35,7 @@ export interface EntriesOptions {
 export class Entries {
   readonly #options: EntriesOptions
   readonly #index: LRUCache<string, number>
+  #maxSize: number
   readonly #checks = new Map<string, Promise<void>>()
   readonly #touches = new Set<Promise<void>>()
   readonly #doomed = new Set<string>()
@@ -49,8 +50,10 @@ export class Entries {
 
   constructor(options: EntriesOptions) {
     this.#options = options
+    this.#maxSize = options.maxSize
     this.#index = new LRUCache<string, number>({
-      maxSize: options.maxSize,
+      // Ours may change while it runs, the one of lru-cache cannot.
+      maxSize: Number.MAX_SAFE_INTEGER,
       sizeCalculation: (footprint) => footprint,
       disposeAfter: (_footprint, name, reason) => {
         if (reason === 'evict') this.#evict(name)
@@ -62,6 +65,11 @@ export class Entries {
 
   get bytes(): number {
     return this.#index.calculatedSize
+  }
+
+  /** Bytes on disk. */
+  get maxSize(): number {
+    return this.#maxSize
   }
 
   get evictions(): number {
@@ -76,6 +84,12 @@ export class Entries {
   /** Whether the entry is known to exist; while the index loads, false says nothing. */
   has(name: string): boolean {
     return this.#index.has(name)
+  }
+
+  /** Evicts what no longer fits, least recently used first; those being read are read to their end. */
+  resize(maxSize: number): void {
+    this.#maxSize = maxSize
+    this.#trim()
   }
 
   /** Opens an entry and counts it as used; the caller closes its body. A bad one is dropped and not found. */
@@ -165,7 +179,7 @@ export class Entries {
   /** Adds entries from the disk behind those that were used or made while it was listed. */
   #merge(found: { name: string; footprint: number; lastUsedAt: number }[]): void {
     found.sort((one, other) => other.lastUsedAt - one.lastUsedAt)
-    let room = this.#options.maxSize - this.#index.calculatedSize
+    let room = this.#maxSize - this.#index.calculatedSize
     const fits = found.findIndex(({ footprint }) => (room -= footprint) < 0)
     const kept = fits === -1 ? found : found.slice(0, fits)
     const usedMeanwhile = [...this.#index.keys()].reverse()
@@ -176,9 +190,18 @@ export class Entries {
 
   #admit(name: string, footprint: number): void {
     this.#admitted += 1
+    if (footprint > this.#maxSize) {
+      // In the index, it would drive out everything else first.
+      this.#index.delete(name)
+      this.#evict(name)
+      return
+    }
     this.#index.set(name, footprint)
-    // lru-cache does not take what is larger than everything allowed, nor does it tell.
-    if (!this.#index.has(name)) this.#evict(name)
+    this.#trim()
+  }
+
+  #trim(): void {
+    while (this.#index.calculatedSize > this.#maxSize) this.#index.pop()
   }
 
   #evict(name: string): void {
@@ -188,7 +211,10 @@ export class Entries {
 
   #use(name: string, { footprint, lastUsedAt }: StoredEntry): void {
     // Absent though loaded: evicted since it was opened.
-    if (this.#index.get(name) === undefined && !this.#loaded) this.#index.set(name, footprint)
+    if (this.#index.get(name) === undefined && !this.#loaded) {
+      this.#index.set(name, footprint)
+      this.#trim()
+    }
     const now = this.#options.now()
     if (now - lastUsedAt < TOUCH_INTERVAL_MS) return
     // Failing to note a use costs a place in the order and nothing else.

@@ -30,8 +30,6 @@ export interface FillsOptions {
   readonly store: Store
   readonly entries: Entries
   readonly epoch: string
-  /** Bytes. */
-  readonly maxSize: number
   readonly incidents: Incidents
   readonly logger: Logger
   /** Milliseconds since 1970. */
@@ -100,11 +98,11 @@ export class Fills {
     abort: AbortController,
     first: (running: RunningFill) => void,
   ): Promise<Opened> {
-    const { store, incidents, logger, maxSize, now } = this.#options
+    const { store, entries, incidents, logger, now } = this.#options
     const response = await fetchUpstream(abort.signal)
     // Until somebody reads the body, an upstream that resets must not be an uncaught error.
     response.body.on('error', () => undefined)
-    const reason = whyNotKept(request, key, response, maxSize)
+    const reason = whyNotKept(request, key, response, entries.maxSize)
     if (reason !== undefined) {
       logger.debug({ key: key.text, reason }, 'cache: not kept')
       return { kind: 'unkept', response }
@@ -136,12 +134,12 @@ export class Fills {
     temp: TempBody,
     abort: AbortController,
   ): Fill {
-    const { entries, incidents, epoch, maxSize } = this.#options
+    const { entries, incidents, epoch } = this.#options
     return new Fill({
       body: response.body,
       temp,
       proof: new BodyProof(key.digest, contentLength(headerValue(response.rawHeaders, 'content-length'))),
-      maxSize,
+      maxSize: entries.maxSize,
       keep: async (digest, size) => {
         const meta: EntryMeta = {
           key: key.text,

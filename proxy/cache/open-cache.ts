@@ -1,15 +1,15 @@
 import { mkdir } from 'node:fs/promises'
+import type { ServerResponse } from 'node:http'
 import type { CacheSection } from '../../config/config.js'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import { BufferPool } from './buffer-pool.js'
-import type { ResponseCache } from './contract.js'
+import type { CacheOutcome, CacheRequest, CacheStats, FetchUpstream, ResponseCache } from './contract.js'
 import { DiskCache } from './disk-cache.js'
 import { Entries } from './entries.js'
 import { Fills } from './fills.js'
 import { Incidents } from './incidents.js'
 import { lockDirectory } from './lock.js'
-import { compileRules } from './rules.js'
 import { Store } from './store.js'
 
 export interface CacheDeps {
@@ -23,31 +23,9 @@ export interface CacheDeps {
  * directory cannot be used, or is in use by another process, the log says why and nothing is cached.
  */
 export async function openCache(section: CacheSection, deps: CacheDeps): Promise<ResponseCache> {
-  if (!section.enabled) return noCache()
-  try {
-    return await openDirectory(section, deps)
-  } catch (error) {
-    const code = codeOf(error)
-    deps.logger.error(
-      { dir: section.dir, reason: reasonOf(error), ...(code === undefined ? {} : { code }) },
-      'cache is off: its directory cannot be used',
-    )
-    return noCache()
-  }
-}
-
-async function openDirectory(section: CacheSection, { logger, now }: CacheDeps): Promise<ResponseCache> {
-  const { dir, max_size: maxSize } = section
-  const rules = compileRules(section.patterns)
-  await mkdir(dir, { recursive: true, mode: 0o700 })
-  const lock = await lockDirectory(dir)
-  const { epoch } = lock
-  const store = new Store(dir)
-  const buffers = new BufferPool()
-  const incidents = new Incidents(logger, now)
-  const entries = new Entries({ store, epoch, maxSize, buffers, incidents, logger, now })
-  const fills = new Fills({ store, entries, epoch, maxSize, incidents, logger, now })
-  return new DiskCache({ rules, entries, fills, buffers, incidents, lock, now })
+  const cache = new OnDemandCache(deps)
+  await cache.reconfigure(section)
+  return cache
 }
 
 /** A cache that covers nothing. */
@@ -56,7 +34,67 @@ export function noCache(): ResponseCache {
     covers: () => false,
     respond: () => Promise.resolve({ kind: 'bypass' }),
     stats: () => ({ hits: 0, misses: 0, stores: 0, evictions: 0, errors: 0, current_size: 0, hit_rate: 0 }),
+    reconfigure: () => Promise.resolve(),
     clear: () => Promise.resolve({ entries: 0, bytes: 0 }),
     close: () => Promise.resolve(),
   }
+}
+
+/** Opens its directory when it is first switched on, and keeps it until it is closed. */
+class OnDemandCache implements ResponseCache {
+  readonly #deps: CacheDeps
+  #cache = noCache()
+  #isOpen = false
+
+  constructor(deps: CacheDeps) {
+    this.#deps = deps
+  }
+
+  async reconfigure(section: CacheSection): Promise<void> {
+    if (this.#isOpen) return this.#cache.reconfigure(section)
+    if (!section.enabled) return
+    try {
+      this.#cache = await openDirectory(section, this.#deps)
+      this.#isOpen = true
+    } catch (error) {
+      const code = codeOf(error)
+      this.#deps.logger.error(
+        { dir: section.dir, reason: reasonOf(error), ...(code === undefined ? {} : { code }) },
+        'cache is off: its directory cannot be used',
+      )
+    }
+  }
+
+  covers(request: CacheRequest): boolean {
+    return this.#cache.covers(request)
+  }
+
+  respond(request: CacheRequest, response: ServerResponse, fetch: FetchUpstream): Promise<CacheOutcome> {
+    return this.#cache.respond(request, response, fetch)
+  }
+
+  stats(): CacheStats {
+    return this.#cache.stats()
+  }
+
+  clear(): Promise<{ readonly entries: number; readonly bytes: number }> {
+    return this.#cache.clear()
+  }
+
+  close(): Promise<void> {
+    return this.#cache.close()
+  }
+}
+
+async function openDirectory(section: CacheSection, { logger, now }: CacheDeps): Promise<ResponseCache> {
+  const { dir, max_size: maxSize } = section
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  const lock = await lockDirectory(dir)
+  const { epoch } = lock
+  const store = new Store(dir)
+  const buffers = new BufferPool()
+  const incidents = new Incidents(logger, now)
+  const entries = new Entries({ store, epoch, maxSize, buffers, incidents, logger, now })
+  const fills = new Fills({ store, entries, epoch, incidents, logger, now })
+  return new DiskCache({ section, entries, fills, buffers, incidents, lock, now })
 }
