@@ -26,10 +26,27 @@ export interface LoadOptions {
  * @throws ConfigError with all that is wrong with the file, or when it is absent or unreadable.
  */
 export async function loadConfigFile(path: string, options: LoadOptions = {}): Promise<Merged> {
+  return loadConfigText(await readConfigText(path), path, options)
+}
+
+/** The text of a configuration file. @throws ConfigError when it is absent or unreadable. */
+export async function readConfigText(path: string): Promise<string> {
+  const file = resolve(path)
+  const read = await readTextFile(file, { maxBytes: MAX_CONFIG_BYTES })
+  if (read.kind === 'text') return read.text
+  const reason = read.kind === 'absent' ? 'it does not exist' : read.reason
+  throw new ConfigError(file, [unreadable(file, reason)])
+}
+
+/**
+ * As {@link loadConfigFile}, of a text that is, or might be, in the file of that path.
+ *
+ * @throws ConfigError with all that is wrong with it.
+ */
+export function loadConfigText(text: string, path: string, options: LoadOptions = {}): Merged {
   const file = resolve(path)
   const { dataDir, base } = readBase(options)
-  const result = await readFileLayer('operator', file, dataDir, { maxBytes: MAX_CONFIG_BYTES })
-  if (result === undefined) throw new ConfigError(file, [unreadable(file, 'it does not exist')])
+  const result = readLayer({ name: 'operator', file, text, dataDir })
   const merged = result.kind === 'layer' ? mergeChecked([result.layer, base]) : result
   if (merged.kind === 'problems') throw new ConfigError(file, merged.problems)
   return merged.merged

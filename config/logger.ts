@@ -29,14 +29,26 @@ export interface LoggerOptions {
  * @throws the system's error when `file` cannot be opened.
  */
 export function createLogger(options: LoggerOptions): Logger {
+  return openLogger(options).logger
+}
+
+/** A logger whose file can be given back. */
+export interface OpenLogger {
+  readonly logger: Logger
+  /** Nothing may be written afterwards. */
+  close(): void
+}
+
+/** As {@link createLogger}. @throws the system's error when `file` cannot be opened. */
+export function openLogger(options: LoggerOptions): OpenLogger {
   const file = options.file ?? ''
   const descriptor = file === '' ? process.stdout.fd : openSync(file, 'a', 0o640)
   const write = (line: string): void => writeFully(descriptor, line)
-  if (file !== '') process.once('exit', () => closeSync(descriptor))
-  return pino(
+  const logger = pino(
     { level: options.level, base: null, formatters: { level: (label) => ({ level: label }) } },
     options.format === 'json' ? { write } : { write: (line: string) => write(readableLine(line)) },
   )
+  return { logger, close: () => (file === '' ? undefined : closeSync(descriptor)) }
 }
 
 /** A logger that says nothing; for callers that were given none. */

@@ -8,18 +8,25 @@ export interface ConfigParts {
   readonly workspaceFile?: string | undefined
 }
 
+const FIRST_LINE =
+  '# The configuration in force, written by discobot at its start from the files below and the shipped'
 const OPERATOR_LINE = '# operator: '
 
 /** The configuration as a file, with a comment that says which files it was made of. */
 export function renderConfig(config: Config, parts: ConfigParts): string {
   const head = [
-    '# The configuration in force, written by discobot at its start from the files below and the shipped',
+    FIRST_LINE,
     '# default. Changes made here are lost at the next start. Header values are in it as they were given.',
     OPERATOR_LINE + nameOf(parts.operatorFile),
     `# workspace: ${nameOf(parts.workspaceFile)}`,
   ]
   // Lines are not folded: a value that goes on in the next line is hard to compare.
   return `${head.join('\n')}\n\n${stringify(config, { lineWidth: 0, aliasDuplicateObjects: false })}`
+}
+
+/** Whether a text is a configuration that was put together of others, and will be again. */
+export function isRendered(text: string): boolean {
+  return text.startsWith(FIRST_LINE)
 }
 
 /** The operator's file that a rendered configuration was made of. */

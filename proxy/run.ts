@@ -1,14 +1,19 @@
 import { join } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
 import type { Config } from '../config/config.js'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
-import { loadConfigFile, loadDefaultConfig } from '../config/load.js'
-import { createLogger, type Logger } from '../config/logger.js'
-import { LOOPBACK } from '../config/paths.js'
+import { createLiveLogger, type LiveLogger } from '../config/live-logger.js'
+import { loadConfigText, readConfigText } from '../config/load.js'
+import type { Logger } from '../config/logger.js'
+import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK } from '../config/paths.js'
+import { configRoutes, configTrouble } from './api/config-routes.js'
 import { ApiServer } from './api/server.js'
+import { statusRoutes } from './api/status-routes.js'
+import { ensureToken } from './api/token.js'
 import type { ResponseCache } from './cache/contract.js'
 import { openCache } from './cache/open-cache.js'
 import { systemResolve } from './dial.js'
+import { OptionUnusableError } from './live/errors.js'
+import { LiveConfig, type LoadedConfig, type Prepared } from './live/live-config.js'
 import { Observations } from './observations.js'
 import { ProxyServer } from './server.js'
 import { ensureAuthority, type Authority } from './tls/authority.js'
@@ -38,13 +43,15 @@ export interface RunningProxy {
 }
 
 /**
- * Starts the proxy and its API; resolves when both listen.
+ * Starts the proxy and its API; resolves when both listen. From then on the configuration file is followed.
  *
  * @throws ConfigError, AuthorityError, UpstreamCaError or ListenError, each fit to be shown.
  */
 export async function runProxy(options: RunOptions): Promise<RunningProxy> {
-  let config = await load(options)
-  const logger = createLogger(config.logging)
+  const initial = await load(options)
+  const { config } = initial.merged
+  const liveLogger = createLiveLogger(config.logging)
+  const { logger } = liveLogger
   const authority = await ensureCa(config, logger)
   const trust = createUpstreamTrust(config.tls.upstream_ca, authority.certPem, logger)
   const cache = await openCache(config.cache, { logger, now: Date.now })
@@ -59,12 +66,28 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     logger,
     now: () => performance.now(),
   })
+  const token = await ensureToken(dataPaths(options.dataDir ?? DEFAULT_DATA_DIR).apiToken, logger)
+  const live = new LiveConfig({
+    ...(options.configFile === undefined ? {} : { file: options.configFile }),
+    ...(options.dataDir === undefined ? {} : { dataDir: options.dataDir }),
+    initial,
+    prepare: (next) => prepare(next, { authority, liveLogger, proxy, cache }),
+    logger,
+    now: Date.now,
+  })
   const api = new ApiServer({
     // Whatever the proxy listens on: figures and control are for this machine only.
     host: LOOPBACK,
     port: config.proxy.api_port,
-    caCertPath: join(config.tls.cert_dir, 'ca.crt'),
-    cache: () => cache,
+    routes: {
+      ...statusRoutes({
+        caCertPath: join(config.tls.cert_dir, 'ca.crt'),
+        cache,
+        configTrouble: () => configTrouble(live),
+        logger,
+      }),
+      ...configRoutes({ live, token }),
+    },
     logger,
   })
   let apiPort = config.proxy.api_port
@@ -72,39 +95,63 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     await listen('proxy.port', config.proxy.host[0] ?? LOOPBACK, config.proxy.port, proxy.start())
     apiPort = await listen('proxy.api_port', LOOPBACK, config.proxy.api_port, api.start())
   } catch (error) {
+    await live.close()
     await Promise.all([proxy.stop(0), cache.close()])
     throw error
   }
   logger.info({ port: proxy.port, api_port: apiPort, host: config.proxy.host.join(',') }, 'proxy ready')
 
   return {
-    async reload() {
-      try {
-        const next = await load(options)
-        const nextTrust = createUpstreamTrust(next.tls.upstream_ca, authority.certPem, logger)
-        const fixed = needsRestart(config, next)
-        if (fixed.length > 0)
-          logger.warn({ keys: fixed.join(',') }, 'these keys apply at the next start only')
-        proxy.reconfigure({ config: next, trust: nextTrust, cache })
-        config = next
-        logger.info({}, 'configuration reloaded')
-      } catch (error) {
-        logger.error({ problem: reasonOf(error) }, 'cannot reload the configuration; the old one stays')
-      }
-    },
+    reload: () => live.reload(),
     async stop() {
       logger.info({}, 'stopping')
+      await live.close()
       await proxy.stop(DRAIN_MS)
-      await closeAll(api, cache)
+      await Promise.all([api.stop(), cache.close()])
       logger.info({}, 'stopped')
     },
   }
 }
 
-async function load({ configFile, dataDir }: RunOptions): Promise<Config> {
-  const where = dataDir === undefined ? {} : { dataDir }
-  const merged = configFile === undefined ? loadDefaultConfig(where) : await loadConfigFile(configFile, where)
-  return merged.config
+async function load({ configFile, dataDir }: RunOptions): Promise<LoadedConfig> {
+  // An empty text over the default is the default.
+  const text = configFile === undefined ? '' : await readConfigText(configFile)
+  return {
+    text,
+    merged: loadConfigText(text, configFile ?? 'config.yaml', dataDir === undefined ? {} : { dataDir }),
+  }
+}
+
+interface Running {
+  readonly authority: Authority
+  readonly liveLogger: LiveLogger
+  readonly proxy: ProxyServer
+  readonly cache: ResponseCache
+}
+
+/** @throws OptionUnusableError */
+function prepare(config: Config, { authority, liveLogger, proxy, cache }: Running): Prepared {
+  const { upstream_ca } = config.tls
+  const trust = usable('tls.upstream_ca', () =>
+    createUpstreamTrust(upstream_ca, authority.certPem, liveLogger.logger),
+  )
+  const log = usable('logging.file', () => liveLogger.prepare(config.logging))
+  return {
+    discard: () => log.discard(),
+    async commit() {
+      proxy.reconfigure({ config, trust })
+      log.commit()
+      await cache.reconfigure(config.cache)
+    },
+  }
+}
+
+function usable<T>(option: string, open: () => T): T {
+  try {
+    return open()
+  } catch (error) {
+    throw new OptionUnusableError(option, reasonOf(error), error)
+  }
 }
 
 async function ensureCa(config: Config, logger: Logger): Promise<Authority> {
@@ -129,19 +176,4 @@ async function listen<T>(option: string, host: string, port: number, started: Pr
         : reasonOf(error)
     throw new ListenError(`cannot listen on ${host}:${port}: ${why}`, { cause: error })
   }
-}
-
-/** What is bound to sockets, files and the index that exist already. */
-function needsRestart(now: Config, next: Config): readonly string[] {
-  const keys: readonly [string, (config: Config) => unknown][] = [
-    ['proxy', (config) => config.proxy],
-    ['tls.cert_dir', (config) => config.tls.cert_dir],
-    ['cache', (config) => config.cache],
-    ['logging', (config) => config.logging],
-  ]
-  return keys.filter(([, part]) => !isDeepStrictEqual(part(now), part(next))).map(([name]) => name)
-}
-
-async function closeAll(api: ApiServer, cache: ResponseCache): Promise<void> {
-  await Promise.all([api.stop(), cache.close()])
 }

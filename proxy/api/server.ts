@@ -1,54 +1,31 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { reasonOf } from '../../config/errors.js'
+import { codeOf, reasonOf } from '../../config/errors.js'
 import { canonicalHost } from '../../config/host-name.js'
 import type { Logger } from '../../config/logger.js'
-import type { ResponseCache } from '../cache/contract.js'
+import { discardBody } from './body.js'
+import { ReplyError, TextBody, type Reply, type Routes } from './routes.js'
 
 /** A control request is small and answered at once. */
 const REQUEST_LIMIT_MS = 10_000
+/** Node looks for requests beyond their limit this often; its own 30 s would treble the limit. */
+const LIMIT_CHECK_MS = 2_000
 
 export interface ApiOptions {
   readonly host: string
   readonly port: number
-  /** Path of the CA certificate clients must trust. */
-  readonly caCertPath: string
-  readonly cache: () => ResponseCache
+  readonly routes: Routes
   readonly logger: Logger
 }
 
-/** An answer as JSON. */
-interface Reply {
-  readonly status: number
-  readonly body: object
-  readonly headers?: Readonly<Record<string, string>>
-}
-
-type Handler = () => Reply | Promise<Reply>
-
-/** 17081: health and figures for those on this machine, and nobody else. */
+/** 17081: health, figures and control for those on this machine, and nobody else. */
 export class ApiServer {
   readonly #server: Server
   readonly #options: ApiOptions
-  readonly #routes: Readonly<Record<string, Readonly<Record<string, Handler>>>>
 
   constructor(options: ApiOptions) {
     this.#options = options
-    this.#routes = {
-      '/health': {
-        GET: () => ({ status: 200, body: { status: 'ok', ca_cert: options.caCertPath } }),
-      },
-      '/api/cache/stats': {
-        GET: () => ({ status: 200, body: options.cache().stats() }),
-      },
-      '/api/cache': {
-        DELETE: async () => {
-          const removed = await options.cache().clear()
-          options.logger.info(removed, 'cache cleared')
-          return { status: 200, body: { status: 'ok', ...removed } }
-        },
-      },
-    }
-    this.#server = createServer({ requestTimeout: REQUEST_LIMIT_MS }, (request, response) => {
+    const limits = { requestTimeout: REQUEST_LIMIT_MS, connectionsCheckingInterval: LIMIT_CHECK_MS }
+    this.#server = createServer(limits, (request, response) => {
       void this.#serve(request, response)
     })
   }
@@ -58,6 +35,10 @@ export class ApiServer {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject)
       this.#server.listen({ host: this.#options.host, port: this.#options.port }, () => {
+        this.#server.off('error', reject)
+        this.#server.on('error', (error) =>
+          this.#options.logger.error({ code: codeOf(error) }, 'cannot accept a control connection'),
+        )
         const address = this.#server.address()
         resolve(typeof address === 'object' && address !== null ? address.port : this.#options.port)
       })
@@ -73,38 +54,51 @@ export class ApiServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // A client that leaves in the midst of its body is no error of ours.
+    request.on('error', () => undefined)
     const { status, body, headers } = await this.#answer(request)
-    const text = `${JSON.stringify(body)}\n`
+    const [text, type] =
+      body instanceof TextBody ? [body.text, body.type] : [`${JSON.stringify(body)}\n`, 'application/json']
+    // Closing over a body that is still on its way would reset the connection before the answer is read.
+    if (!request.complete) await discardBody(request)
     response.writeHead(status, {
-      'Content-Type': 'application/json',
-      'Content-Length': Buffer.byteLength(text),
+      ...(status === 204 ? {} : { 'Content-Type': type, 'Content-Length': Buffer.byteLength(text) }),
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
+      // What is left of it is not read as the next request.
+      ...(request.complete ? {} : { Connection: 'close' }),
       ...headers,
     })
-    response.end(request.method === 'HEAD' ? undefined : text)
-    // No route takes a body; one that is sent is not read as the next request.
+    response.end(request.method === 'HEAD' || status === 204 ? undefined : text)
     if (!request.complete) response.once('finish', () => request.destroy())
   }
 
   async #answer(request: IncomingMessage): Promise<Reply> {
     const refused = whyRefused(request)
     if (refused !== undefined) return { status: 403, body: { error: refused } }
-    const path = (request.url ?? '').split('?', 1)[0] ?? ''
-    const methods = Object.hasOwn(this.#routes, path) ? this.#routes[path] : undefined
+    const { routes, logger } = this.#options
+    const [path = '', query = ''] = (request.url ?? '').split(/\?(.*)/s, 2)
+    const methods = Object.hasOwn(routes, path) ? routes[path] : undefined
     if (methods === undefined) {
-      return { status: 404, body: { error: `no such route: ${path}`, routes: Object.keys(this.#routes) } }
+      return { status: 404, body: { error: `no such route: ${path}`, routes: Object.keys(routes) } }
     }
+    const names = Object.keys(methods)
+    const allow = [...names, ...(names.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ')
+    if (request.method === 'OPTIONS') return { status: 204, body: {}, headers: { Allow: allow } }
     const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '')
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined
     if (handler === undefined) {
-      const allow = Object.keys(methods).join(', ')
-      return { status: 405, body: { error: `${path} takes ${allow}` }, headers: { Allow: allow } }
+      return {
+        status: 405,
+        body: { error: `${path} takes ${names.join(', ')}` },
+        headers: { Allow: allow },
+      }
     }
     try {
-      return await handler()
+      return await handler({ message: request, query: new URLSearchParams(query) })
     } catch (error) {
-      this.#options.logger.error({ path, reason: reasonOf(error) }, 'cannot answer a control request')
+      if (error instanceof ReplyError) return error.reply
+      logger.error({ path, reason: reasonOf(error) }, 'cannot answer a control request')
       return { status: 500, body: { error: reasonOf(error) } }
     }
   }

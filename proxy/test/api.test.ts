@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { silentLogger } from '../../config/logger.js'
 import { ApiServer } from '../api/server.js'
 import type { ResponseCache } from '../cache/contract.js'
+import { statusRoutes } from '../api/status-routes.js'
 import { noCache } from '../cache/open-cache.js'
 import { openRaw } from './harness.js'
 
@@ -21,8 +22,12 @@ async function startApi(t: Test): Promise<{ port: number; cleared: () => number 
   const api = new ApiServer({
     host: '127.0.0.1',
     port: 0,
-    caCertPath: '/.data/proxy/certs/ca.crt',
-    cache: () => cache,
+    routes: statusRoutes({
+      caCertPath: '/.data/proxy/certs/ca.crt',
+      cache,
+      configTrouble: () => undefined,
+      logger: silentLogger,
+    }),
     logger: silentLogger,
   })
   const port = await api.start()

@@ -1,0 +1,61 @@
+import { isDeepStrictEqual } from 'node:util'
+import { isMap, isNode, isScalar, isSeq, parseDocument, type Document, type Node } from 'yaml'
+import { readYaml } from '../../config/yaml-document.js'
+import { isObject } from './merge-patch.js'
+
+/**
+ * `text`, a YAML document without mistakes, made to say `value`: what says so already stays as it is written, with
+ * its comments and in its order. Undefined where anchors and aliases stand in the way.
+ */
+export function editYaml(text: string, value: unknown): string | undefined {
+  const document = parseDocument(text, { uniqueKeys: false, stringKeys: true })
+  let written: string
+  try {
+    document.contents = edited(document.contents, value, document) as typeof document.contents
+    // Lines are not folded: a value that goes on in the next line is hard to compare.
+    written = document.toString({ lineWidth: 0 })
+  } catch {
+    // An alias whose anchor went away.
+    return undefined
+  }
+  return isDeepStrictEqual(readYaml(written).value, value) ? written : undefined
+}
+
+function edited(node: unknown, value: unknown, document: Document): Node {
+  if (isMap(node) && isObject(value)) {
+    node.items = node.items.filter(({ key }) => Object.hasOwn(value, nameOf(key)))
+    for (const [name, part] of Object.entries(value)) {
+      const pair = node.items.find(({ key }) => nameOf(key) === name)
+      if (pair === undefined) node.add(document.createPair(name, part))
+      else pair.value = edited(pair.value, part, document)
+    }
+    return node
+  }
+  if (isSeq(node) && Array.isArray(value)) {
+    const left = [...node.items]
+    node.items = value.map((part: unknown) => {
+      const at = left.findIndex((item) => isDeepStrictEqual(plain(item, document), part))
+      return at === -1 ? document.createNode(part) : left.splice(at, 1)[0]
+    })
+    return node
+  }
+  if (isNode(node) && isDeepStrictEqual(plain(node, document), value)) return node
+  const fresh = document.createNode(value)
+  if (isNode(node)) {
+    fresh.commentBefore = node.commentBefore ?? null
+    fresh.comment = node.comment ?? null
+  }
+  // The quotes somebody chose.
+  if (isScalar(node) && isScalar(fresh) && typeof fresh.value === 'string') {
+    if (node.type === 'QUOTE_SINGLE' || node.type === 'QUOTE_DOUBLE') fresh.type = node.type
+  }
+  return fresh
+}
+
+function nameOf(key: unknown): string {
+  return isScalar(key) ? String(key.value) : ''
+}
+
+function plain(node: unknown, document: Document): unknown {
+  return isNode(node) ? node.toJS(document) : undefined
+}
