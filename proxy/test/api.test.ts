@@ -1,7 +1,7 @@
 import { request } from 'node:http'
 import t, { type Test } from 'tap'
 import { silentLogger } from '../../config/logger.js'
-import { ApiServer } from '../api/server.js'
+import { ApiServer, type ApiOptions } from '../api/server.js'
 import type { ResponseCache } from '../cache/contract.js'
 import { statusRoutes } from '../api/status-routes.js'
 import { noCache } from '../cache/open-cache.js'
@@ -9,7 +9,10 @@ import { openRaw } from './harness.js'
 
 const STATS = { hits: 3, misses: 1, stores: 1, evictions: 0, errors: 0, current_size: 4096, hit_rate: 0.75 }
 
-async function startApi(t: Test): Promise<{ port: number; cleared: () => number }> {
+async function startApi(
+  t: Test,
+  extra: Partial<ApiOptions> = {},
+): Promise<{ port: number; cleared: () => number }> {
   let cleared = 0
   const cache: ResponseCache = {
     ...noCache(),
@@ -29,6 +32,7 @@ async function startApi(t: Test): Promise<{ port: number; cleared: () => number 
       logger: silentLogger,
     }),
     logger: silentLogger,
+    ...extra,
   })
   const port = await api.start()
   t.teardown(() => api.stop())
@@ -129,4 +133,28 @@ t.test('a request with a body does not become the next request', async (t) => {
   )
   t.match((await client.closed()).text, /^HTTP\/1\.1 200 OK/)
   t.equal(cleared(), 0)
+})
+
+t.test('OPTIONS and HEAD are answered, and connections are used again', async (t) => {
+  const { port } = await startApi(t)
+  const client = await openRaw(
+    t,
+    port,
+    [
+      'OPTIONS /health HTTP/1.1\r\nHost: localhost\r\n\r\n',
+      'HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n',
+      'GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+    ].join(''),
+  )
+  const { text } = await client.closed()
+  const [options = '', head = '', get = ''] = text.split(/(?=HTTP\/1\.1)/)
+  t.match(options, /^HTTP\/1\.1 204 .*\r\nAllow: GET, HEAD, OPTIONS\r\n/s)
+  t.match(head, /^HTTP\/1\.1 200 .*\r\nContent-Length: \d+\r\n.*\r\n\r\n$/s)
+  t.match(get, /^HTTP\/1\.1 200 .*"status":"ok"/s)
+})
+
+t.test('a request that does not come to its end is not waited for', async (t) => {
+  const { port } = await startApi(t, { requestLimitMs: 300 })
+  const client = await openRaw(t, port, 'GET /health HTTP/1.1\r\nHost: loc')
+  t.match((await client.closed()).text, /^HTTP\/1\.1 408 /)
 })

@@ -1,88 +1,13 @@
-import { spawn, type ChildProcess } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { execa } from 'execa'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { stringify } from 'yaml'
 import { makeAuthority, openRaw, startHttpOrigin, startHttpsOrigin } from './harness.js'
+import { curl, folder, json, launch, start, type Program } from './program.js'
 
 // The proxy as it is run: a process, a configuration file, signals.
-
-const MAIN = fileURLToPath(new URL('../main.js', import.meta.url))
-
-interface Program {
-  readonly process: ChildProcess
-  readonly log: () => string
-  readonly port: number
-  readonly apiPort: number
-  /** Resolves once the log matches. */
-  logged(pattern: RegExp): Promise<void>
-  /** Resolves with the exit code, or the signal's name. */
-  ended(): Promise<number | string>
-}
-
-function folder(t: Test): string {
-  const dir = mkdtempSync(join(tmpdir(), 'discobot-program-'))
-  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
-  return dir
-}
-
-function launch(
-  t: Test,
-  args: readonly string[],
-  env: Record<string, string> = {},
-): Omit<Program, 'port' | 'apiPort'> {
-  const child = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env['PATH'], ...env } })
-  t.teardown(() => child.kill('SIGKILL'))
-  let log = ''
-  child.stdout.on('data', (chunk: Buffer) => (log += chunk.toString()))
-  child.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()))
-  const ended = new Promise<number | string>((resolve) =>
-    child.once('close', (code, signal) => resolve(code ?? signal ?? 'unknown')),
-  )
-  return {
-    process: child,
-    log: () => log,
-    ended: () => ended,
-    logged: (pattern) =>
-      new Promise((resolve, reject) => {
-        const check = (): void => {
-          if (pattern.test(log)) resolve()
-        }
-        child.stdout.on('data', check)
-        void ended.then(() => reject(new Error(`ended before ${String(pattern)}:\n${log}`)))
-        check()
-      }),
-  }
-}
-
-async function start(t: Test, dir: string, config: object): Promise<Program> {
-  const file = join(dir, 'config.yaml')
-  writeFileSync(file, stringify({ proxy: { port: 0, api_port: 0 }, ...config }))
-  const program = launch(t, ['-config', file], { DISCOBOT_DATA_DIR: dir })
-  await program.logged(/proxy ready.*\n/)
-  const [, port, apiPort] = /port=(\d+) api_port=(\d+)/.exec(program.log()) ?? []
-  return { ...program, port: Number(port), apiPort: Number(apiPort) }
-}
-
-function curl(
-  program: Program,
-  dir: string,
-  ...args: string[]
-): Promise<{ stdout: string; exitCode?: number | undefined }> {
-  const proxy = ['-x', `http://127.0.0.1:${program.port}`, '--cacert', join(dir, 'proxy', 'certs', 'ca.crt')]
-  return execa('curl', ['-sS', '-m', '20', ...proxy, ...args], {
-    reject: false,
-    env: { CURL_CA_BUNDLE: undefined },
-  })
-}
-
-const json = async (url: string): Promise<Record<string, unknown>> =>
-  (await fetch(url)).json() as Promise<Record<string, unknown>>
 
 t.test(
   'it comes up by itself, caches a blob over intercepted TLS, keeps it over a restart, and ends with 0',
