@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { DiscobotError } from '../../config/errors.js'
 import { ConfigError, type Problem } from '../../config/problem.js'
 import { redactConfig } from '../../config/redact.js'
 import { isRendered } from '../../config/render.js'
@@ -164,6 +165,9 @@ function refusal(error: unknown, format: ChangeBody['format']): unknown {
   }
   if (error instanceof PersistError) {
     return new ReplyError({ status: 409, body: { error: error.message, code: error.code } })
+  }
+  if (error instanceof DiscobotError && !(error instanceof ConfigError)) {
+    return new ReplyError({ status: 422, body: { error: error.message, code: error.code } })
   }
   if (!(error instanceof ConfigError)) return error
   const problems = error.problems.map(shownProblem).map(({ file: _, line, col, ...problem }) => ({

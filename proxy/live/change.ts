@@ -20,6 +20,9 @@ export interface Requested {
 /** In place of a file's path. */
 const BODY = 'request body'
 
+/** Deeper than any configuration, and far from where recursion ends. */
+const MAX_DEPTH = 16
+
 /**
  * What the configuration is to say after a change.
  *
@@ -95,6 +98,7 @@ function withKnownSpelling(patch: unknown, base: unknown): unknown {
 function refuseMasks(said: unknown): void {
   const masks: KeyPath[] = []
   const visit = (value: unknown, path: KeyPath): void => {
+    if (path.length > MAX_DEPTH) refuse('it is nested too deeply')
     if (value === REDACTED) masks.push(path)
     else if (Array.isArray(value)) value.forEach((part, index) => visit(part, [...path, index]))
     else if (isObject(value)) for (const [key, part] of Object.entries(value)) visit(part, [...path, key])

@@ -24,19 +24,24 @@ export function editYaml(text: string, value: unknown): string | undefined {
 function edited(node: unknown, value: unknown, document: Document): Node {
   if (isMap(node) && isObject(value)) {
     node.items = node.items.filter(({ key }) => Object.hasOwn(value, nameOf(key)))
+    const written = new Map(node.items.map((pair) => [nameOf(pair.key), pair]))
     for (const [name, part] of Object.entries(value)) {
-      const pair = node.items.find(({ key }) => nameOf(key) === name)
-      if (pair === undefined) node.add(document.createPair(name, part))
+      const pair = written.get(name)
+      if (pair === undefined) node.items.push(document.createPair(name, part))
       else pair.value = edited(pair.value, part, document)
     }
     return node
   }
   if (isSeq(node) && Array.isArray(value)) {
-    const left = [...node.items]
-    node.items = value.map((part: unknown) => {
-      const at = left.findIndex((item) => isDeepStrictEqual(plain(item, document), part))
-      return at === -1 ? document.createNode(part) : left.splice(at, 1)[0]
-    })
+    // By what they say: a list may have 40,000 entries.
+    const left = new Map<string, unknown[]>()
+    for (const item of node.items) {
+      const said = JSON.stringify(plain(item, document))
+      left.set(said, [...(left.get(said) ?? []), item])
+    }
+    node.items = value.map(
+      (part: unknown) => left.get(JSON.stringify(part))?.shift() ?? document.createNode(part),
+    )
     return node
   }
   if (isNode(node) && isDeepStrictEqual(plain(node, document), value)) return node

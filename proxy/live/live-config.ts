@@ -105,7 +105,7 @@ export class LiveConfig {
   /**
    * Puts a change in force, whole or not at all.
    *
-   * @throws ConfigError, RevisionError, PersistError or OptionUnusableError; nothing has changed then.
+   * @throws ConfigError, RevisionError, PersistError, or what `prepare` threw; nothing has changed then.
    */
   change(change: Change): Promise<ConfigState> {
     return this.#exclusively(async () => {
@@ -122,7 +122,7 @@ export class LiveConfig {
       const request = requestedText(change.kind, change.body, former, load)
       if (target === undefined) {
         const merged = load(request.text)
-        await this.#prepare(merged).commit()
+        await this.#prepare(merged, 'request').commit()
         this.#accept({ text: request.text, merged, from: 'api', rejected: former.rejected })
       } else {
         const text = editYaml(target.text, request.value)
@@ -137,7 +137,7 @@ export class LiveConfig {
           )
         }
         const merged = load(text)
-        const prepared = this.#prepare(merged)
+        const prepared = this.#prepare(merged, 'request')
         try {
           await replaceFile(target.file, text)
         } catch (error) {
@@ -176,7 +176,7 @@ export class LiveConfig {
           this.#seen = text
         }
         const merged = this.#load(text ?? '')
-        await this.#prepare(merged).commit()
+        await this.#prepare(merged, 'file').commit()
         this.#accept({ text: text ?? '', merged, from: file === undefined ? 'default' : 'file' })
         logger.info({}, 'configuration reloaded')
       } catch (error) {
@@ -192,8 +192,8 @@ export class LiveConfig {
     return loadConfigText(text, file ?? 'config.yaml', dataDir === undefined ? {} : { dataDir })
   }
 
-  /** @throws ConfigError with the place of the option that is to blame. */
-  #prepare(merged: Merged): Prepared {
+  /** @throws ConfigError naming the option that is to blame, and its place in the file. */
+  #prepare(merged: Merged, from: 'file' | 'request'): Prepared {
     try {
       return this.#options.prepare(withoutRestart(this.#state.config, merged.config))
     } catch (error) {
@@ -202,7 +202,9 @@ export class LiveConfig {
       if (!(error instanceof DiscobotError) || origin === undefined) throw error
       const { file, line, col } = origin
       const message = `option ${JSON.stringify(option)}: ${error.message}`
-      throw new ConfigError(file, [{ kind: 'invalid', file, mark: { line, col }, message }])
+      // The text of a request is our own rendering, whose lines mean nothing to the sender.
+      const place = from === 'file' ? { mark: { line, col } } : {}
+      throw new ConfigError(file, [{ kind: 'invalid', file, message, ...place }])
     }
   }
 

@@ -264,6 +264,11 @@ t.test('what the API may not say is refused with its reason', async (t) => {
   t.match(await put('{"headers": "secr'), { status: 400, text: /not valid JSON/ })
   t.notMatch((await put('{"headers": "secr')).text, /secr/)
   t.equal((await put('{"__proto__": {"x": 1}}')).status, 422)
+  t.equal((await put(`{"a": ${'['.repeat(100_000)}${']'.repeat(100_000)}}`)).status, 422, 'nested')
+  t.match(await patch(api, { tls: { upstream_ca: ['/nowhere.pem'] } }), {
+    status: 422,
+    body: { problems: [{ option: 'tls.upstream_ca', message: /ENOENT/ }] },
+  })
   t.equal((await patch(api, {}, '?persits=true')).status, 400)
   t.equal((await patch(api, {}, '?persist=yes')).status, 400)
   t.equal((await put(`{"a": "${'x'.repeat(1024 * 1024)}"}`)).status, 413)
