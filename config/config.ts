@@ -8,6 +8,8 @@ export interface Config {
   readonly cache: CacheSection
   /** Host pattern → rule. The most specific pattern that matches a host applies, alone. */
   readonly headers: Readonly<Record<string, HeaderRule>>
+  /** Name → where it comes from and where it may go. */
+  readonly secrets: Readonly<Record<string, SecretSource>>
   readonly allowlist: AllowlistSection
   readonly blocklist: BlocklistSection
   /** In any order: a rule that blocks counts before all that allow. */
@@ -50,6 +52,22 @@ export interface HeaderRule {
   readonly append: Readonly<Record<string, string>>
   /** All must hold for the rule to apply; none means always. */
   readonly conditions: readonly HeaderCondition[]
+  /** Applied to plain HTTP too, where everybody on the way can read it. */
+  readonly insecure: boolean
+}
+
+/** A value that is in no configuration. Exactly one of `env` and `file` is there. */
+export interface SecretSource {
+  /** Host patterns it may go to. */
+  readonly hosts: readonly string[]
+  /** Variable of the proxy's environment. */
+  readonly env?: string
+  /** Absolute path; the trailing line break is not part of the secret. */
+  readonly file?: string
+  /** What a client may send in its place. */
+  readonly placeholder?: string
+  /** In which headers the placeholder is looked for; there when it is. */
+  readonly placeholder_headers?: readonly string[]
 }
 
 export interface HeaderCondition {

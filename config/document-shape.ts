@@ -43,7 +43,7 @@ function isMappingPlace(path: KeyPath): boolean {
     case 1:
       return section !== 'locks' && section !== 'rules'
     case 2:
-      return section === 'headers' || section === 'rules'
+      return section === 'headers' || section === 'rules' || section === 'secrets'
     case 3:
       return section === 'headers' && action !== 'conditions'
     case 4:

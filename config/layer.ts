@@ -1,12 +1,13 @@
 import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
-import type { AccessRule, Config, HeaderRule } from './config.js'
+import type { AccessRule, Config, HeaderRule, SecretSource } from './config.js'
 import { findContradictions } from './contradictions.js'
 import { shapeDocument } from './document-shape.js'
 import { dataPaths, DEFAULT_DATA_DIR } from './paths.js'
 import { orderProblems, type Mark, type Problem } from './problem.js'
 import { canonicalPattern, fileSchema, type FileValues } from './schema.js'
 import { issueComplaints, shapeComplaints } from './schema-complaints.js'
+import { secretComplaints } from './secret-complaints.js'
 import { readYaml, type KeyPath, type YamlDocument } from './yaml-document.js'
 
 export type LayerName = 'operator' | 'workspace' | 'default'
@@ -17,7 +18,7 @@ export interface Origin extends Mark {
   readonly file: string
 }
 
-export type SectionName = Exclude<keyof Config, 'headers' | 'rules'>
+export type SectionName = Exclude<keyof Config, 'headers' | 'rules' | 'secrets'>
 
 export type LayerSections = { readonly [S in SectionName]?: Partial<Config[S]> }
 
@@ -25,6 +26,7 @@ export type LayerSections = { readonly [S in SectionName]?: Partial<Config[S]> }
 export interface LayerValues extends LayerSections {
   readonly headers?: Readonly<Record<string, Partial<HeaderRule>>>
   readonly rules?: readonly AccessRule[]
+  readonly secrets?: Readonly<Record<string, Partial<SecretSource>>>
   readonly locks?: readonly string[]
 }
 
@@ -61,7 +63,11 @@ export function readLayer(source: LayerSource): LayerResult {
     ...document.problems,
     ...shapeComplaints(shaped, document),
     ...(parsed.success
-      ? findContradictions(parsed.output, document)
+      ? [
+          ...findContradictions(parsed.output, document),
+          // A workspace may have neither secrets nor references: each is refused by itself, with that reason.
+          ...(source.name === 'workspace' ? [] : secretComplaints(parsed.output, document)),
+        ]
       : issueComplaints(parsed.issues, document)),
   ]
   if (!parsed.success || complaints.length > 0) {
@@ -77,7 +83,7 @@ export function readLayer(source: LayerSource): LayerResult {
 
 function layerOf(values: FileValues, document: YamlDocument, source: LayerSource): Layer {
   const writtenPattern = new Map(Object.keys(values.headers ?? {}).map((key) => [canonicalPattern(key), key]))
-  const { tls, cache, logging, headers } = values
+  const { tls, cache, logging, headers, secrets } = values
   const absolute = (path: string): string => resolve(dirname(source.file), path)
   const shipped = dataPaths(DEFAULT_DATA_DIR)
   const placed = dataPaths(source.dataDir)
@@ -107,6 +113,14 @@ function layerOf(values: FileValues, document: YamlDocument, source: LayerSource
           ...(logging.file !== undefined && { file: logging.file && absolute(logging.file) }),
         },
       }),
+      ...(secrets && {
+        secrets: Object.fromEntries(
+          Object.entries(secrets).map(([name, { file, ...secret }]) => [
+            name,
+            { ...secret, ...(file !== undefined && { file: absolute(file) }) },
+          ]),
+        ),
+      }),
       ...(headers && {
         headers: Object.fromEntries(
           Object.entries(headers).map(([key, rule]) => [canonicalPattern(key), rule]),
@@ -117,7 +131,9 @@ function layerOf(values: FileValues, document: YamlDocument, source: LayerSource
       const written = section === 'headers' ? (writtenPattern.get(String(key)) ?? key) : key
       const path = [section, written, ...rest].filter((part) => part !== undefined)
       const mark =
-        path.length === 2 && section === 'headers' ? document.keyMark(path) : document.valueMark(path)
+        path.length === 2 && (section === 'headers' || section === 'secrets')
+          ? document.keyMark(path)
+          : document.valueMark(path)
       return [{ layer: source.name, file: source.file, ...mark }]
     },
   }

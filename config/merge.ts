@@ -1,4 +1,4 @@
-import type { Config, HeaderRule } from './config.js'
+import type { Config, HeaderRule, SecretSource } from './config.js'
 import type { Layer, LayerSections, Origin, SectionName } from './layer.js'
 import type { KeyPath } from './yaml-document.js'
 
@@ -42,13 +42,27 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
   for (const layer of layers) {
     for (const [pattern, rule] of Object.entries(layer.values.headers ?? {})) {
       if (Object.hasOwn(headers, pattern)) continue
-      headers[pattern] = { set: rule.set ?? {}, append: rule.append ?? {}, conditions: rule.conditions ?? [] }
+      headers[pattern] = {
+        set: rule.set ?? {},
+        append: rule.append ?? {},
+        conditions: rule.conditions ?? [],
+        insecure: rule.insecure ?? false,
+      }
       choose(`headers.${pattern}`, layer, ['headers', pattern])
     }
   }
   const rulesLayer = layers.find(({ values }) => values.rules !== undefined)
   if (rulesLayer?.values.rules === undefined) throw new TypeError('the default configuration lacks rules')
   choose('rules', rulesLayer, ['rules'])
+
+  const secrets: Record<string, SecretSource> = {}
+  for (const layer of layers) {
+    for (const [name, secret] of Object.entries(layer.values.secrets ?? {})) {
+      if (Object.hasOwn(secrets, name)) continue
+      secrets[name] = completeSecret(name, secret)
+      choose(`secrets.${name}`, layer, ['secrets', name])
+    }
+  }
 
   const config: Config = {
     proxy: { port: take('proxy', 'port'), api_port: take('proxy', 'api_port'), host: take('proxy', 'host') },
@@ -64,6 +78,7 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       patterns: take('cache', 'patterns'),
     },
     headers,
+    secrets,
     allowlist: {
       enabled: take('allowlist', 'enabled'),
       domains: take('allowlist', 'domains'),
@@ -91,6 +106,31 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       const option = path[0] === 'rules' ? 'rules' : `${path[0]}.${path[1]}`
       return chosen.get(option)?.originsOf(path) ?? []
     },
+  }
+}
+
+/**
+ * Where tools put a key. No others: servers repeat many headers in their answers (Origin, X-Request-Id, …), and
+ * by those a client would get to see the secret itself.
+ */
+const PLACEHOLDER_HEADERS: readonly string[] = [
+  'Authorization',
+  'X-Api-Key',
+  'Api-Key',
+  'X-Goog-Api-Key',
+  'X-Auth-Token',
+  'Private-Token',
+]
+
+/** What a secret is when nothing else is said: the variable of its own name. */
+export function completeSecret(name: string, secret: Partial<SecretSource>): SecretSource {
+  return {
+    ...secret,
+    hosts: secret.hosts ?? [],
+    ...(secret.file === undefined && { env: secret.env ?? name }),
+    ...(secret.placeholder !== undefined && {
+      placeholder_headers: secret.placeholder_headers ?? PLACEHOLDER_HEADERS,
+    }),
   }
 }
 

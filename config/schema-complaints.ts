@@ -62,9 +62,9 @@ function unknownMessage(path: KeyPath): string {
   return `unknown option ${quoteOption(path)}; ${hint}`
 }
 
-/** Header values are secrets more often than not, so nothing below `headers` is quoted. */
+/** Nothing below `headers` and `secrets` is quoted: it is a secret more often than not. */
 function describe(value: unknown, path: KeyPath): string {
-  if (path[0] === 'headers') return 'the value'
+  if (path[0] === 'headers' || path[0] === 'secrets') return 'the value'
   if (Array.isArray(value)) return 'the list'
   if (typeof value === 'number' || typeof value === 'boolean') return `value ${value}`
   if (typeof value !== 'string') return 'the mapping'

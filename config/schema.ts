@@ -8,6 +8,7 @@ import { nearestName } from './nearest-name.js'
 import { pathPatternComplaint } from './path-pattern.js'
 import { LOOPBACK } from './paths.js'
 import { rulePathComplaint } from './rule-path.js'
+import { SECRET_NAME_PATTERN } from './secret-template.js'
 
 /*
  * The shape of a configuration file: every key may be left out, sizes come out as bytes, hosts and addresses
@@ -116,6 +117,10 @@ const ruleKeys = {
   set: optional(mapping(headerFields), 'Header → value that replaces what the client sent.'),
   append: optional(mapping(headerFields), 'Header → value joined to what the client sent with ", ".'),
   conditions: optional(list(condition), 'All must hold for the rule to apply; none means always.'),
+  insecure: optional(
+    toggle,
+    'Whether the rule applies to plain HTTP too, where anybody on the way can read it.',
+  ),
 }
 
 const headers = v.record(
@@ -124,7 +129,9 @@ const headers = v.record(
     v.string(),
     judged((pattern) => onlyComplaint(parseHostPattern(pattern))),
   ),
-  mapping(v.strictObject(ruleKeys, 'is not a header rule; write set, append or conditions below it')),
+  mapping(
+    v.strictObject(ruleKeys, 'is not a header rule; write set, append, conditions or insecure below it'),
+  ),
   'is not a mapping of host patterns to rules',
 )
 
@@ -176,6 +183,62 @@ const accessRule = v.pipe(
     ({ hosts, methods, paths, ports }) => (hosts ?? methods ?? paths ?? ports) !== undefined,
     'would match everything; write hosts, methods, paths or ports',
   ),
+)
+
+const secretName = v.pipe(
+  v.string(),
+  judged((name) =>
+    SECRET_NAME_PATTERN.test(name)
+      ? undefined
+      : 'is not usable; write letters, digits and "_", as in API_KEY',
+  ),
+)
+
+const variable = v.pipe(
+  text,
+  judged((name) =>
+    SECRET_NAME_PATTERN.test(name)
+      ? undefined
+      : 'is not the name of a variable, as in DISCOBOT_SECRET_API_KEY',
+  ),
+)
+
+/** Short enough to type, too long to be met by chance. */
+const MIN_PLACEHOLDER_LENGTH = 8
+
+const placeholder = v.pipe(
+  text,
+  judged((value) => {
+    if (value.length < MIN_PLACEHOLDER_LENGTH)
+      return `is shorter than ${MIN_PLACEHOLDER_LENGTH} characters, so that it could be met by chance`
+    // Without these it stays one word in `Bearer X`, and one part of `user:X`.
+    return /^[\x21-\x39\x3b-\x7e]+$/.test(value)
+      ? undefined
+      : 'holds something other than ASCII letters, digits and signs, or a ":"'
+  }),
+)
+
+const secretKeys = {
+  hosts: described(
+    v.pipe(list(hostPattern), v.minLength(1, 'is empty; name the hosts it may go to')),
+    'Host patterns the secret may go to.',
+  ),
+  env: optional(variable, "Variable of the proxy's environment; the secret's own name unless given."),
+  file: optional(path, 'File that holds the secret and nothing else, not readable by others.'),
+  placeholder: optional(placeholder, 'What clients send in its place.'),
+  placeholder_headers: optional(
+    v.pipe(
+      list(v.pipe(text, judged(ruleHeaderComplaint))),
+      v.minLength(1, 'is empty; name a header, or remove the key'),
+    ),
+    'Headers in which the placeholder is looked for.',
+  ),
+}
+
+const secrets = v.record(
+  secretName,
+  v.strictObject(secretKeys, 'is not a secret; write hosts, and env or file, below it'),
+  'is not a mapping of names to secrets',
 )
 
 const sections = {
@@ -242,7 +305,7 @@ const sections = {
 export const MAX_RULES = 256
 export const TOO_MANY_RULES = `has more than ${MAX_RULES} rules, with which every request would be compared`
 
-/** Section → its keys; `headers`, `rules` and `locks` have no fixed ones. */
+/** Section → its keys; `headers`, `secrets`, `rules` and `locks` have no fixed ones. */
 const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
   Object.entries(sections).map(([name, keys]) => [name, Object.keys(keys)]),
 )
@@ -251,6 +314,7 @@ const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = Object.fromEnt
 export const LEAF_NAMES: readonly string[] = [
   ...Object.entries(SECTION_KEYS).flatMap(([name, keys]) => keys.map((key) => `${name}.${key}`)),
   'headers',
+  'secrets',
   'rules',
   'locks',
 ]
@@ -274,6 +338,7 @@ export const fileSchema = v.strictObject(
     tls: optional(mapping(v.strictObject(sections.tls, NOT_A_MAPPING)), 'Certificates.'),
     cache: optional(mapping(v.strictObject(sections.cache, NOT_A_MAPPING)), 'What is kept, and where.'),
     headers: optional(mapping(headers), 'Host pattern → headers added to requests on their way out.'),
+    secrets: optional(mapping(secrets), 'Name → where a secret comes from, and where it may go.'),
     allowlist: optional(
       mapping(v.strictObject(sections.allowlist, NOT_A_MAPPING)),
       'The only places allowed.',
@@ -305,7 +370,8 @@ export function knownKeys(path: readonly (string | number)[]): readonly string[]
     case 1:
       return SECTION_KEYS[String(section)]
     case 2:
-      return Object.keys(section === 'rules' ? accessRuleKeys : ruleKeys)
+      if (section === 'rules') return Object.keys(accessRuleKeys)
+      return Object.keys(section === 'secrets' ? secretKeys : ruleKeys)
     case 3:
       return undefined
     default:

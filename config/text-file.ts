@@ -12,6 +12,8 @@ export interface TextFileLimits {
   readonly maxBytes: number
   /** Where the file must really be once symbolic links are followed. */
   readonly within?: string
+  /** Refuse a file that any account of the machine may read or change. */
+  readonly private?: boolean
 }
 
 /** Reads a small UTF-8 file that may have been made to hang, flood or mislead its reader. Never throws. */
@@ -23,7 +25,10 @@ export async function readTextFile(path: string, limits: TextFileLimits): Promis
     // Opening a FIFO that nobody writes to would otherwise wait for ever.
     const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
-      if (!(await handle.stat()).isFile()) return unreadable('it is not a regular file')
+      const found = await handle.stat()
+      if (!found.isFile()) return unreadable('it is not a regular file')
+      if (limits.private === true && (found.mode & 0o006) !== 0)
+        return unreadable('everybody may read or change it; run: chmod o-rw')
       const bytes = await readUpTo(handle, limits.maxBytes + 1)
       if (bytes.length > limits.maxBytes) return unreadable(`it is larger than ${limits.maxBytes} bytes`)
       return decode(bytes)

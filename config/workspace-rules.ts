@@ -5,7 +5,7 @@ import { parseHostPattern } from './host-pattern.js'
 import { patternOverrules } from './host-pattern-order.js'
 import { parseIpAddress } from './ip-address.js'
 import type { Layer, LayerValues, SectionName } from './layer.js'
-import type { Merged } from './merge.js'
+import { completeSecret, type Merged } from './merge.js'
 import { dataPaths, isWithin, LOOPBACK } from './paths.js'
 import { orderProblems, type Problem } from './problem.js'
 import { narrowEgress } from './workspace-egress.js'
@@ -49,7 +49,11 @@ export function restrictWorkspace(workspace: Layer, limits: WorkspaceLimits): Re
     return reason === undefined
   }
 
-  const { headers, rules: accessRules, locks: ownLocks, ...sections } = workspace.values
+  const { headers, secrets, rules: accessRules, locks: ownLocks, ...sections } = workspace.values
+  for (const [name, secret] of Object.entries(secrets ?? {})) {
+    if (isDeepStrictEqual(completeSecret(name, secret), limits.inForce.config.secrets[name])) continue
+    refuse(['secrets', name], "only the operator's file may say where secrets come from and go")
+  }
   if (ownLocks !== undefined && ownLocks.length > 0)
     refuse(['locks'], "only the operator's file may lock keys")
   const kept: LayerValues = Object.fromEntries(
@@ -62,7 +66,7 @@ export function restrictWorkspace(workspace: Layer, limits: WorkspaceLimits): Re
   )
   const rules = Object.entries(headers ?? {}).filter(([pattern, rule]) => {
     const current = limits.inForce.config.headers[pattern]
-    const complete = { set: {}, append: {}, conditions: [], ...rule }
+    const complete = { set: {}, append: {}, conditions: [], insecure: false, ...rule }
     if (isDeepStrictEqual(complete, current)) return true
     const [path, reason] = locks.includes('headers')
       ? [['headers', pattern], LOCKED]

@@ -13,7 +13,7 @@ const BAD_FILES: readonly (readonly [string, ...string[]])[] = [
   ['cach:\n  enabled: true', '1:1: unknown option "cach"; did you mean "cache"?'],
   [
     'zzz: 1',
-    '1:1: unknown option "zzz"; known here: proxy, tls, cache, headers, allowlist, blocklist, rules, policy, egress, logging, locks',
+    '1:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, logging, locks',
   ],
   [
     'proxy:\n  port: 70000',
@@ -191,7 +191,7 @@ const BAD_FILES: readonly (readonly [string, ...string[]])[] = [
   ],
   [
     'headers:\n  x.example:\n    remove: {}',
-    '3:5: unknown option "headers.x.example.remove"; known here: set, append, conditions',
+    '3:5: unknown option "headers.x.example.remove"; known here: set, append, conditions, insecure',
   ],
   [
     'headers:\n  x.example:\n    conditions: [{ header: X-A }]',

@@ -70,7 +70,12 @@ t.test(
     t.equal(config.logging.level, 'debug')
     t.equal(config.logging.format, 'text')
     t.strictSame(Object.keys(config.headers), ['a.example', 'b.example'])
-    t.strictSame(config.headers['b.example'], { set: { 'X-B': 'workspace' }, append: {}, conditions: [] })
+    t.strictSame(config.headers['b.example'], {
+      set: { 'X-B': 'workspace' },
+      append: {},
+      conditions: [],
+      insecure: false,
+    })
     t.strictSame(sources['cache.max_size'], [{ layer: 'operator', file: operatorFile, line: 2, col: 13 }])
     t.strictSame(sources['cache.patterns'], [{ layer: 'workspace', file: workspaceFile, line: 3, col: 13 }])
     t.strictSame(sources['headers.b.example'], [{ layer: 'workspace', file: workspaceFile, line: 7, col: 3 }])
@@ -281,7 +286,7 @@ t.test('a broken workspace file is left out as a whole, and told', async (t) => 
     ],
     [
       'logging: { level: debug }\nzzz: 1\n',
-      'workspace:2:1: unknown option "zzz"; known here: proxy, tls, cache, headers, allowlist, blocklist, rules, policy, egress, logging, locks',
+      'workspace:2:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, logging, locks',
     ],
     [`# ${'x'.repeat(128 * 1024)}`, 'workspace: cannot read it: it is larger than 131072 bytes'],
   ]

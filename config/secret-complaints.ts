@@ -1,0 +1,77 @@
+import { parseHostPattern } from './host-pattern.js'
+import { patternCovers } from './host-pattern-order.js'
+import { nearestName } from './nearest-name.js'
+import type { Complaint } from './problem.js'
+import type { FileValues } from './schema.js'
+import { parseTemplate } from './secret-template.js'
+import { quoteOption, type KeyPath, type YamlDocument } from './yaml-document.js'
+
+type Secrets = NonNullable<FileValues['secrets']>
+
+/** What an operator's file says of secrets that cannot be meant, or that would let one go where it may not. */
+export function secretComplaints(values: FileValues, document: YamlDocument): readonly Complaint[] {
+  const secrets = values.secrets ?? {}
+  return [...sourceComplaints(secrets, document), ...referenceComplaints(values, secrets, document)]
+}
+
+function sourceComplaints(secrets: Secrets, document: YamlDocument): Complaint[] {
+  const first = new Map<string, string>()
+  return Object.entries(secrets).flatMap(([name, secret]) => {
+    const path = ['secrets', name]
+    const complaints: Complaint[] = []
+    const complain = (key: string, reason: string): void => {
+      const message = `option ${quoteOption([...path, key])}: ${reason}`
+      complaints.push({ mark: document.keyMark([...path, key]), message })
+    }
+    if (secret.env !== undefined && secret.file !== undefined) {
+      complain('file', 'the secret has an "env" too; keep one')
+    }
+    const { placeholder } = secret
+    if (placeholder === undefined) {
+      if (secret.placeholder_headers !== undefined)
+        complain('placeholder_headers', 'the secret has no "placeholder"')
+      return complaints
+    }
+    const other = first.get(placeholder)
+    if (other === undefined) first.set(placeholder, name)
+    else complain('placeholder', `secret ${other} has the same; which one is meant would not be known`)
+    return complaints
+  })
+}
+
+function referenceComplaints(values: FileValues, secrets: Secrets, document: YamlDocument): Complaint[] {
+  return Object.entries(values.headers ?? {}).flatMap(([pattern, rule]) =>
+    (['set', 'append'] as const).flatMap((action) =>
+      Object.entries(rule[action] ?? {}).flatMap(([header, value]) => {
+        const path: KeyPath = ['headers', pattern, action, header]
+        return reasonsAgainst(value, pattern, secrets).map((reason) => ({
+          mark: document.valueMark(path),
+          message: `option ${quoteOption(path)}: ${reason}`,
+        }))
+      }),
+    ),
+  )
+}
+
+function reasonsAgainst(value: string, pattern: string, secrets: Secrets): string[] {
+  const parts = parseTemplate(value)
+  if (typeof parts === 'string') return [`the value ${parts}`]
+  const names = new Set(parts.flatMap((part) => (part.kind === 'secret' ? [part.name] : [])))
+  return [...names].flatMap((name) => {
+    const secret = Object.hasOwn(secrets, name) ? secrets[name] : undefined
+    if (secret === undefined) {
+      const nearest = nearestName(name, Object.keys(secrets))
+      const hint = nearest === undefined ? 'define it under "secrets"' : `did you mean "${nearest}"?`
+      return [`there is no secret "${name}"; ${hint}`]
+    }
+    if (secret.hosts.some((host) => covers(host, pattern))) return []
+    return [
+      `the rule reaches hosts to which secret "${name}" may not go; narrow the rule, or widen secrets.${name}.hosts`,
+    ]
+  })
+}
+
+function covers(outer: string, inner: string): boolean {
+  const [a, b] = [parseHostPattern(outer), parseHostPattern(inner)]
+  return typeof a === 'object' && typeof b === 'object' && patternCovers(a, b)
+}
