@@ -106,7 +106,7 @@ export class Exchanges {
       scheme: to.scheme,
       method: request.method ?? 'GET',
       path: to.path,
-      headers: withHost(this.#deps.settings().injector.apply(to.target, headers), to),
+      headers: withHost(this.#deps.settings().injector.apply(to, request.method, headers), to),
       signal,
       ...(body === undefined ? {} : { body }),
       ...(inform === undefined ? {} : { onInformation: informer(inform) }),

@@ -127,13 +127,14 @@ export class Upstream {
   #open(outgoing: Outgoing): { request: ClientRequest; answer: Promise<Answer> } {
     const { route, scheme, signal, body } = outgoing
     const { host, port, isAddress } = route.target
+    const headers = [...outgoing.headers]
     const options = {
       agent: scheme === 'https' ? this.#https : this.#http,
       host,
       port,
       method: outgoing.method,
       path: outgoing.path,
-      headers: outgoing.headers,
+      headers,
       setHost: false,
       lookup: route.lookup,
       signal,
@@ -144,6 +145,9 @@ export class Upstream {
         ? // RFC 6066, 3: no server name for addresses. Never derived from a header.
           httpsRequest({ ...options, servername: isAddress ? '' : host })
         : httpRequest(options)
+    // Written out by now. A pooled connection keeps the options of the request it was opened for, and would so
+    // keep the secrets in its headers.
+    headers.length = 0
     limitConnecting(request)
 
     const answer = new Promise<Answer>((resolve, reject) => {

@@ -1,34 +1,108 @@
 import type { HeaderRule } from '../config/config.js'
 import { compileHostPatterns, type HostMatcher } from '../config/host-pattern.js'
+import { parseTemplate, type TemplatePart } from '../config/secret-template.js'
 import { headerValue, without, type RawHeaders } from './headers.js'
-import type { Target } from './target.js'
+import type { RequestTarget } from './request-target.js'
+import type { Secrets } from './secrets.js'
+
+/** What was not done for a request because it goes out unencrypted. */
+export interface Withheld {
+  readonly host: string
+  /** The host pattern of a rule; absent where a placeholder was left as it is. */
+  readonly rule?: string
+}
+
+/** Of how many hosts it is remembered that something was withheld: each is told once. */
+const MAX_TOLD = 1000
 
 /** Adds the operator's headers to requests on their way out. */
 export class Injector {
-  readonly #rules: HostMatcher<HeaderRule>
+  readonly #rules: HostMatcher<Rule>
+  readonly #secrets: Secrets
+  readonly #onWithheld: (withheld: Withheld) => void
+  readonly #told = new Set<string>()
 
-  constructor(rules: Readonly<Record<string, HeaderRule>>) {
-    this.#rules = compileHostPatterns(Object.entries(rules))
+  /** @param onWithheld called once for a host. */
+  constructor(
+    rules: Readonly<Record<string, HeaderRule>>,
+    secrets: Secrets,
+    onWithheld: (withheld: Withheld) => void,
+  ) {
+    this.#rules = compileHostPatterns(
+      Object.entries(rules).map(([pattern, rule]) => [pattern, compileRule(rule)] as const),
+    )
+    this.#secrets = secrets
+    this.#onWithheld = onWithheld
   }
 
   /**
-   * The headers to send to `target`: those of the client, with the rule of the most specific pattern that
-   * matches its host applied if all the rule's conditions hold.
+   * The headers to send to `to`: those of the client, its placeholders swapped for secrets, and the rule of the
+   * most specific pattern that matches the host applied if all the rule's conditions hold. Over plain HTTP
+   * neither happens, unless the rule says it may.
    */
-  apply(target: Target, headers: RawHeaders): RawHeaders {
-    const rule = this.#rules.best(target.host)?.value
-    if (rule === undefined || !holds(rule, headers)) return headers
-    let result: RawHeaders = headers
-    for (const [name, value] of Object.entries(rule.set)) result = replaced(result, name, value)
-    for (const [name, value] of Object.entries(rule.append)) {
+  apply({ target, scheme }: RequestTarget, method: string | undefined, headers: RawHeaders): RawHeaders {
+    const { host } = target
+    // RFC 9110, 9.3.8: the answer to TRACE is the request itself, and the client would read what we added.
+    if (method === 'TRACE') return headers
+    const secure = scheme === 'https'
+    let result = headers
+    if (secure) result = this.#secrets.swapPlaceholders(host, headers)
+    else if (this.#secrets.findsPlaceholder(host, headers)) this.#tell({ host })
+    const match = this.#rules.best(host)
+    if (match === undefined || !holds(match.value, headers)) return result
+    const rule = match.value
+    if (!secure && !rule.insecure) {
+      this.#tell({ host, rule: match.pattern })
+      return result
+    }
+    for (const { name, parts } of rule.set) result = replaced(result, name, this.#fill(parts, host))
+    for (const { name, parts } of rule.append) {
       const present = headerValue(result, name.toLowerCase())
+      const value = this.#fill(parts, host)
       result = replaced(result, name, present === undefined ? value : `${present}, ${value}`)
     }
     return result
   }
+
+  /** Made anew for each request, so that no string with a secret in it outlives the request. */
+  #fill(parts: readonly TemplatePart[], host: string): string {
+    return parts
+      .map((part) => (part.kind === 'text' ? part.text : this.#secrets.reveal(part.name, host)))
+      .join('')
+  }
+
+  #tell(withheld: Withheld): void {
+    const key = JSON.stringify([withheld.host, withheld.rule])
+    if (this.#told.has(key) || this.#told.size >= MAX_TOLD) return
+    this.#told.add(key)
+    this.#onWithheld(withheld)
+  }
 }
 
-function holds(rule: HeaderRule, headers: RawHeaders): boolean {
+interface Field {
+  readonly name: string
+  readonly parts: readonly TemplatePart[]
+}
+
+interface Rule extends Pick<HeaderRule, 'conditions' | 'insecure'> {
+  readonly set: readonly Field[]
+  readonly append: readonly Field[]
+}
+
+function compileRule({ set, append, conditions, insecure }: HeaderRule): Rule {
+  return { set: fields(set), append: fields(append), conditions, insecure }
+}
+
+/** @throws TypeError for what the loader would have refused. */
+function fields(values: Readonly<Record<string, string>>): Field[] {
+  return Object.entries(values).map(([name, value]) => {
+    const parts = parseTemplate(value)
+    if (typeof parts === 'string') throw new TypeError(`cannot use the rule for ${name}: its value ${parts}`)
+    return { name, parts }
+  })
+}
+
+function holds(rule: Rule, headers: RawHeaders): boolean {
   return rule.conditions.every(
     (condition) => headerValue(headers, condition.header.toLowerCase()) === condition.equals,
   )

@@ -13,6 +13,7 @@ The caching HTTPS proxy of Discobot. Without --config the built-in defaults appl
 
 Environment:
   DISCOBOT_DATA_DIR   where certificates and cache go by default (/.data)
+  and whatever variables the configuration names as secrets
 
 Signals: SIGHUP reads the file again, SIGTERM ends what is under way and exits 0.
 `
@@ -32,6 +33,7 @@ async function main(args: readonly string[]): Promise<void> {
   }
   const dataDir = dataDirOf(process.env)
   const starting = runProxy({
+    env: process.env,
     ...(values.config === undefined ? {} : { configFile: values.config }),
     ...(dataDir === undefined ? {} : { dataDir }),
   })

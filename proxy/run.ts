@@ -15,6 +15,7 @@ import { systemResolve } from './dial.js'
 import { OptionUnusableError } from './live/errors.js'
 import { LiveConfig, type LoadedConfig, type Prepared } from './live/live-config.js'
 import { Observations } from './observations.js'
+import { resolveSecrets, SecretsError } from './secrets.js'
 import { ProxyServer } from './server.js'
 import { ensureAuthority, type Authority } from './tls/authority.js'
 import { createServerContexts } from './tls/contexts.js'
@@ -33,6 +34,8 @@ export interface RunOptions {
   readonly configFile?: string
   /** Where the default's folders are, instead of `/.data`. */
   readonly dataDir?: string
+  /** Where secrets may come from. */
+  readonly env: Readonly<Record<string, string | undefined>>
 }
 
 export interface RunningProxy {
@@ -45,11 +48,12 @@ export interface RunningProxy {
 /**
  * Starts the proxy and its API; resolves when both listen. From then on the configuration file is followed.
  *
- * @throws ConfigError, AuthorityError, UpstreamCaError or ListenError, each fit to be shown.
+ * @throws ConfigError, SecretsError, AuthorityError, UpstreamCaError or ListenError, each fit to be shown.
  */
 export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   const initial = await load(options)
   const { config } = initial.merged
+  const secrets = await resolveSecrets(config.secrets, options.env)
   const liveLogger = createLiveLogger(config.logging)
   const { logger } = liveLogger
   const authority = await ensureCa(config, logger)
@@ -57,6 +61,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   const cache = await openCache(config.cache, { logger, now: Date.now })
   const proxy = new ProxyServer({
     config,
+    secrets,
     contexts: createServerContexts(authority, Date.now),
     trust,
     cache,
@@ -71,7 +76,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     ...(options.configFile === undefined ? {} : { file: options.configFile }),
     ...(options.dataDir === undefined ? {} : { dataDir: options.dataDir }),
     initial,
-    prepare: (next) => prepare(next, { authority, liveLogger, proxy, cache }),
+    prepare: (next) => prepare(next, { env: options.env, authority, liveLogger, proxy, cache }),
     logger,
     now: Date.now,
   })
@@ -123,6 +128,7 @@ async function load({ configFile, dataDir }: RunOptions): Promise<LoadedConfig> 
 }
 
 interface Running {
+  readonly env: RunOptions['env']
   readonly authority: Authority
   readonly liveLogger: LiveLogger
   readonly proxy: ProxyServer
@@ -130,7 +136,14 @@ interface Running {
 }
 
 /** @throws OptionUnusableError */
-function prepare(config: Config, { authority, liveLogger, proxy, cache }: Running): Prepared {
+async function prepare(
+  config: Config,
+  { env, authority, liveLogger, proxy, cache }: Running,
+): Promise<Prepared> {
+  const secrets = await resolveSecrets(config.secrets, env).catch((error: unknown) => {
+    if (!(error instanceof SecretsError)) throw error
+    throw new OptionUnusableError(`secrets.${error.first}`, error.message, error)
+  })
   const { upstream_ca } = config.tls
   const trust = usable('tls.upstream_ca', () =>
     createUpstreamTrust(upstream_ca, authority.certPem, liveLogger.logger),
@@ -139,7 +152,7 @@ function prepare(config: Config, { authority, liveLogger, proxy, cache }: Runnin
   return {
     discard: () => log.discard(),
     async commit() {
-      proxy.reconfigure({ config, trust })
+      proxy.reconfigure({ config, secrets, trust })
       log.commit()
       await cache.reconfigure(config.cache)
     },

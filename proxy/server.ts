@@ -16,6 +16,7 @@ import { Interceptor } from './intercept.js'
 import { Listener } from './listener.js'
 import type { Observations } from './observations.js'
 import { renderRefusal } from './refusal.js'
+import type { Secrets } from './secrets.js'
 import { compileSettings, type Settings } from './settings.js'
 import { serveSocks5 } from './socks5.js'
 import type { ServerContexts } from './tls/contexts.js'
@@ -30,6 +31,8 @@ const MAX_HEADER_BYTES = 64 * 1024
 
 export interface ProxyServerOptions {
   readonly config: Config
+  /** Those of `config`, resolved. */
+  readonly secrets: Secrets
   readonly contexts: ServerContexts
   /** What upstream servers are verified with. */
   readonly trust: SecureContext
@@ -47,6 +50,7 @@ export interface ProxyServerOptions {
 /** What a reload may replace while connections go on. */
 export interface Reconfiguration {
   readonly config: Config
+  readonly secrets: Secrets
   readonly trust: SecureContext
 }
 
@@ -61,7 +65,7 @@ export class ProxyServer {
 
   constructor(options: ProxyServerOptions) {
     this.#logger = options.logger
-    this.#settings = compileSettings(options.config)
+    this.#settings = compileSettings(options.config, options.secrets, options.logger)
     this.#upstream = new Upstream(options.trust)
     const shared = {
       gate: new Gate({
@@ -134,7 +138,7 @@ export class ProxyServer {
   /** New requests follow `next`; those under way end as they began. */
   reconfigure(next: Reconfiguration): void {
     const former = this.#upstream
-    this.#settings = compileSettings(next.config)
+    this.#settings = compileSettings(next.config, next.secrets, this.#logger)
     this.#upstream = new Upstream(next.trust)
     // Idle connections may lead to an address that is now forbidden.
     former.retire()

@@ -1,6 +1,8 @@
 import type { Config } from '../config/config.js'
+import type { Logger } from '../config/logger.js'
 import { Injector } from './inject.js'
 import { Policy } from './policy.js'
+import type { Secrets } from './secrets.js'
 
 /** The compiled part of the configuration that each request reads; replaced whole by a reload. */
 export interface Settings {
@@ -8,9 +10,16 @@ export interface Settings {
   readonly injector: Injector
 }
 
-export function compileSettings(config: Config): Settings {
+export function compileSettings(config: Config, secrets: Secrets, logger: Logger): Settings {
   return {
     policy: new Policy(config),
-    injector: new Injector(config.headers),
+    injector: new Injector(config.headers, secrets, (withheld) =>
+      logger.warn(
+        withheld,
+        withheld.rule === undefined
+          ? 'placeholder not swapped: the request is plain http; use https'
+          : 'header rule withheld: the request is plain http; use https, or let the rule say insecure: true',
+      ),
+    ),
   }
 }

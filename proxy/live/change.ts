@@ -55,7 +55,9 @@ export function requestedText(
     refuse(
       ...changed.map((key) => {
         const reason =
-          'it cannot be changed while the proxy runs; write it to the file, and restart the proxy'
+          key === 'secrets'
+            ? 'only the file may change it; send what it says there'
+            : 'it cannot be changed while the proxy runs; write it to the file, and restart the proxy'
         return `option ${quoteOption(key.split('.'))}: ${reason}`
       }),
     )

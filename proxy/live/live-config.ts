@@ -25,7 +25,7 @@ export interface LiveConfigOptions {
   /** What the proxy was started with. */
   readonly initial: LoadedConfig
   /** Opens all that can fail. @throws OptionUnusableError, or another DiscobotError that can be shown. */
-  readonly prepare: (config: Config) => Prepared
+  readonly prepare: (config: Config) => Promise<Prepared>
   readonly logger: Logger
   /** Milliseconds since 1970. */
   readonly now: () => number
@@ -122,7 +122,7 @@ export class LiveConfig {
       const request = requestedText(change.kind, change.body, former, load)
       if (target === undefined) {
         const merged = load(request.text)
-        await this.#prepare(merged, 'request').commit()
+        await (await this.#prepare(merged, 'request')).commit()
         this.#accept({ text: request.text, merged, from: 'api', rejected: former.rejected })
       } else {
         const text = editYaml(target.text, request.value)
@@ -137,7 +137,7 @@ export class LiveConfig {
           )
         }
         const merged = load(text)
-        const prepared = this.#prepare(merged, 'request')
+        const prepared = await this.#prepare(merged, 'request')
         try {
           await replaceFile(target.file, text)
         } catch (error) {
@@ -176,7 +176,7 @@ export class LiveConfig {
           this.#seen = text
         }
         const merged = this.#load(text ?? '')
-        await this.#prepare(merged, 'file').commit()
+        await (await this.#prepare(merged, 'file')).commit()
         this.#accept({ text: text ?? '', merged, from: file === undefined ? 'default' : 'file' })
         logger.info({}, 'configuration reloaded')
       } catch (error) {
@@ -193,9 +193,9 @@ export class LiveConfig {
   }
 
   /** @throws ConfigError naming the option that is to blame, and its place in the file. */
-  #prepare(merged: Merged, from: 'file' | 'request'): Prepared {
+  async #prepare(merged: Merged, from: 'file' | 'request'): Promise<Prepared> {
     try {
-      return this.#options.prepare(withoutRestart(this.#state.config, merged.config))
+      return await this.#options.prepare(withoutRestart(this.#state.config, merged.config))
     } catch (error) {
       const option = error instanceof OptionUnusableError ? error.option : undefined
       const origin = option === undefined ? undefined : merged.sources[option]?.[0]

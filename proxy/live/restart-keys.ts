@@ -15,10 +15,11 @@ const NEED_RESTART: readonly Key[] = [
   { name: 'cache.dir', of: ({ cache }) => cache.dir },
 ]
 
-/** Whoever may use the API is not to choose which files the proxy writes to. */
+/** Whoever may use the API is not to choose which files the proxy writes to, nor where secrets come from and go. */
 const FILE_ONLY: readonly Key[] = [
   ...NEED_RESTART,
   { name: 'logging.file', of: ({ logging }) => logging.file },
+  { name: 'secrets', of: ({ secrets }) => secrets },
 ]
 
 /** Names of the keys that `next` changes and that apply at the next start only. */

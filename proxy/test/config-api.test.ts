@@ -396,7 +396,7 @@ t.test('a proxy without a file takes changes, until it ends', async (t) => {
   const merged = loadDefaultConfig()
   const live = new LiveConfig({
     initial: { text: '', merged },
-    prepare: () => ({ commit: () => Promise.resolve(), discard: () => undefined }),
+    prepare: () => Promise.resolve({ commit: () => Promise.resolve(), discard: () => undefined }),
     logger: silentLogger,
     now: Date.now,
   })

@@ -19,6 +19,7 @@ import type { ResponseCache } from '../cache/contract.js'
 import { noCache } from '../cache/open-cache.js'
 import type { Resolve } from '../dial.js'
 import { Observations } from '../observations.js'
+import { resolveSecrets } from '../secrets.js'
 import { ProxyServer } from '../server.js'
 import { ensureAuthority, type Authority } from '../tls/authority.js'
 import { createServerContexts } from '../tls/contexts.js'
@@ -28,7 +29,10 @@ import { createLeafIssuer } from '../tls/leaf.js'
 const LOOPBACK = '127.0.0.1'
 
 export interface TestProxyOptions {
-  readonly headers?: Readonly<Record<string, HeaderRule>>
+  readonly headers?: Readonly<Record<string, Partial<HeaderRule>>>
+  readonly secrets?: Config['secrets']
+  /** Where secrets come from. */
+  readonly env?: Readonly<Record<string, string>>
   readonly allowlist?: Config['allowlist']
   readonly blocklist?: Config['blocklist']
   readonly rules?: Config['rules']
@@ -75,7 +79,13 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     proxy: { port: 0, api_port: 0, host: [LOOPBACK] },
     tls: { cert_dir: join(dir, 'ca'), passthrough: options.passthrough ?? [], upstream_ca: [] },
     cache: { enabled: false, dir: join(dir, 'cache'), max_size: 1, patterns: [] },
-    headers: options.headers ?? {},
+    headers: Object.fromEntries(
+      Object.entries(options.headers ?? {}).map(([pattern, rule]) => [
+        pattern,
+        { set: {}, append: {}, conditions: [], insecure: false, ...rule },
+      ]),
+    ),
+    secrets: options.secrets ?? {},
     allowlist: options.allowlist ?? { enabled: false, domains: [], ips: [] },
     blocklist: options.blocklist ?? { domains: [], ips: [] },
     rules: options.rules ?? [],
@@ -87,6 +97,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
   const server = new ProxyServer({
     observations,
     config,
+    secrets: await resolveSecrets(config.secrets, options.env ?? {}),
     contexts: createServerContexts(authority, Date.now),
     trust: createSecureContext({ ca: [originAuthority.certPem] }),
     cache: options.cache ?? noCache(),

@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { HeaderRule } from '../../config/config.js'
 import { startHttpOrigin, startHttpsOrigin, startProxy } from './harness.js'
 
 const WAYS = [
@@ -85,13 +86,7 @@ t.test('block beats allow, and addresses count however the host was written', as
 t.test(
   'header rules: the most specific pattern applies alone; set replaces, append joins, conditions hold',
   async (t) => {
-    const rule = (
-      value: string,
-    ): { set: Record<string, string>; append: Record<string, string>; conditions: never[] } => ({
-      set: { 'X-Rule': value },
-      append: {},
-      conditions: [],
-    })
+    const rule = (value: string): Partial<HeaderRule> => ({ set: { 'X-Rule': value }, insecure: true })
     const proxy = await startProxy(t, {
       headers: {
         '*': rule('any'),

@@ -78,7 +78,7 @@ t.test(
 
     const file = join(dir, 'config.yaml')
     const rule = {
-      headers: { localhost: { set: { 'X-Added': 'yes' } } },
+      headers: { localhost: { set: { 'X-Added': 'yes' }, insecure: true } },
       blocklist: { domains: ['bad.test'] },
     }
     writeFileSync(file, stringify({ proxy: { port: 0, api_port: 0 }, ...rule }))
