@@ -37,6 +37,8 @@ export interface AgentOptions {
   readonly log: { readonly level: LogLevel; readonly format: LogFormat }
   /** What was in our environment, without our secrets: the agent command may need it. */
   readonly inherited: Readonly<Record<string, string>>
+  /** The secrets that were in it: for the proxy, as far as its configuration asks for them. */
+  readonly secrets: Readonly<Record<string, string>>
   /** Values that could not be used and what was taken instead; shown in `status`. */
   readonly problems: readonly string[]
 }
@@ -70,6 +72,9 @@ export const CONTAINER_SOCKET = '/run/discobot/agent.sock'
 export class OptionsError extends DiscobotError {
   readonly code = 'AGENT_OPTIONS_INVALID'
 }
+
+/** Variables that begin with it are the proxy's, whatever its configuration says, and nobody else's. */
+export const SECRET_PREFIX = 'DISCOBOT_SECRET_'
 
 /** Never handed to a service, a login shell or a log. */
 export const SECRET_VARIABLES: readonly string[] = [
@@ -121,7 +126,8 @@ export function readOptions(sources: OptionSources): AgentOptions {
       level: reader.choice('DISCOBOT_LOG_LEVEL', ['info', 'debug', 'warn', 'error']),
       format: reader.choice('DISCOBOT_LOG_FORMAT', ['text', 'json']),
     }),
-    inherited: Object.freeze(inheritedEnvironment(sources.env)),
+    inherited: Object.freeze(partOf(sources.env, (name) => !isSecret(name))),
+    secrets: Object.freeze(partOf(sources.env, isSecret)),
     problems: Object.freeze(reader.problems),
   })
 }
@@ -187,10 +193,14 @@ function workspaceSource(reader: VariableReader): Omit<WorkspaceOptions, 'path' 
   }
 }
 
-function inheritedEnvironment(env: OptionSources['env']): Record<string, string> {
+function isSecret(name: string): boolean {
+  return SECRET_VARIABLES.includes(name) || name.startsWith(SECRET_PREFIX)
+}
+
+function partOf(env: OptionSources['env'], keeps: (name: string) => boolean): Record<string, string> {
   const kept: Record<string, string> = {}
   for (const [name, value] of Object.entries(env)) {
-    if (value !== undefined && !SECRET_VARIABLES.includes(name)) kept[name] = value
+    if (value !== undefined && keeps(name)) kept[name] = value
   }
   return kept
 }

@@ -9,6 +9,8 @@ export interface BootFindings {
   fetchPreload?: string
   /** By `proxy-config`. */
   proxy?: ProxyEndpoints
+  /** By `proxy-config`: the variables of ours that are the proxy's alone. */
+  secretVariables?: readonly string[]
   /** By `trust`. */
   trust?: TrustFiles
   /** By `proxy`, once it answers. */

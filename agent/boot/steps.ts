@@ -114,6 +114,7 @@ export function planBoot(deps: StepDeps): BootPlan {
           ...(proxyUser === undefined ? {} : { user: proxyUser }),
           account: proxyAccount,
           inherited,
+          secrets: options.secrets,
           stopGraceMs: graces.proxy,
           supervisor,
           logger,

@@ -128,9 +128,11 @@ void t.test('an empty variable counts as absent', (t) => {
 })
 
 void t.test('our secrets are not in what services inherit', (t) => {
-  const env = { ...Object.fromEntries(SECRET_VARIABLES.map((name) => [name, 'hush'])), OPERATORS_OWN: 'kept' }
-  const { inherited, workspace } = init(env)
+  const hushed = [...SECRET_VARIABLES, 'DISCOBOT_SECRET_API_KEY'].map((name) => [name, 'hush'] as const)
+  const env = { ...Object.fromEntries(hushed), OPERATORS_OWN: 'kept' }
+  const { inherited, secrets, workspace } = init(env)
   t.strictSame(inherited, { OPERATORS_OWN: 'kept' })
+  t.strictSame(secrets, Object.fromEntries(hushed))
   t.equal(workspace.gitToken, 'hush')
   t.end()
 })

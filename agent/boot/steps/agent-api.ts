@@ -3,6 +3,7 @@ import { LOOPBACK } from '../../../config/paths.js'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { serviceEnvironment, type Account } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
+import { variablesNamedIn, withoutSecrets } from '../../secret-variables.js'
 import type { Readiness } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
@@ -48,12 +49,14 @@ async function startAgentApi(
   const { options, supervisor } = deps
   const own = options.agentCommand
   const access = proxyAccess(findings)
+  const secretNames =
+    findings.secretVariables ?? (await variablesNamedIn(options.proxyConfig, options.inherited))
   supervisor.add({
     name: 'agent-api',
     command: own ?? deps.command,
     env: serviceEnvironment({
       account: deps.account,
-      inherited: options.inherited,
+      inherited: withoutSecrets(options.inherited, secretNames),
       ...(access === undefined ? {} : { proxy: access }),
       extra: {
         DISCOBOT_AGENT_PORT: String(options.agentPort),

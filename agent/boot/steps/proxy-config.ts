@@ -6,6 +6,7 @@ import type { Logger } from '../../../config/logger.js'
 import { LOOPBACK } from '../../../config/paths.js'
 import { BRIDGE_ADDRESS } from '../../docker/plan.js'
 import type { AgentOptions } from '../../options.js'
+import { secretVariables, variablesNamedIn } from '../../secret-variables.js'
 import type { Account } from '../../services/run-as.js'
 import { ensureFile } from '../../system/atomic-file.js'
 import type { BootFindings, ProxyEndpoints } from '../findings.js'
@@ -55,6 +56,12 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   await ensureFile(options.data.proxyConfig, yaml, attributes)
   const problems = composed.problems.map(formatProblem)
   for (const problem of problems) logger.warn({ problem }, 'proxy configuration')
+  findings.secretVariables = [
+    ...secretVariables(config),
+    ...(composed.inForce === 'composed'
+      ? []
+      : await variablesNamedIn(options.proxyConfig, options.inherited)),
+  ]
   findings.proxy = endpointsOf(config)
   const [first, ...others] = problems
   if (first === undefined) return FORCE[composed.inForce]

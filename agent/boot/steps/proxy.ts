@@ -2,6 +2,7 @@ import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import type { Logger } from '../../../config/logger.js'
 import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
 import { baseEnvironment, type Account, type Environment } from '../../environment.js'
+import { onlySecrets } from '../../secret-variables.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import type { BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
@@ -13,6 +14,8 @@ export interface ProxyStepDeps {
   readonly user?: string
   readonly account: Account
   readonly inherited: Environment
+  /** Secrets of our environment; the proxy gets those that its configuration names. */
+  readonly secrets: Environment
   readonly stopGraceMs: number
   readonly supervisor: Supervisor
   readonly logger: Logger
@@ -59,7 +62,11 @@ async function startProxy(deps: ProxyStepDeps, findings: BootFindings, signal: A
   supervisor.add({
     name: 'proxy',
     command: [...deps.command, '-config', deps.data.proxyConfig],
-    env: { ...baseEnvironment(deps.account, deps.inherited), DISCOBOT_DATA_DIR: deps.data.root },
+    env: {
+      ...onlySecrets({ ...deps.inherited, ...deps.secrets }, findings.secretVariables ?? []),
+      ...baseEnvironment(deps.account, deps.inherited),
+      DISCOBOT_DATA_DIR: deps.data.root,
+    },
     cwd: deps.data.proxyDir,
     ...(deps.user === undefined ? {} : { user: deps.user }),
     after: [],
