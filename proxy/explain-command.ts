@@ -121,6 +121,7 @@ function followUp(explanation: Explanation): readonly Line[] {
     ]),
     ['dials', resolveError],
     ['headers', headers === undefined ? 'none added' : place(headers)],
+    ['withheld', headers?.withheld],
     ...injected,
     [
       'cache',

@@ -7,6 +7,7 @@ import { entryKey } from './cache/key.js'
 import { compileRules } from './cache/rules.js'
 import { ResolveError, createDialGuard, type JudgedAddress, type Resolve } from './dial.js'
 import { optionName, type Finding } from './finding.js'
+import { whyWithheld } from './inject.js'
 import { Policy, type Verdict } from './policy.js'
 import type { RequestTarget } from './request-target.js'
 
@@ -56,6 +57,8 @@ export interface ExplainedHeaders extends DecidedBy {
   readonly append: readonly string[]
   /** Headers the request must have with a value that is not shown. */
   readonly conditions: readonly string[]
+  /** Why none of it is done for this request. */
+  readonly withheld?: string
 }
 
 export type ExplainedCache =
@@ -82,7 +85,7 @@ export async function explain(
     mode: config.policy.mode,
     connection,
     cache: explainCache(method, to, connection, merged),
-    ...(connection === 'passthrough' ? {} : explainHeaders(to, merged)),
+    ...(connection === 'passthrough' ? {} : explainHeaders(method, to, merged)),
   } as const
   if (verdict.action === 'block') {
     const { option, reason } = verdict.finding
@@ -156,16 +159,22 @@ async function addressesOf(
   }
 }
 
-function explainHeaders({ target }: RequestTarget, merged: Merged): { readonly headers?: ExplainedHeaders } {
+function explainHeaders(
+  method: string,
+  { target, scheme }: RequestTarget,
+  merged: Merged,
+): { readonly headers?: ExplainedHeaders } {
   const best = compileHostPatterns(Object.entries(merged.config.headers)).best(target.host)
   if (best === undefined) return {}
-  const { set, append, conditions } = best.value
+  const { set, append, conditions, insecure } = best.value
+  const withheld = whyWithheld(method, scheme, insecure)
   return {
     headers: {
       ...placeOf(['headers', best.pattern], merged),
       set: Object.keys(set),
       append: Object.keys(append),
       conditions: conditions.map(({ header }) => header),
+      ...(withheld === undefined ? {} : { withheld }),
     },
   }
 }

@@ -5,11 +5,28 @@ import { headerValue, without, type RawHeaders } from './headers.js'
 import type { RequestTarget } from './request-target.js'
 import type { Secrets } from './secrets.js'
 
-/** What was not done for a request because it goes out unencrypted. */
+/** What was not done for a request, and why. */
 export interface Withheld {
   readonly host: string
+  readonly reason: string
   /** The host pattern of a rule; absent where a placeholder was left as it is. */
   readonly rule?: string
+}
+
+/**
+ * Why a request gets nothing added that may be a credential; undefined where it does.
+ *
+ * @param insecure what the rule says of it; absent for placeholders, of which none does.
+ */
+export function whyWithheld(
+  method: string | undefined,
+  scheme: RequestTarget['scheme'],
+  insecure?: boolean,
+): string | undefined {
+  // RFC 9110, 9.3.8: the client would read there what we added.
+  if (method === 'TRACE') return 'the answer to TRACE repeats the request'
+  if (scheme === 'https' || insecure === true) return undefined
+  return insecure === undefined ? 'plain http' : 'plain http, and the rule does not say insecure: true'
 }
 
 /** Of how many hosts it is remembered that something was withheld: each is told once. */
@@ -22,7 +39,7 @@ export class Injector {
   readonly #onWithheld: (withheld: Withheld) => void
   readonly #told = new Set<string>()
 
-  /** @param onWithheld called once for a host. */
+  /** @param onWithheld called once for a host, rule and reason. */
   constructor(
     rules: Readonly<Record<string, HeaderRule>>,
     secrets: Secrets,
@@ -37,22 +54,21 @@ export class Injector {
 
   /**
    * The headers to send to `to`: those of the client, its placeholders swapped for secrets, and the rule of the
-   * most specific pattern that matches the host applied if all the rule's conditions hold. Over plain HTTP
-   * neither happens, unless the rule says it may.
+   * most specific pattern that matches the host applied if all the rule's conditions hold, unless
+   * {@link whyWithheld} speaks against it.
    */
   apply({ target, scheme }: RequestTarget, method: string | undefined, headers: RawHeaders): RawHeaders {
     const { host } = target
-    // RFC 9110, 9.3.8: the answer to TRACE is the request itself, and the client would read what we added.
-    if (method === 'TRACE') return headers
-    const secure = scheme === 'https'
     let result = headers
-    if (secure) result = this.#secrets.swapPlaceholders(host, headers)
-    else if (this.#secrets.findsPlaceholder(host, headers)) this.#tell({ host })
+    const unswapped = whyWithheld(method, scheme)
+    if (unswapped === undefined) result = this.#secrets.swapPlaceholders(host, headers)
+    else if (this.#secrets.findsPlaceholder(host, headers)) this.#tell({ host, reason: unswapped })
     const match = this.#rules.best(host)
     if (match === undefined || !holds(match.value, headers)) return result
     const rule = match.value
-    if (!secure && !rule.insecure) {
-      this.#tell({ host, rule: match.pattern })
+    const reason = whyWithheld(method, scheme, rule.insecure)
+    if (reason !== undefined) {
+      this.#tell({ host, rule: match.pattern, reason })
       return result
     }
     for (const { name, parts } of rule.set) result = replaced(result, name, this.#fill(parts, host))
@@ -72,7 +88,7 @@ export class Injector {
   }
 
   #tell(withheld: Withheld): void {
-    const key = JSON.stringify([withheld.host, withheld.rule])
+    const key = JSON.stringify(withheld)
     if (this.#told.has(key) || this.#told.size >= MAX_TOLD) return
     this.#told.add(key)
     this.#onWithheld(withheld)

@@ -14,12 +14,7 @@ export function compileSettings(config: Config, secrets: Secrets, logger: Logger
   return {
     policy: new Policy(config),
     injector: new Injector(config.headers, secrets, (withheld) =>
-      logger.warn(
-        withheld,
-        withheld.rule === undefined
-          ? 'placeholder not swapped: the request is plain http; use https'
-          : 'header rule withheld: the request is plain http; use https, or let the rule say insecure: true',
-      ),
+      logger.warn(withheld, withheld.rule === undefined ? 'placeholder not swapped' : 'header rule withheld'),
     ),
   }
 }

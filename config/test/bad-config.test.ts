@@ -282,7 +282,9 @@ t.test('a message never holds the value of a header', async (t) => {
   for (const [text] of BAD_FILES.filter(([text]) => text.includes('secret'))) {
     writeFileSync(file, text)
     const problems = await problemsOf(file)
-    t.notMatch(problems.map(formatProblem).join('\n'), /secret/, JSON.stringify(text))
+    // The folder of a checkout may be called anything.
+    const told = problems.map((problem) => formatProblem(problem).replaceAll(file, 'FILE'))
+    t.notMatch(told.join('\n'), /secret/, JSON.stringify(text))
   }
 })
 

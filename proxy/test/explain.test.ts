@@ -103,6 +103,8 @@ t.test('an allowed request exits with 0 and tells what would be dialled, injecte
   cache key   GET https://127.0.0.1:443/a.tgz?v=1
 `,
   )
+  const plain = await explain(t, CONFIG, 'GET', 'http://127.0.0.1/')
+  t.match(plain.stdout, /headers +headers\.127\.0\.0\.1.*\n +withheld +plain http/)
   const named = await explain(t, CONFIG, 'get', 'http://localhost/v2/x/blobs/sha256:' + 'a'.repeat(64))
   t.equal(named.exitCode, 0)
   t.match(named.stdout, /rules\[0\] \(pulls\)[\s\S]*plain HTTP[\s\S]*dials +(127\.0\.0\.1|::1)/)
