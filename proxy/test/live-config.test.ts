@@ -78,7 +78,7 @@ t.test('a save applies within a second, however it is done, and downloads under 
   ]
   for (const [index, [name, save]] of ways.entries()) {
     save(
-      `${PORTS}headers: { localhost: { set: { X-Added: v${index} } } }\nblocklist: { domains: [b${index}.test] }\n`,
+      `${PORTS}headers: { localhost: { insecure: true, set: { X-Added: v${index} } } }\nblocklist: { domains: [b${index}.test] }\n`,
     )
     const { ms } = await soon(program, '/api/config', blocks(`b${index}.test`))
     t.ok(ms < 1_000, `${name}: ${Math.round(ms)} ms`)

@@ -118,6 +118,49 @@ t.test('SIGHUP reads secrets anew, and one that cannot be had leaves all as it w
   t.notMatch(program.log(), /first-secret|second-secret/)
 })
 
+t.test('the API shows no secret, changes none, and sends none further than its hosts', async (t) => {
+  const where = await place(t)
+  const secrets = { KEY: { hosts: ['localhost'], env: 'VENDOR_KEY' } }
+  const config = { tls: { upstream_ca: [where.upstreamCa] }, secrets, headers: HEADERS }
+  const program = launch(t, where.dir, config, { VENDOR_KEY: 'hunter2', OTHER: 'hunter2' })
+  await program.logged(/proxy ready.*\n/)
+  const api = `http://127.0.0.1:${/api_port=(\d+)/.exec(program.log())?.[1]}/api/config`
+  const shown = (await (await fetch(api)).json()) as { readonly config: object }
+  t.match(shown.config, {
+    secrets: { KEY: { hosts: ['localhost'], env: '[redacted]' } },
+    headers: { localhost: { set: { Authorization: 'Bearer ${KEY}' } } },
+  })
+  t.notMatch(JSON.stringify(shown), /hunter2|VENDOR_KEY/)
+
+  const token = readFileSync(join(where.dir, 'proxy', 'api-token'), 'utf8').trim()
+  const change = async (method: 'PATCH' | 'PUT', body: object): Promise<readonly [number, string]> => {
+    const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' }
+    const answer = await fetch(api, { method, headers, body: JSON.stringify(body) })
+    return [answer.status, await answer.text()]
+  }
+  const stolen = { headers: { 'evil.test': { set: { 'X-A': '${KEY}' } } } }
+  t.match(await change('PATCH', stolen), [422, /the rule reaches hosts to which secret .*KEY.* may not go/])
+  const moved = { secrets: { KEY: { hosts: ['localhost', 'evil.test'] } } }
+  t.match(await change('PATCH', moved), [422, /only the file may change it/])
+  t.match(await change('PATCH', { secrets: { NEW: { hosts: ['evil.test'], env: 'OTHER' } } }), [422])
+  t.match(await change('PUT', {}), [422, /only the file may change it/])
+  const rule = { localhost: { set: { Authorization: 'Basic ${KEY}' } } }
+  t.match(await change('PATCH', { headers: rule }), [200])
+  await ask(program, where)
+  t.match(await change('PUT', { ...config, proxy: {}, headers: HEADERS }), [200])
+  await ask(program, where)
+  t.strictSame(where.seen, ['Basic hunter2', 'Bearer hunter2'])
+
+  // What cannot be had is told at its place.
+  const broken = { ...config, secrets: { ...secrets, LATE: { hosts: ['localhost'], file: 'late' } } }
+  writeFileSync(join(where.dir, 'config.yaml'), stringify({ proxy: { port: 0, api_port: 0 }, ...broken }))
+  await program.logged(/config\.yaml:\d+:\d+: option ."secrets\.LATE.*it does not exist/)
+  writeFileSync(join(where.dir, 'late'), 'hunter2', { mode: 0o600 })
+  program.signal('SIGHUP')
+  await program.logged(/configuration reloaded/)
+  t.notMatch(program.log(), /hunter2/)
+})
+
 t.test('a start without its secrets ends with 1 and names them all, and no value', async (t) => {
   const where = await place(t)
   const secrets = {
