@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from '../config/logger.js'
 import type { CacheRequest, ResponseCache, UpstreamResponse } from './cache/contract.js'
@@ -6,6 +5,9 @@ import type { Route } from './dial.js'
 import type { Answer, Upstream } from './forward.js'
 import type { Gate } from './gate.js'
 import { headerValue, without, type RawHeaders } from './headers.js'
+import { StreamResetError } from './h2/stream-error.js'
+import { takesTrailers } from './h2/fields.js'
+import type { ClientRequest, ClientResponse } from './message.js'
 import { bodyFollows, requestHeaders, withHost } from './outgoing-headers.js'
 import { refusalOf, sendRefusal } from './refusal.js'
 import { informer, relay, resetClient, upstreamResponse } from './relay.js'
@@ -51,7 +53,7 @@ export class Exchanges {
   }
 
   /** Answers one request, from the cache or from upstream. Never rejects. */
-  serve(request: IncomingMessage, response: ServerResponse, client: ClientConnection): Promise<void> {
+  serve(request: ClientRequest, response: ClientResponse, client: ClientConnection): Promise<void> {
     return this.run(request, response, client, (admitted) =>
       this.#answer(request, response, client, admitted),
     )
@@ -62,8 +64,8 @@ export class Exchanges {
    * wrong is answered with its reason, or cuts the connection if an answer has begun.
    */
   async run(
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: ClientRequest,
+    response: ClientResponse,
     client: ClientConnection,
     answer: (admitted: Admitted) => Promise<Outcome>,
   ): Promise<void> {
@@ -94,13 +96,13 @@ export class Exchanges {
 
   /** Sends the client's request on, with the operator's headers; `headers` are end-to-end ones. */
   send(
-    request: IncomingMessage,
+    request: ClientRequest,
     { to, route }: Admitted,
     headers: RawHeaders,
     signal: AbortSignal,
-    extra: { readonly body?: IncomingMessage; readonly inform?: ServerResponse } = {},
+    extra: { readonly body?: ClientRequest; readonly inform?: ClientResponse; readonly http2?: boolean } = {},
   ): Promise<Answer> {
-    const { inform, body } = extra
+    const { inform, body, http2 = false } = extra
     return this.#deps.upstream().send({
       route,
       scheme: to.scheme,
@@ -108,14 +110,16 @@ export class Exchanges {
       path: to.path,
       headers: withHost(this.#deps.settings().injector.apply(to, request.method, headers), to),
       signal,
+      http2,
+      trailers: takesTrailers(request.rawHeaders),
       ...(body === undefined ? {} : { body }),
       ...(inform === undefined ? {} : { onInformation: informer(inform) }),
     })
   }
 
   async #answer(
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: ClientRequest,
+    response: ClientResponse,
     client: ClientConnection,
     admitted: Admitted,
   ): Promise<Outcome> {
@@ -139,8 +143,8 @@ export class Exchanges {
   }
 
   async #forward(
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: ClientRequest,
+    response: ClientResponse,
     client: ClientConnection,
     admitted: Admitted,
   ): Promise<Outcome> {
@@ -149,6 +153,7 @@ export class Exchanges {
     const hasBody = bodyFollows(request)
     const answer = await this.send(request, admitted, requestHeaders(request, hasBody), gone.signal, {
       inform: response,
+      http2: request.httpVersionMajor >= 2,
       ...(hasBody ? { body: request } : {}),
     })
     if (answer.kind === 'upgraded') {
@@ -162,7 +167,7 @@ export class Exchanges {
 
   /** The whole representation, for the cache: whatever part or condition this client asked for left out. */
   async #fetchWhole(
-    request: IncomingMessage,
+    request: ClientRequest,
     admitted: Admitted,
     signal: AbortSignal,
   ): Promise<UpstreamResponse> {
@@ -177,8 +182,8 @@ export class Exchanges {
 
   #fail(
     error: unknown,
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: ClientRequest,
+    response: ClientResponse,
     client: ClientConnection,
     to: RequestTarget | undefined,
     started: number,
@@ -187,9 +192,9 @@ export class Exchanges {
     const refusal = refusalOf(error, authority)
     if (response.destroyed || client.socket.destroyed) {
       this.#log(request, to, { status: 499 }, started, 'the client left')
-    } else if (response.headersSent) {
+    } else if (response.headersSent || isGrpcReset(error, request)) {
       // Ended properly, the part would pass for the whole.
-      resetClient(client.socket, response)
+      resetClient(client.socket, response, error)
       this.#log(request, to, { status: response.statusCode }, started, `broke off: ${refusal.message}`)
     } else {
       // The rest of an upload nobody reads would be taken for the next request.
@@ -201,7 +206,7 @@ export class Exchanges {
 
   /** One line a request; the path without its query, which may hold a signature. */
   #log(
-    request: IncomingMessage,
+    request: ClientRequest,
     to: RequestTarget | undefined,
     { status, cache }: Outcome,
     started: number,
@@ -224,7 +229,13 @@ export class Exchanges {
   }
 }
 
-function cacheRequest(request: IncomingMessage, { target, scheme, path }: RequestTarget): CacheRequest {
+/** gRPC reads the reason of a failure from the reset itself, and cannot read a page. */
+function isGrpcReset(error: unknown, request: ClientRequest): boolean {
+  if (!(error instanceof StreamResetError) || request.httpVersionMajor < 2) return false
+  return headerValue(request.rawHeaders, 'content-type')?.startsWith('application/grpc') ?? false
+}
+
+function cacheRequest(request: ClientRequest, { target, scheme, path }: RequestTarget): CacheRequest {
   const question = path.indexOf('?')
   return {
     method: request.method ?? 'GET',

@@ -4,13 +4,16 @@ import {
   type ClientRequest,
   type IncomingMessage,
 } from 'node:http'
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { request as httpsRequest } from 'node:https'
 import { connect as netConnect, type Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import type { SecureContext } from 'node:tls'
-import { codeOf } from '../config/errors.js'
+import { codeOf, reasonOf } from '../config/errors.js'
 import type { Route } from './dial.js'
+import { SpareAgent } from './h2/spare-agent.js'
+import { UpstreamPool } from './h2/upstream-pool.js'
 import { pairs, type RawHeaders } from './headers.js'
+import type { UpstreamMessage } from './message.js'
 
 // us → upstream: pooled connections, verified TLS, guarded dialing.
 
@@ -31,6 +34,10 @@ export interface Outgoing {
   readonly path: string
   /** Complete, `Host` and framing included. */
   readonly headers: RawHeaders
+  /** The client speaks HTTP/2: so do we, where the server offers it. See docs/decisions/0006. */
+  readonly http2: boolean
+  /** Whether the client reads trailers. */
+  readonly trailers: boolean
   /** Absent where the request has no body; such requests may be sent again on a stale connection. */
   readonly body?: Readable
   readonly signal: AbortSignal
@@ -40,7 +47,7 @@ export interface Outgoing {
 
 /** What upstream answered: a message, or the connection itself when it agreed to switch protocols. */
 export type Answer =
-  | { readonly kind: 'response'; readonly message: IncomingMessage }
+  | { readonly kind: 'response'; readonly message: UpstreamMessage }
   | {
       readonly kind: 'upgraded'
       readonly message: IncomingMessage
@@ -50,7 +57,8 @@ export type Answer =
 
 export class Upstream {
   readonly #http: HttpAgent
-  readonly #https: HttpsAgent
+  readonly #https: SpareAgent
+  readonly #http2: UpstreamPool
 
   /** @param trust what upstream certificates are verified with. */
   constructor(trust: SecureContext) {
@@ -61,21 +69,34 @@ export class Upstream {
       timeout: IDLE_LIMIT_MS,
     }
     this.#http = new HttpAgent(pool)
-    this.#https = new HttpsAgent({
+    this.#https = new SpareAgent({
       ...pool,
       secureContext: trust,
       ALPNProtocols: ['http/1.1'],
       rejectUnauthorized: true,
     })
+    this.#http2 = new UpstreamPool({
+      trust,
+      spare: ({ host, port }, socket) => this.#https.give(host, port, socket),
+    })
   }
 
   /** Sends a request; resolves with the head of the answer. Rejects with what kept it from being had. */
   async send(outgoing: Outgoing): Promise<Answer> {
+    const { target } = outgoing.route
     for (;;) {
+      if (outgoing.scheme === 'https' && (outgoing.http2 || this.#http2.mustServe(target))) {
+        const message = await this.#http2.send(outgoing)
+        if (message !== undefined) return { kind: 'response', message }
+      }
       const { request, answer } = this.#open(outgoing)
       try {
         return await answer
       } catch (error) {
+        if (refusesHttp1(error) && !this.#http2.mustServe(target) && !readFrom(outgoing.body)) {
+          this.#http2.insistsOn(target)
+          continue
+        }
         // An idle connection the server closed while we wrote to it (RFC 9112, 9.3.1). The pool drops it, so
         // this ends at the latest when a new connection is made.
         const stale = request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(codeOf(error) ?? '')
@@ -122,6 +143,7 @@ export class Upstream {
   close(): void {
     this.#http.destroy()
     this.#https.destroy()
+    this.#http2.close()
   }
 
   #open(outgoing: Outgoing): { request: ClientRequest; answer: Promise<Answer> } {
@@ -163,9 +185,27 @@ export class Upstream {
       request.on('information', ({ statusCode, rawHeaders }) => onInformation(statusCode, rawHeaders))
     }
     if (body === undefined) request.end()
-    else sendBody(body, request)
+    else whenConnected(request, () => sendBody(body, request))
     return { request, answer }
   }
+}
+
+/** A body is not touched before there is a connection: until then the request can be sent in another way. */
+function whenConnected(request: ClientRequest, then: () => void): void {
+  request.once('socket', (socket) => {
+    if (!socket.connecting) then()
+    else socket.once('encrypted' in socket ? 'secureConnect' : 'connect', then)
+  })
+}
+
+/** RFC 7301, 3.2: the alert of a server whose ALPN has HTTP/2 only. */
+function refusesHttp1(error: unknown): boolean {
+  // As EPROTO where the alert is met by a write.
+  return /no[ _]application[ _]protocol/i.test(`${codeOf(error) ?? ''} ${reasonOf(error)}`)
+}
+
+function readFrom(body: Readable | undefined): boolean {
+  return body?.readableDidRead ?? false
 }
 
 /** The body goes out as fast as upstream takes it; a client that leaves in the middle cuts the request. */

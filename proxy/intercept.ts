@@ -20,6 +20,10 @@ const SERVER_FIRST_MS = 300
 /** A tunnel in which nobody speaks is closed. */
 const FIRST_BYTE_LIMIT_MS = 60_000
 const HANDSHAKE_LIMIT_MS = 30_000
+/** Who leaves this soon without a word has seen the certificate and nothing else. */
+const LOOK_AND_LEAVE_MS = 2_000
+
+const DISTRUST = 'the client does not trust our CA; install it there, or list the host in tls.passthrough'
 
 export interface InterceptDeps {
   readonly gate: Gate
@@ -29,6 +33,8 @@ export interface InterceptDeps {
   readonly http: HttpServer
   /** Remembers what a connection handed to `http` belongs to. */
   readonly register: (inner: Socket, client: ClientConnection) => void
+  /** Serves the connections of clients that chose HTTP/2. */
+  readonly http2: { accept(inner: TLSSocket, client: ClientConnection): void }
   readonly logger: Logger
 }
 
@@ -134,21 +140,41 @@ export class Interceptor {
     const secure = new TLSSocket(socket, {
       isServer: true,
       secureContext: contexts.for(target.host),
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: ['h2', 'http/1.1'],
       // A name that is not the tunnel's gets its own certificate: the mismatch is then answered with 421,
       // where a failed handshake would say nothing.
       SNICallback: (name, callback) => callback(null, contexts.for(canonicalHost(name) ?? target.host)),
     })
     const timer = setTimeout(() => socket.destroy(), HANDSHAKE_LIMIT_MS)
+    let done = false
+    let told = false
+    const started = performance.now()
+    const refused = (code: string | undefined, hint: string | undefined): void => {
+      if (told) return
+      told = true
+      logger.info({ host: target.authority, code, hint }, 'TLS refused')
+    }
     secure.on('error', (error) => {
-      if (!done)
-        logger.info({ host: target.authority, code: codeOf(error), hint: hintFor(error) }, 'TLS refused')
+      // In TLS 1.3 a client may look at the certificate when the handshake is over for us.
+      const hint = hintFor(error)
+      if (!done || hint !== undefined) refused(codeOf(error), hint)
       socket.destroy()
     })
-    secure.once('close', () => clearTimeout(timer))
-    let done = false
+    secure.once('close', () => {
+      clearTimeout(timer)
+      // Node's own TLS, and with it npm, closes without an alert.
+      const quick = performance.now() - started < LOOK_AND_LEAVE_MS
+      if (secure.bytesRead === 0 && quick) refused('closed without a request', `perhaps ${DISTRUST}`)
+    })
+    // A client that leaves in the middle of the handshake ends a stream nobody reads yet.
+    const look = (): void => void secure.read(0)
+    secure.on('readable', look)
+    secure.once('end', () => {
+      if (!done) socket.destroy()
+    })
     secure.once('secure', () => {
       done = true
+      secure.off('readable', look)
       clearTimeout(timer)
       const serverName = serverNameOf(secure)
       const tunnel: TunnelContext = {
@@ -156,7 +182,8 @@ export class Interceptor {
         secure: true,
         ...(serverName === undefined ? {} : { serverName }),
       }
-      this.#handOn(secure, { socket, tunnel })
+      if (secure.alpnProtocol === 'h2') this.#deps.http2.accept(secure, { socket, tunnel })
+      else this.#handOn(secure, { socket, tunnel })
     })
   }
 
@@ -190,7 +217,5 @@ function silence(ms: number): Promise<'silent'> {
 
 /** RFC 8446, 6.2: what a client says that does not trust our CA, or pins its own. */
 function hintFor(error: unknown): string | undefined {
-  return /UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN/.test(codeOf(error) ?? '')
-    ? 'the client does not trust our CA; install it there, or list the host in tls.passthrough'
-    : undefined
+  return /UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN/.test(codeOf(error) ?? '') ? DISTRUST : undefined
 }

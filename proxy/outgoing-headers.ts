@@ -1,9 +1,9 @@
-import type { IncomingMessage } from 'node:http'
 import { VIA, endToEnd, headerValue, type RawHeaders } from './headers.js'
+import type { ClientRequest } from './message.js'
 import { hostHeader, type RequestTarget } from './request-target.js'
 
 /** The client's headers as they go on: end-to-end ones, and the framing a body needs. */
-export function requestHeaders(request: IncomingMessage, hasBody: boolean): RawHeaders {
+export function requestHeaders(request: ClientRequest, hasBody: boolean): RawHeaders {
   const headers = endToEnd(request.rawHeaders)
   headers.push('Via', VIA)
   if (hasBody && request.headers['transfer-encoding'] !== undefined) {
@@ -20,7 +20,7 @@ export function requestHeaders(request: IncomingMessage, hasBody: boolean): RawH
 }
 
 /** RFC 9112, 6: a request has a body when it says how long it is, or that it is chunked. */
-export function bodyFollows({ headers }: IncomingMessage): boolean {
+export function bodyFollows({ headers }: ClientRequest): boolean {
   const length = headers['content-length']
   return headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0)
 }

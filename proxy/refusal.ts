@@ -1,5 +1,7 @@
-import { STATUS_CODES, type ServerResponse } from 'node:http'
+import { STATUS_CODES } from 'node:http'
 import { codeOf, reasonOf } from '../config/errors.js'
+import type { ClientResponse } from './message.js'
+import { StreamResetError } from './h2/stream-error.js'
 import { DialForbiddenError, ResolveError } from './dial.js'
 import { BlockedError } from './policy.js'
 import { AuthorityMismatchError, TargetError } from './target.js'
@@ -36,12 +38,19 @@ export function refusalOf(error: unknown, authority: string): Refusal {
     return { status: 403, type: 'destination_ip_prohibited', message: error.message }
   }
   if (error instanceof ResolveError) return { status: 502, type: 'dns_error', message: error.message }
+  if (error instanceof StreamResetError) {
+    return {
+      status: 502,
+      type: 'connection_terminated',
+      message: `cannot get an answer from ${authority}: ${error.message}`,
+    }
+  }
   const code = codeOf(error) ?? ''
   const known = UPSTREAM_CODES[code]
   if (known !== undefined) {
     return { status: known[0], type: known[1], message: `cannot reach ${authority}: ${known[2]} (${code})` }
   }
-  if (code.startsWith('HPE_')) {
+  if (/^HPE_|^ERR_HTTP2_/.test(code)) {
     return {
       status: 502,
       type: 'http_protocol_error',
@@ -74,7 +83,7 @@ function isCertificateCode(code: string): boolean {
 }
 
 /** Sends a refusal as a plain readable body; the connection stays usable when `response` allows it. */
-export function sendRefusal(response: ServerResponse, refusal: Refusal): void {
+export function sendRefusal(response: ClientResponse, refusal: Refusal): void {
   const body = `discobot-proxy: ${refusal.message}\n`
   response.writeHead(refusal.status, STATUS_CODES[refusal.status], [
     'Content-Type',

@@ -1,21 +1,31 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { STATUS_CODES, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { UpstreamResponse } from './cache/contract.js'
+import { StreamResetError } from './h2/stream-error.js'
 import { VIA, endToEnd, pairs, without, type RawHeaders } from './headers.js'
+import type { ClientResponse, UpstreamMessage } from './message.js'
 
 // upstream → us → client
 
-/** Cuts the connection so that the client cannot take what it has for the whole. */
-export function resetClient(socket: Socket, response: ServerResponse): void {
+/**
+ * Cuts the connection, or in HTTP/2 the stream, so that the client cannot take what it has for the whole. A reset
+ * by upstream is passed on with its code.
+ */
+export function resetClient(socket: Socket, response: ClientResponse, cause?: unknown): void {
+  if (response.reset !== undefined) {
+    response.reset(cause instanceof StreamResetError ? cause.http2Code : undefined)
+    return
+  }
   socket.resetAndDestroy()
   response.destroy()
 }
 
 /** Sends an upstream answer on as it comes. @throws what broke the body off. */
-export function relay(upstream: UpstreamResponse, response: ServerResponse, socket: Socket): Promise<void> {
+export function relay(upstream: UpstreamResponse, response: ClientResponse, socket: Socket): Promise<void> {
   const { body, rawHeaders } = upstream
   response.writeHead(upstream.status, upstream.reason, [...withoutFraming(rawHeaders), 'Via', VIA])
-  response.flushHeaders()
+  // What ends with its head must do so in HTTP/2 too: gRPC tells an error by it.
+  if (upstream.headOnly !== true) response.flushHeaders()
   return new Promise((resolve, reject) => {
     body.once('error', reject)
     body.once('end', () => {
@@ -33,12 +43,13 @@ export function relay(upstream: UpstreamResponse, response: ServerResponse, sock
   })
 }
 
-export function upstreamResponse(message: IncomingMessage): UpstreamResponse {
+export function upstreamResponse(message: UpstreamMessage): UpstreamResponse {
   return {
     status: message.statusCode ?? 0,
     reason: message.statusMessage ?? '',
     rawHeaders: endToEnd(message.rawHeaders),
     body: message,
+    ...(message.headOnly === undefined ? {} : { headOnly: message.headOnly }),
   }
 }
 
@@ -48,19 +59,26 @@ function withoutFraming(headers: RawHeaders): RawHeaders {
 }
 
 /** Sends 1xx answers on to a client that is still waiting for the final one. */
-export function informer(response: ServerResponse): (status: number, headers: RawHeaders) => void {
+export function informer(response: ClientResponse): (status: number, headers: RawHeaders) => void {
   return (status, headers) => {
     if (response.headersSent || response.destroyed) return
-    if (status === 100) response.writeContinue()
-    else if (status === 103) response.writeEarlyHints(earlyHints(headers))
+    if (response.inform !== undefined) response.inform(status, headers)
+    else if (isServerResponse(response)) informByHttp1(response, status, headers)
   }
 }
 
-function earlyHints(headers: RawHeaders): Record<string, string | string[]> {
-  const hints: Record<string, string | string[]> = { link: [] }
-  for (const [name, value] of pairs(headers)) {
-    if (name.toLowerCase() === 'link') hints['link'] = [...(hints['link'] ?? []), value]
-    else hints[name] = value
-  }
-  return hints
+/** `instanceof` alone would leave the type of its request open. */
+function isServerResponse(response: ClientResponse): response is ServerResponse {
+  return response instanceof ServerResponse
+}
+
+/** Node has `writeEarlyHints`, which refuses links it does not know, and nothing for the other 1xx. */
+function informByHttp1(response: ServerResponse, status: number, headers: RawHeaders): void {
+  const { socket, req } = response
+  // Null while earlier answers of a pipeline are on their way: a hint that comes late is no hint.
+  if (socket === null || status === 101) return
+  // RFC 9110, 15.2.
+  if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return
+  const lines = pairs(endToEnd(headers)).map(([name, value]) => `${name}: ${value}\r\n`)
+  socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`, 'latin1')
 }

@@ -1,5 +1,5 @@
-import type { IncomingMessage } from 'node:http'
 import { canonicalHost } from '../config/host-name.js'
+import type { ClientRequest } from './message.js'
 import { AuthorityMismatchError, TargetError, parseTarget, type Target } from './target.js'
 
 /** What a client agreed on before it sent requests through the connection. */
@@ -29,7 +29,7 @@ const ABSOLUTE_FORM = /^(https?|wss?):\/\/([^/?#]*)([^#]*)$/i
  * @throws TargetError when there is none, or it is malformed.
  * @throws AuthorityMismatchError when two of them differ.
  */
-export function requestTarget(request: IncomingMessage, tunnel: TunnelContext | undefined): RequestTarget {
+export function requestTarget(request: ClientRequest, tunnel: TunnelContext | undefined): RequestTarget {
   const url = request.url ?? ''
   if (tunnel === undefined) {
     const asked = absoluteTarget(url)
@@ -52,6 +52,7 @@ export function requestTarget(request: IncomingMessage, tunnel: TunnelContext | 
   } else if (!/^\/[^#]*$/.test(url) && !(url === '*' && request.method === 'OPTIONS')) {
     throw new TargetError(`cannot use ${JSON.stringify(url.slice(0, 100))} as a request target`)
   }
+  assertPseudoAgrees(request, target, scheme)
   assertHostAgrees(request, target, scheme)
   return { target, scheme, path: absolute === null ? url : originForm(absolute[3]) }
 }
@@ -79,7 +80,7 @@ function namesTarget(serverName: string, target: Target): boolean {
   return canonicalHost(serverName.replace(new RegExp(`:${target.port}$`), '')) === target.host
 }
 
-function assertHostAgrees(request: IncomingMessage, target: Target, scheme: 'http' | 'https'): void {
+function assertHostAgrees(request: ClientRequest, target: Target, scheme: 'http' | 'https'): void {
   const hosts = request.rawHeaders.filter(
     (_value, at, all) => at % 2 === 1 && all[at - 1]?.toLowerCase() === 'host',
   )
@@ -89,6 +90,17 @@ function assertHostAgrees(request: IncomingMessage, target: Target, scheme: 'htt
   if (host === undefined) return
   if (parseTarget(host, defaultPort(scheme)).authority !== target.authority) {
     throw mismatch('the Host header', host, target)
+  }
+}
+
+/** RFC 9113, 8.3.1: what HTTP/2 says beside the path. Clients may share a connection between hosts: not here. */
+function assertPseudoAgrees({ pseudo }: ClientRequest, target: Target, scheme: 'http' | 'https'): void {
+  if (pseudo === undefined) return
+  const { authority, scheme: said } = pseudo
+  if (said !== scheme) throw mismatch(':scheme', said ?? '', target)
+  if (authority === undefined) return
+  if (parseTarget(authority, defaultPort(scheme)).authority !== target.authority) {
+    throw mismatch(':authority', authority, target)
   }
 }
 

@@ -12,6 +12,7 @@ import { createDialGuard, type Resolve } from './dial.js'
 import { Exchanges, type ClientConnection } from './exchange.js'
 import { Upstream } from './forward.js'
 import { Gate } from './gate.js'
+import { Http2Front } from './h2/front.js'
 import { Interceptor } from './intercept.js'
 import { Listener } from './listener.js'
 import type { Observations } from './observations.js'
@@ -58,6 +59,7 @@ export interface Reconfiguration {
 export class ProxyServer {
   readonly #listener: Listener
   readonly #http: HttpServer
+  readonly #http2: Http2Front
   readonly #clients = new WeakMap<Duplex, ClientConnection>()
   readonly #logger: Logger
   #settings: Settings
@@ -86,10 +88,12 @@ export class ProxyServer {
       now: options.now,
     })
     this.#http = this.#createHttp(exchanges)
+    this.#http2 = new Http2Front({ exchanges, logger: options.logger })
     const interceptor = new Interceptor({
       ...shared,
       contexts: options.contexts,
       http: this.#http,
+      http2: this.#http2,
       register: (inner, client) => this.#clients.set(inner, client),
     })
     this.#http.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
@@ -151,6 +155,7 @@ export class ProxyServer {
   async stop(graceMs: number): Promise<void> {
     this.#listener.stop()
     this.#http.close()
+    this.#http2.close()
     const deadline = performance.now() + graceMs
     while (this.#listener.connections > 0 && performance.now() < deadline) {
       this.#http.closeIdleConnections()

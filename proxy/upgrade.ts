@@ -31,13 +31,12 @@ export async function serveUpgrade(
     inner.once('close', () => gone.abort())
     const headers = [...requestHeaders(request, false), 'Connection', 'Upgrade', 'Upgrade', protocol]
     const answer = await exchanges.send(request, admitted, headers, gone.signal)
-    const { message } = answer
     if (answer.kind === 'response') {
-      await relay(upstreamResponse(message), response, client.socket)
-      return { status: message.statusCode ?? 0 }
+      await relay(upstreamResponse(answer.message), response, client.socket)
+      return { status: answer.message.statusCode ?? 0 }
     }
     response.detachSocket(inner)
-    inner.write(switchingHead(message))
+    inner.write(switchingHead(answer.message))
     if (answer.head.length > 0) inner.write(answer.head)
     if (head.length > 0) answer.socket.write(head)
     await splice(inner, answer.socket)

@@ -1,17 +1,17 @@
-import type { ServerResponse } from 'node:http'
+import type { ClientResponse } from '../message.js'
 
 /**
  * The one who asked, until answered or gone. Owns the listeners put on the response, so that a connection kept
  * alive for a thousand requests carries none of them on.
  */
 export class Client {
-  readonly response: ServerResponse
+  readonly response: ClientResponse
   readonly #onClose = (): void => this.lost()
   readonly #onError = (): void => this.lost()
   readonly #waiting = new Set<() => void>()
   #gone = false
 
-  constructor(response: ServerResponse) {
+  constructor(response: ClientResponse) {
     this.response = response
     response.on('close', this.#onClose)
     // Writing to a response whose socket is being torn down is an error event, not only a failed callback.

@@ -1,6 +1,6 @@
-import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { CacheSection } from '../../config/config.js'
+import type { ClientResponse } from '../message.js'
 
 /** What the cache needs to know of a request. All of it comes from the one authority the proxy decided on. */
 export interface CacheRequest {
@@ -24,6 +24,8 @@ export interface UpstreamResponse {
   /** `[name, value, name, value, …]`, end-to-end headers only. */
   readonly rawHeaders: readonly string[]
   readonly body: Readable
+  /** The head was all there is. */
+  readonly headOnly?: boolean
 }
 
 /**
@@ -74,7 +76,7 @@ export interface ResponseCache {
    */
   respond(
     request: CacheRequest,
-    response: ServerResponse,
+    response: ClientResponse,
     fetchUpstream: FetchUpstream,
   ): Promise<CacheOutcome>
   stats(): CacheStats

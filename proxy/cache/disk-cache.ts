@@ -1,5 +1,5 @@
-import type { ServerResponse } from 'node:http'
 import type { CacheSection } from '../../config/config.js'
+import type { ClientResponse } from '../message.js'
 import type { BufferPool } from './buffer-pool.js'
 import { Client } from './client.js'
 import type { CacheOutcome, CacheRequest, CacheStats, FetchUpstream, ResponseCache } from './contract.js'
@@ -62,7 +62,7 @@ export class DiskCache implements ResponseCache {
 
   async respond(
     request: CacheRequest,
-    response: ServerResponse,
+    response: ClientResponse,
     fetchUpstream: FetchUpstream,
   ): Promise<CacheOutcome> {
     if (this.#closing !== undefined || !this.covers(request)) return BYPASS

@@ -5,13 +5,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { openRaw, openTls, startHttpOrigin, startHttpsOrigin, startProxy } from './harness.js'
 
-/** The four ways a request can reach the proxy. */
+/** The ways a request of HTTP/1.1 can reach the proxy. */
 const WAYS = {
   'plain HTTP': { secure: false, args: ['-x', 'http://$PROXY'] },
   'HTTP inside CONNECT': { secure: false, args: ['-p', '-x', 'http://$PROXY'] },
-  'TLS inside CONNECT': { secure: true, args: ['-x', 'http://$PROXY'] },
+  'TLS inside CONNECT': { secure: true, args: ['--http1.1', '-x', 'http://$PROXY'] },
   'HTTP inside SOCKS5': { secure: false, args: ['-x', 'socks5h://$PROXY'] },
-  'TLS inside SOCKS5': { secure: true, args: ['-x', 'socks5h://$PROXY'] },
+  'TLS inside SOCKS5': { secure: true, args: ['--http1.1', '-x', 'socks5h://$PROXY'] },
 } as const
 
 t.test('a request and its answer pass unchanged, whichever way they come', async (t) => {
@@ -342,7 +342,7 @@ t.test('every failure to reach upstream has its status, a sentence and Proxy-Sta
     [`http://127.0.0.1:${proxy.port}/`, 403, /is this proxy itself/],
   ]
   for (const [url, status, sentence] of cases) {
-    const answer = await proxy.curl('-x', 'http://$PROXY', '-D', '-', url)
+    const answer = await proxy.curl('--http1.1', '-x', 'http://$PROXY', '-D', '-', url)
     t.equal(answer.status, status, url)
     t.match(answer.body, sentence, url)
     t.match(answer.body, /Proxy-Status: discobot; error=[a-z_]+; details="/, url)

@@ -1,0 +1,25 @@
+import type { ClientHttp2Stream } from 'node:http2'
+import { STATUS_CODES } from 'node:http'
+import type { UpstreamMessage } from '../message.js'
+import { fromHttp2Fields } from './fields.js'
+import { Http2Incoming } from './incoming.js'
+
+/** An answer that came by HTTP/2, in the terms of HTTP/1.1. */
+export class Http2Answer extends Http2Incoming implements UpstreamMessage {
+  statusCode = 0
+  /** There is none in HTTP/2. */
+  statusMessage = ''
+  headOnly = false
+
+  /** Made with the request: what follows the head may come in the same packet as it. */
+  constructor(stream: ClientHttp2Stream) {
+    super(stream, [])
+  }
+
+  begin(status: number, fields: readonly string[], headOnly: boolean): void {
+    this.statusCode = status
+    this.statusMessage = STATUS_CODES[status] ?? ''
+    this.headOnly = headOnly
+    this.rawHeaders.push(...fromHttp2Fields(fields))
+  }
+}

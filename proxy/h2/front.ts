@@ -1,0 +1,133 @@
+import {
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+  constants,
+} from 'node:http2'
+import type { TLSSocket } from 'node:tls'
+import type { Logger } from '../../config/logger.js'
+import type { ClientConnection, Exchanges } from '../exchange.js'
+import { sendRefusal } from '../refusal.js'
+import { FloodGauge } from './flood-gauge.js'
+import { Http2Request } from './request.js'
+import { Http2Response } from './response.js'
+
+// client → TLS ended here, ALPN h2 → one exchange a stream
+
+/** What RFC 9113, 6.5.2 recommends at least, times 2.5: a page of many parts needs no second connection. */
+const MAX_STREAMS = 250
+/** As for HTTP/1.1; some registries send tokens of 20 KiB and more. */
+const MAX_HEADER_LIST_BYTES = 64 * 1024
+/** More fields than any client sends; each costs its own memory, however short it is. */
+const MAX_HEADER_FIELDS = 1_000
+/** What a stream may hold that nobody reads; times MAX_STREAMS, 64 MiB for a connection that tries to hurt. */
+const STREAM_WINDOW_BYTES = 256 * 1024
+/** What waits to be sent on one connection, in MB: twice what MAX_STREAMS answers hand over at a time. */
+const MAX_SESSION_MEMORY_MB = 64
+/** As for HTTP/1.1: longer than clients keep an idle connection. */
+const IDLE_LIMIT_MS = 65_000
+/** Last words of a connection that is told to calm down. */
+const FAREWELL_MS = 1_000
+
+export interface Http2FrontOptions {
+  readonly exchanges: Exchanges
+  readonly logger: Logger
+}
+
+/** Serves the connections of clients that chose HTTP/2 in their TLS handshake. */
+export class Http2Front {
+  readonly #options: Http2FrontOptions
+  readonly #server: Http2Server
+  readonly #sessions = new Set<ServerHttp2Session>()
+
+  constructor(options: Http2FrontOptions) {
+    this.#options = options
+    // Listens on nothing: connections are handed to it.
+    this.#server = createServer({
+      maxSessionMemory: MAX_SESSION_MEMORY_MB,
+      maxHeaderListPairs: MAX_HEADER_FIELDS,
+      settings: {
+        enablePush: false,
+        // RFC 8441 is not offered: WebSockets come by HTTP/1.1.
+        enableConnectProtocol: false,
+        maxConcurrentStreams: MAX_STREAMS,
+        maxHeaderListSize: MAX_HEADER_LIST_BYTES,
+        initialWindowSize: STREAM_WINDOW_BYTES,
+      },
+    })
+  }
+
+  accept(inner: TLSSocket, client: ClientConnection): void {
+    // Emitted within the next call.
+    this.#server.once('session', (session) => this.#serve(session, client))
+    this.#server.emit('connection', inner)
+    // What the session waits for. Node says it for its own servers' sockets and for clients', not for one whose
+    // TLS was begun by hand; its handshake is done.
+    inner.emit('secureConnect')
+  }
+
+  /** Tells every client to open no more streams; connections end with those that are open. */
+  close(): void {
+    for (const session of this.#sessions) session.close()
+  }
+
+  #serve(session: ServerHttp2Session, client: ClientConnection): void {
+    this.#sessions.add(session)
+    const gauge = new FloodGauge((what) => this.#calm(session, client, what))
+    let open = 0
+    // Counts from the last stream, not from the last byte: bytes that never make a request are no life.
+    const whenIdle = (): NodeJS.Timeout => setTimeout(() => session.close(), IDLE_LIMIT_MS)
+    let idle = whenIdle()
+    session.on('error', () => undefined)
+    session.on('ping', () => gauge.add('pings'))
+    session.on('remoteSettings', () => gauge.add('settings'))
+    session.once('close', () => {
+      this.#sessions.delete(session)
+      clearTimeout(idle)
+      client.socket.destroy()
+    })
+    session.on(
+      'stream',
+      (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, raw: string[]) => {
+        open += 1
+        clearTimeout(idle)
+        stream.once('close', () => {
+          open -= 1
+          if (open === 0 && !session.destroyed) idle = whenIdle()
+        })
+        stream.on('aborted', () => gauge.add('resets'))
+        if (stream.closed) gauge.add('resets')
+        this.#answer(stream, headers, raw, client)
+      },
+    )
+  }
+
+  #answer(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    raw: string[],
+    client: ClientConnection,
+  ): void {
+    const request = new Http2Request(stream, headers, raw)
+    const response = new Http2Response(stream, request)
+    if (stream.closed || stream.destroyed) {
+      response.destroy()
+      return
+    }
+    if (request.method === 'CONNECT') {
+      sendRefusal(response, { status: 405, type: 'http_request_denied', message: 'CONNECT inside a tunnel' })
+      return
+    }
+    void this.#options.exchanges.serve(request, response, client)
+  }
+
+  #calm(session: ServerHttp2Session, client: ClientConnection, what: string): void {
+    if (session.destroyed) return
+    const host = client.tunnel?.target.authority
+    this.#options.logger.warn({ host, problem: `too many ${what}` }, 'closing an HTTP/2 connection')
+    session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM)
+    setTimeout(() => session.destroy(), FAREWELL_MS).unref()
+  }
+}

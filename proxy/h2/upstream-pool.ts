@@ -1,0 +1,155 @@
+import { connect, type SecureContext, type TLSSocket } from 'node:tls'
+import { LRUCache } from 'lru-cache'
+import type { Route } from '../dial.js'
+import type { Target } from '../target.js'
+import type { Http2Answer } from './answer.js'
+import { UpstreamSession, type Http2Outgoing } from './upstream-session.js'
+
+// us → upstream over HTTP/2, where both sides want it
+
+/** As for HTTP/1.1: a host that does not accept within this time is answered for with 504. */
+const CONNECT_LIMIT_MS = 30_000
+/** A request that was refused untouched is sent again this often, then the refusal is passed on. */
+const MAX_ATTEMPTS = 3
+/** What a server speaks changes when it is upgraded; until then, asking costs a handshake. */
+const REMEMBER_MS = 10 * 60_000
+const MAX_REMEMBERED = 1_000
+
+/** Connections to one authority. */
+interface Place {
+  readonly sessions: Set<UpstreamSession>
+  connecting: Promise<UpstreamSession | undefined> | undefined
+}
+
+export interface UpstreamPoolOptions {
+  /** What upstream certificates are verified with. */
+  readonly trust: SecureContext
+  /** Takes a connection that was made for HTTP/2 to a server that wants HTTP/1.1. */
+  readonly spare: (target: Target, socket: TLSSocket) => void
+}
+
+/** HTTP/2 connections: one an authority, and more only while all are as full as their server allows. */
+export class UpstreamPool {
+  readonly #options: UpstreamPoolOptions
+  readonly #places = new Map<string, Place>()
+  readonly #speaks = new LRUCache<string, 'http/1.1' | 'h2'>({ max: MAX_REMEMBERED, ttl: REMEMBER_MS })
+  #closed = false
+
+  constructor(options: UpstreamPoolOptions) {
+    this.#options = options
+  }
+
+  /** Whether the server is known to refuse HTTP/1.1. */
+  mustServe({ authority }: Target): boolean {
+    return this.#speaks.get(authority) === 'h2'
+  }
+
+  /** Notes that the server refuses HTTP/1.1. */
+  insistsOn({ authority }: Target): void {
+    this.#speaks.set(authority, 'h2')
+  }
+
+  /**
+   * Sends a request; resolves with the head of the answer, or with undefined, nothing having been sent, where
+   * the server wants HTTP/1.1.
+   *
+   * @throws StreamResetError, or what kept the connection from being had.
+   */
+  async send(outgoing: Http2Outgoing): Promise<Http2Answer | undefined> {
+    for (let attempt = 1; ; attempt += 1) {
+      const session = await this.#session(outgoing.route)
+      outgoing.signal.throwIfAborted()
+      if (session === undefined) return undefined
+      const result = await session.send(outgoing)
+      if ('statusCode' in result) return result
+      const { body } = outgoing
+      const sameAgain = body === undefined || !body.readableDidRead
+      const again = result.untouched && sameAgain && attempt < MAX_ATTEMPTS
+      if (!again || outgoing.signal.aborted) throw result.error
+    }
+  }
+
+  /** Requests under way end as they began; then their connections do. */
+  close(): void {
+    this.#closed = true
+    for (const { sessions } of this.#places.values()) {
+      for (const session of sessions) session.retire()
+    }
+  }
+
+  async #session(route: Route): Promise<UpstreamSession | undefined> {
+    const { authority } = route.target
+    for (;;) {
+      if (this.#speaks.get(authority) === 'http/1.1') return undefined
+      const place = this.#place(authority)
+      const free = [...place.sessions].find((session) => session.free)
+      if (free !== undefined) return free
+      const mine = place.connecting === undefined
+      place.connecting ??= this.#connect(route, place).finally(() => {
+        place.connecting = undefined
+        this.#drop(authority, place)
+      })
+      const made = await place.connecting
+      // Those who waited along may have filled it up by now; who asked for it has its place.
+      if (made === undefined || mine) return made
+    }
+  }
+
+  async #connect(route: Route, place: Place): Promise<UpstreamSession | undefined> {
+    const { target } = route
+    const socket = await handshake(route, this.#options.trust)
+    if (socket.alpnProtocol !== 'h2') {
+      this.#speaks.set(target.authority, 'http/1.1')
+      this.#options.spare(target, socket)
+      return undefined
+    }
+    const session = new UpstreamSession(target.authority, socket, () => {
+      place.sessions.delete(session)
+      this.#drop(target.authority, place)
+    })
+    place.sessions.add(session)
+    // The request that waits for it goes first.
+    if (this.#closed) setImmediate(() => session.retire())
+    return session
+  }
+
+  #place(authority: string): Place {
+    const known = this.#places.get(authority)
+    if (known !== undefined) return known
+    const place: Place = { sessions: new Set(), connecting: undefined }
+    this.#places.set(authority, place)
+    return place
+  }
+
+  #drop(authority: string, place: Place): void {
+    if (place.sessions.size === 0 && place.connecting === undefined) this.#places.delete(authority)
+  }
+}
+
+/** @throws what kept the connection from being had. */
+function handshake({ target, lookup }: Route, trust: SecureContext): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      host: target.host,
+      port: target.port,
+      lookup,
+      // RFC 6066, 3: no server name for addresses.
+      servername: target.isAddress ? '' : target.host,
+      secureContext: trust,
+      ALPNProtocols: ['h2', 'http/1.1'],
+      rejectUnauthorized: true,
+    })
+    socket.setNoDelay(true)
+    const timer = setTimeout(() => socket.destroy(timedOut()), CONNECT_LIMIT_MS)
+    socket.once('close', () => clearTimeout(timer))
+    socket.on('error', reject)
+    socket.once('secureConnect', () => {
+      clearTimeout(timer)
+      resolve(socket)
+    })
+  })
+}
+
+function timedOut(): NodeJS.ErrnoException {
+  return Object.assign(new Error(`no connection after ${CONNECT_LIMIT_MS / 1000} s`), { code: 'ETIMEDOUT' })
+}

@@ -1,0 +1,209 @@
+import {
+  constants,
+  connect,
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  type IncomingHttpHeaders,
+  type IncomingHttpStatusHeader,
+} from 'node:http2'
+import type { Readable } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+import { codeOf } from '../../config/errors.js'
+import type { Route } from '../dial.js'
+import { headerValue, type RawHeaders } from '../headers.js'
+import { Http2Answer } from './answer.js'
+import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
+import { streamError } from './stream-error.js'
+
+/** Upstream servers commonly keep idle connections for 60 s or more; ours end first, so that few are stale. */
+const IDLE_LIMIT_MS = 30_000
+/** A connection that was quiet for this long is asked whether it lives while it is used again. */
+const QUIET_MS = 10_000
+const PING_LIMIT_MS = 10_000
+/** Until the server has said it: what RFC 9113, 6.5.2 recommends as the least. */
+const STREAMS_BEFORE_SETTINGS = 100
+/** Uploads that wait to be sent and headers, of all streams of a connection; Node's 10 refuses answers above it. */
+const MAX_SESSION_MEMORY_MB = 64
+const MAX_HEADER_LIST_BYTES = 64 * 1024
+/** Ours is the far end: 1 MiB a round trip is 20 MB/s at 50 ms, and what a stream nobody reads may hold. */
+const STREAM_WINDOW_BYTES = 1024 * 1024
+/** All streams together; Node returns it as bytes arrive, so no stream holds up the others. */
+const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
+
+export interface Http2Outgoing {
+  readonly route: Route
+  readonly method: string
+  readonly path: string
+  readonly headers: RawHeaders
+  /** Whether the client reads trailers. */
+  readonly trailers: boolean
+  readonly body?: Readable
+  readonly signal: AbortSignal
+  readonly onInformation?: (status: number, headers: RawHeaders) => void
+}
+
+/** What kept a request from being answered, and whether upstream cannot have acted on it. */
+export interface Http2Failure {
+  readonly error: Error
+  readonly untouched: boolean
+}
+
+/** One connection to an upstream server that many requests share. */
+export class UpstreamSession {
+  readonly #session: ClientHttp2Session
+  #open = 0
+  #answered = false
+  #retired = false
+  #lastStreamId = Infinity
+  #failure: Error | undefined
+  #quietSince = performance.now()
+  #idle: NodeJS.Timeout
+
+  /** @param socket its handshake is done, and HTTP/2 was agreed on. */
+  constructor(authority: string, socket: TLSSocket, onClose: () => void) {
+    this.#session = connect(`https://${authority}`, {
+      createConnection: () => socket,
+      maxSessionMemory: MAX_SESSION_MEMORY_MB,
+      settings: {
+        enablePush: false,
+        maxHeaderListSize: MAX_HEADER_LIST_BYTES,
+        initialWindowSize: STREAM_WINDOW_BYTES,
+      },
+    })
+    this.#session.on('error', (error: Error) => (this.#failure = error))
+    this.#session.on('goaway', (_code: number, lastStreamId: number) => {
+      this.#retired = true
+      this.#lastStreamId = lastStreamId
+    })
+    this.#session.once('connect', () => this.#session.setLocalWindowSize(CONNECTION_WINDOW_BYTES))
+    this.#session.once('close', () => {
+      clearTimeout(this.#idle)
+      this.#retired = true
+      onClose()
+    })
+    this.#idle = this.#whenIdle()
+  }
+
+  /** May take one more request. */
+  get free(): boolean {
+    if (this.#retired || this.#session.closed || this.#session.destroyed) return false
+    return this.#open < this.#limit
+  }
+
+  /** Takes no more requests, and ends with the last that is open. */
+  retire(): void {
+    this.#retired = true
+    if (this.#open === 0) this.#session.close()
+  }
+
+  /** Resolves with the head of the answer, or with what kept it from coming. */
+  send(outgoing: Http2Outgoing): Promise<Http2Answer | Http2Failure> {
+    let stream: ClientHttp2Stream
+    try {
+      this.#checkLife()
+      stream = this.#request(outgoing)
+    } catch (error) {
+      // Closed since it was chosen, or headers that HTTP/2 cannot carry.
+      const closed = /^ERR_HTTP2_(INVALID|GOAWAY)_SESSION$/.test(codeOf(error) ?? '')
+      return Promise.resolve({
+        error: error instanceof Error ? error : new Error(String(error)),
+        untouched: closed,
+      })
+    }
+    const answer = new Http2Answer(stream)
+    const cancel = (): void => stream.close(constants.NGHTTP2_CANCEL)
+    outgoing.signal.addEventListener('abort', cancel, { once: true })
+    stream.once('close', () => outgoing.signal.removeEventListener('abort', cancel))
+    if (outgoing.body !== undefined) sendBody(outgoing.body, stream)
+    const { onInformation } = outgoing
+    stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
+      onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
+    })
+    return new Promise((resolve) => {
+      stream.once('response', (fields: Fields, flags: number, raw?: string[]) => {
+        this.#answered = true
+        answer.begin(
+          statusOf(fields),
+          rawFields(fields, raw),
+          (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0,
+        )
+        resolve(answer)
+      })
+      stream.on('error', () => undefined)
+      stream.once('close', () => resolve(this.#failureOf(stream)))
+    })
+  }
+
+  get #limit(): number {
+    return this.#session.remoteSettings?.maxConcurrentStreams ?? STREAMS_BEFORE_SETTINGS
+  }
+
+  #request({ method, path, headers, trailers, body }: Http2Outgoing): ClientHttp2Stream {
+    const stream = this.#session.request(
+      {
+        ...toHttp2Fields(headers),
+        ':method': method,
+        ':scheme': 'https',
+        ':authority': headerValue(headers, 'host'),
+        ':path': path,
+        ...(trailers ? { te: 'trailers' } : {}),
+      },
+      // Without waitForTrailers, Node's close() says END_STREAM before it says RST_STREAM.
+      { endStream: body === undefined, waitForTrailers: body !== undefined },
+    )
+    this.#open += 1
+    clearTimeout(this.#idle)
+    stream.once('close', () => {
+      this.#open -= 1
+      this.#quietSince = performance.now()
+      if (this.#open > 0) return
+      if (this.#retired) this.#session.close()
+      else this.#idle = this.#whenIdle()
+    })
+    return stream
+  }
+
+  #failureOf(stream: ClientHttp2Stream): Http2Failure {
+    const reset = streamError(stream)
+    // RFC 9113, 8.7: refused, or beyond what GOAWAY says was looked at.
+    const refused =
+      reset.http2Code === constants.NGHTTP2_REFUSED_STREAM || (stream.id ?? Infinity) > this.#lastStreamId
+    // As for HTTP/1.1 (RFC 9112, 9.3.1): a connection that worked and then was closed under a new request.
+    const stale = this.#answered && this.#session.destroyed
+    return { error: this.#failure ?? reset, untouched: refused || stale }
+  }
+
+  /** A peer that vanished leaves a connection that looks open, and a request on it would wait for minutes. */
+  #checkLife(): void {
+    if (this.#open > 0 || performance.now() - this.#quietSince < QUIET_MS) return
+    const timer = setTimeout(() => this.#session.destroy(vanished()), PING_LIMIT_MS)
+    this.#session.once('close', () => clearTimeout(timer))
+    if (!this.#session.ping(() => clearTimeout(timer))) clearTimeout(timer)
+  }
+
+  #whenIdle(): NodeJS.Timeout {
+    return setTimeout(() => this.#session.close(), IDLE_LIMIT_MS)
+  }
+}
+
+type Fields = IncomingHttpHeaders & IncomingHttpStatusHeader
+
+function statusOf(fields: Fields): number {
+  return Number(fields[':status'] ?? 0)
+}
+
+/** The body goes out as fast as upstream takes it; a client that leaves in the middle cancels the request. */
+function sendBody(body: Readable, stream: ClientHttp2Stream): void {
+  stream.on('wantTrailers', () => {
+    const trailers = 'rawTrailers' in body ? (body.rawTrailers as string[]) : []
+    stream.sendTrailers(toHttp2Trailers(trailers))
+  })
+  body.pipe(stream)
+  body.once('close', () => {
+    if (!body.readableEnded) stream.close(constants.NGHTTP2_CANCEL)
+  })
+}
+
+function vanished(): NodeJS.ErrnoException {
+  return Object.assign(new Error('the connection no longer answers'), { code: 'ETIMEDOUT' })
+}
