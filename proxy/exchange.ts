@@ -86,7 +86,7 @@ export class Exchanges {
    *
    * @throws BlockedError, DialForbiddenError or ResolveError
    */
-  async #admit({ method = 'GET' }: IncomingMessage, to: RequestTarget): Promise<Admitted> {
+  async #admit({ method = 'GET' }: ClientRequest, to: RequestTarget): Promise<Admitted> {
     const { gate } = this.#deps
     const admission = gate.admit(to.target, { kind: 'request', method, path: to.path })
     if (admission.byAddress) await admission.route.check()
