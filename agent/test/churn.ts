@@ -1,6 +1,7 @@
 /**
  * Run by reaper.test as process 1 of a namespace, or as a subreaper: makes orphans and own short-lived
- * children at once, and prints what became of them as JSON.
+ * children at once, and prints what became of them as JSON. Arguments: `reaping` or `without-native`, the number
+ * of orphans, and that of own children.
  */
 import { silentLogger } from '../../config/logger.js'
 import { ChildRegistry } from '../init/children.js'
@@ -10,9 +11,10 @@ import { directChildren, readStat } from '../init/proc-stat.js'
 import { startReaper } from '../init/reaper.js'
 import { waitFor } from './lab.js'
 
-const ORPHANS = 200
-const OWN = 200
-const withoutReaping = process.argv[2] === 'without-native'
+const [, , how, orphans = '200', ownChildren = '200'] = process.argv
+const ORPHANS = Number(orphans)
+const OWN = Number(ownChildren)
+const withoutReaping = how === 'without-native'
 
 const children = new ChildRegistry()
 const native = await loadNativeCalls()
@@ -36,10 +38,11 @@ function own(code: number): Promise<boolean> {
   })
 }
 
-const makeOrphans = `i=0; while [ $i -lt ${ORPHANS} ]; do (sleep 0.3 &); i=$((i+1)); done`
-const factory = children.spawn('/bin/sh', ['-c', makeOrphans], { stdio: 'ignore' })
+// All of them wait for the pipe's other end, which their parent takes along when it ends: they die at once.
+const makeOrphans = `pipe(R, W); for (1..${ORPHANS}) { if (!fork) { close W; <R>; exit 3 } } sleep 1`
+const factory = children.spawn('perl', ['-e', makeOrphans], { stdio: 'ignore' })
 const orphansMade = new Promise((resolve) => factory.on('exit', resolve))
-const codes = await Promise.all(Array.from({ length: OWN }, (_, index) => own(index)))
+const codes = await Promise.all(Array.from({ length: OWN }, (_, index) => own(index % 256)))
 await orphansMade
 
 const stateOf = (pid: number): string | undefined => readStat(pid)?.state
@@ -56,6 +59,7 @@ const report = {
   goneAfterMs: Math.round(performance.now() - diedAt),
   rightCodes: codes.filter(Boolean).length,
   status: reaper.status(),
+  residentBytes: process.memoryUsage.rss(),
 }
 reaper.stop()
 process.stdout.write(JSON.stringify(report))

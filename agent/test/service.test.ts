@@ -120,6 +120,39 @@ t.test('a service killed with -9 comes back', async (t) => {
   t.match(statusOf(lab, 'hardy'), { restarts: 1, lastExit: 'SIGKILL' })
 })
 
+t.test('every service killed with -9 in turn, 20 times, is back, and the others never notice', async (t) => {
+  const policy = { ...QUICK, maxDelayMs: 60, failuresAllowed: 100 }
+  const lab = makeLab(t, { policy })
+  const names = ['proxy', 'dockerd', 'agent-api']
+  for (const name of names) {
+    const after = name === 'proxy' ? [] : ['proxy']
+    lab.supervisor.add(shell(name, 'exec sleep 600', { restart: 'always', after }))
+    await lab.supervisor.start(name)
+  }
+  for (let round = 1; round <= 20; round += 1) {
+    for (const name of names) {
+      const others = lab.supervisor.status().filter((service) => service.name !== name)
+      const before = statusOf(lab, name).pid ?? 0
+      process.kill(before, 'SIGKILL')
+      const killedAt = performance.now()
+      await waitFor('the next one', () => {
+        const { state, pid } = statusOf(lab, name)
+        return state === 'ready' && pid !== undefined && pid !== before
+      })
+      const tookMs = performance.now() - killedAt
+      if (tookMs > policy.maxDelayMs + 1_000) t.fail(`${name} was back only after ${tookMs} ms`)
+      t.strictSame(
+        lab.supervisor.status().filter((service) => service.name !== name),
+        others,
+      )
+    }
+  }
+  t.match(
+    lab.supervisor.status(),
+    names.map(() => ({ state: 'ready', restarts: 20, lastExit: 'SIGKILL' })),
+  )
+})
+
 t.test('restart rules: what ends well or badly is started again, or not', async (t) => {
   const cases = [
     ['always', 0, 'again'],

@@ -1,0 +1,40 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { systemClock } from '../init/clock.js'
+import { startIsolated } from './isolated.js'
+
+const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'needs root, for namespaces and mounts'
+const UP = /Discobot is up.*Try next.*\n\n/s
+/** A round makes and loses 1,000 orphans; the promise is about a minute of it. */
+const CHURN_MS = Number(process.env['DISCOBOT_TEST_CHURN_MS'] ?? 6_000)
+
+function residentKilobytes(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+}
+
+void t.test(
+  'the memory of process 1 stays below 70 MB and flat while orphans come and go',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const container = await startIsolated(t, { env: { DISCOBOT_DOCKER: 'off', DISCOBOT_PROXY: 'off' } })
+    await container.logged(UP)
+    const churn = (): Promise<unknown> => container.exec(`perl -e 'for (1..1000) { fork or exit 3 }'`)
+    await churn()
+    await systemClock.sleep(2_500)
+    const before = residentKilobytes(container.pid)
+    const until = performance.now() + CHURN_MS
+    let rounds = 0
+    while (performance.now() < until) {
+      await churn()
+      rounds += 1
+    }
+    await systemClock.sleep(2_500)
+    const after = residentKilobytes(container.pid)
+    t.comment(`${before} kB before, ${after} kB after ${rounds} rounds`)
+    t.ok(after <= 70_000, `${after} kB`)
+    t.ok(after - before < 6_000, `grew by ${after - before} kB in ${rounds} rounds`)
+    const { stdout } = await container.exec("ps -e -o stat= | grep -c '^Z' || :")
+    t.equal(stdout, '0\n', 'no zombie is left')
+    t.equal(await container.stop(), 0)
+  },
+)
