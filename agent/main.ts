@@ -5,6 +5,7 @@ import { basename, dirname, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { codeOf, DiscobotError, reasonOf } from '../config/errors.js'
+import { keepHeapSmall } from './init/small-heap.js'
 import { CONTAINER_SOCKET, readOptions, type AgentOptions } from './options.js'
 import { readVersion } from './version.js'
 
@@ -59,6 +60,7 @@ async function main(args: string[]): Promise<number> {
 }
 
 async function run(options: AgentOptions): Promise<number> {
+  keepHeapSmall()
   const [{ createLogger }, { runAgent }, { systemClock }, { findPrograms }] = await Promise.all([
     import('../config/logger.js'),
     import('./run.js'),

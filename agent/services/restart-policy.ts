@@ -2,7 +2,7 @@
 export interface RestartPolicy {
   readonly firstDelayMs: number
   readonly maxDelayMs: number
-  /** Ready for this long, and the next delay is the first one again. */
+  /** Ready for this long, and what was before is forgotten: the next delay is the first one again. */
   readonly resetAfterMs: number
   /** This many failures … */
   readonly failuresAllowed: number
@@ -46,7 +46,7 @@ export class FailureHistory {
    */
   record(nowMs: number, readyForMs: number): number | undefined {
     const { firstDelayMs, maxDelayMs, resetAfterMs, failuresAllowed, windowMs } = this.#policy
-    if (readyForMs >= resetAfterMs) this.#inARow = 0
+    if (readyForMs >= resetAfterMs) this.clear()
     this.#failures = [...this.#failures.filter((at) => nowMs - at < windowMs), nowMs]
     if (this.#failures.length >= failuresAllowed) return undefined
     const delayMs = Math.min(maxDelayMs, firstDelayMs * 2 ** this.#inARow)
@@ -54,7 +54,7 @@ export class FailureHistory {
     return delayMs * (1 - JITTER * this.#random())
   }
 
-  /** Forgets everything: somebody asked for this start. */
+  /** Forgets everything: it has run well since, or somebody asked for this start. */
   clear(): void {
     this.#failures = []
     this.#inARow = 0

@@ -9,6 +9,7 @@ import { systemClock } from '../init/clock.js'
 import { loadNativeCalls } from '../init/native.js'
 import { directChildren, readStat } from '../init/proc-stat.js'
 import { startReaper } from '../init/reaper.js'
+import { keepHeapSmall } from '../init/small-heap.js'
 import { waitFor } from './lab.js'
 
 const [, , how, orphans = '200', ownChildren = '200'] = process.argv
@@ -16,6 +17,7 @@ const ORPHANS = Number(orphans)
 const OWN = Number(ownChildren)
 const withoutReaping = how === 'without-native'
 
+keepHeapSmall()
 const children = new ChildRegistry()
 const native = await loadNativeCalls()
 const reaper = startReaper({
@@ -59,7 +61,6 @@ const report = {
   goneAfterMs: Math.round(performance.now() - diedAt),
   rightCodes: codes.filter(Boolean).length,
   status: reaper.status(),
-  residentBytes: process.memoryUsage.rss(),
 }
 reaper.stop()
 process.stdout.write(JSON.stringify(report))

@@ -18,7 +18,6 @@ interface Report {
     readonly reaped: number
     readonly zombies: number
   }
-  readonly residentBytes: number
 }
 
 async function report(command: string, args: readonly string[]): Promise<Report> {
@@ -43,15 +42,14 @@ t.test(
 )
 
 t.test(
-  '10,000 orphans and 2,000 own children at once: no zombie after 5 s, every code right, 70 MB at most',
+  '10,000 orphans and 2,000 own children at once: no zombie after 5 s, every code right',
   { skip: notRoot },
   async (t) => {
     const args = [...asProcess1, 'reaping', '10000', '2000']
-    const { goneAfterMs, rightCodes, status, residentBytes } = await report('unshare', args)
+    const { goneAfterMs, rightCodes, status } = await report('unshare', args)
     t.ok(goneAfterMs < 5_000, `the last was gone after ${goneAfterMs} ms`)
     t.equal(rightCodes, 2_000)
     t.strictSame(status, { backend: 'koffi', reaped: 10_000, zombies: 0 })
-    t.ok(residentBytes <= 70_000_000, `${residentBytes} bytes are resident`)
   },
 )
 

@@ -257,6 +257,8 @@ t.test(
     t.equal(window.record(300_010, 0), 30_000, 'failures of more than five minutes ago do not count')
     for (let index = 0; index < 8; index += 1) window.record(300_011 + index, 0)
     t.equal(window.record(300_020, 0), undefined, 'ten within five minutes are enough')
+    const slow = new FailureHistory(DEFAULT_RESTART_POLICY, () => 0)
+    for (let index = 1; index < 30; index += 1) t.equal(slow.record(index * 30_500, 30_000), 500)
   },
 )
 
