@@ -1,12 +1,19 @@
 import type { Logger } from '../../config/logger.js'
-import { describeEnd, type ProcessEnd } from '../init/exit-code.js'
+import { describeEnd, endedWell, type ProcessEnd } from '../init/exit-code.js'
+import { untilUnresponsive } from './liveness.js'
 import { ServiceProcess, type ProcessDeps } from './process.js'
-import { describeReadiness, isTaken, untilReady } from './readiness.js'
+import { describeReadiness, fileMark, isTaken, untilReady } from './readiness.js'
 import type { ServiceSpec } from './spec.js'
 
 /** What became of one process of a service. */
 export type Attempt =
-  | { readonly kind: 'ended'; readonly end: ProcessEnd; readonly readyForMs: number }
+  /** `reason` when it was made to end. */
+  | {
+      readonly kind: 'ended'
+      readonly end: ProcessEnd | undefined
+      readonly readyForMs: number
+      readonly reason?: string
+    }
   /** `end` is absent when there was not even a process. */
   | { readonly kind: 'not-ready'; readonly end: ProcessEnd | undefined; readonly reason: string }
   /** `stopped` aborted first; the process may still run. */
@@ -32,6 +39,7 @@ export async function runAttempt(spec: ServiceSpec, deps: AttemptDeps): Promise<
   }
   if (stopped.aborted) return { kind: 'stopped' }
 
+  const before = fileMark(spec.readiness)
   const child = new ServiceProcess(spec, deps.marker, deps)
   deps.onSpawned(child)
   const over = new AbortController()
@@ -40,8 +48,10 @@ export async function runAttempt(spec: ServiceSpec, deps: AttemptDeps): Promise<
   void child.ended.then(finish)
 
   const spawnedAt = clock.now()
+  if (spec.type === 'oneshot') return runOnce(spec, child, deps, over.signal)
   const ready =
-    child.pid !== undefined && (await untilReady(spec.readiness, spec.readyTimeoutMs, clock, over.signal))
+    child.pid !== undefined &&
+    (await untilReady(spec.readiness, spec.readyTimeoutMs, clock, over.signal, before, child.notified))
   if (stopped.aborted) return { kind: 'stopped' }
   if (!ready) return endUnready(spec, child, deps)
 
@@ -51,9 +61,32 @@ export async function runAttempt(spec: ServiceSpec, deps: AttemptDeps): Promise<
     'service ready',
   )
   deps.onReady()
-  await untilAborted(over.signal)
+  const reason = await untilUnresponsive(spec.liveness, clock, over.signal)
   if (stopped.aborted) return { kind: 'stopped' }
-  return { kind: 'ended', end: await child.ended, readyForMs: clock.now() - readyAt }
+  const readyForMs = clock.now() - readyAt
+  if (reason === undefined) return { kind: 'ended', end: await child.ended, readyForMs }
+  const group = await child.end(spec.stopGraceMs, deps.killNow)
+  return { kind: 'ended', end: group === 'left' ? undefined : await child.ended, readyForMs, reason }
+}
+
+/** Ready when it has ended well, and then until it is stopped. */
+async function runOnce(
+  spec: ServiceSpec,
+  child: ServiceProcess,
+  deps: AttemptDeps,
+  over: AbortSignal,
+): Promise<Attempt> {
+  const { clock, stopped, logger } = deps
+  const startedAt = clock.now()
+  await clock.sleep(spec.readyTimeoutMs, over)
+  if (stopped.aborted) return { kind: 'stopped' }
+  if (child.isLeaderAlive || !endedWell(await child.ended)) return endUnready(spec, child, deps)
+  await child.end(spec.stopGraceMs, deps.killNow)
+  if (stopped.aborted) return { kind: 'stopped' }
+  logger.info({ service: spec.name, ms: Math.round(clock.now() - startedAt) }, 'service done')
+  deps.onReady()
+  await untilAborted(stopped)
+  return { kind: 'stopped' }
 }
 
 /** It ended before it was ready, or it takes too long and is made to end. */
@@ -66,10 +99,14 @@ async function endUnready(spec: ServiceSpec, child: ServiceProcess, deps: Attemp
   const where = describeReadiness(spec.readiness)
   const why =
     tooLate || end === undefined
-      ? `no answer from ${where} within ${spec.readyTimeoutMs} ms`
+      ? spec.type === 'oneshot'
+        ? `not done within ${spec.readyTimeoutMs} ms`
+        : `no answer from ${where} within ${spec.readyTimeoutMs} ms`
       : end.kind === 'not-started'
         ? end.reason
-        : `${describeEnd(end)} before it was ready`
+        : spec.type === 'oneshot'
+          ? describeEnd(end)
+          : `${describeEnd(end)} before it was ready`
   return { kind: 'not-ready', end, reason: why + said }
 }
 

@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs'
 import type { ChildProcess } from 'node:child_process'
+import { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { codeOf, reasonOf } from '../../config/errors.js'
+import type { LogLevel } from '../../config/config.js'
 import type { Logger } from '../../config/logger.js'
 import type { ChildRegistry } from '../init/children.js'
 import type { Clock } from '../init/clock.js'
@@ -10,7 +12,8 @@ import type { ProcessEnd } from '../init/exit-code.js'
 import { hasLivingMembers } from '../init/proc-stat.js'
 import { LineSplitter } from './line-splitter.js'
 import { logLine } from './log-line.js'
-import { commandAs, systemRunAs, type RunAsDeps } from './run-as.js'
+import { systemRunAs, type RunAsDeps } from './run-as.js'
+import { restricted } from './restricted.js'
 import { sendSignal } from './send-signal.js'
 import type { ServiceSpec } from './spec.js'
 import { MARKER_VARIABLE } from './stragglers.js'
@@ -48,6 +51,7 @@ export class ServiceProcess {
   readonly #clock: Clock
   readonly #child: ChildProcess | undefined
   readonly #pipes: readonly Readable[]
+  readonly #notified = new AbortController()
   #leaderEnded = false
   #groupGone = false
   #asked = false
@@ -67,9 +71,15 @@ export class ServiceProcess {
     }
     this.pid = this.#child.pid
     this.#pipes = [this.#child.stdout, this.#child.stderr].filter((pipe) => pipe !== null)
-    this.#log(this.#child.stdout, deps.logger.child({ service: spec.name, stream: 'stdout' }))
-    this.#log(this.#child.stderr, deps.logger.child({ service: spec.name, stream: 'stderr' }))
+    this.#log(this.#child.stdout, deps.logger.child({ service: spec.name, stream: 'stdout' }), spec.logLevel)
+    this.#log(this.#child.stderr, deps.logger.child({ service: spec.name, stream: 'stderr' }), spec.logLevel)
     this.ended = this.#untilLeaderEnds(this.#child, spec)
+    if (spec.readiness.kind === 'newline') this.#awaitNewline(this.#child.stdio[spec.readiness.fd])
+  }
+
+  /** Aborts when the process has written a newline to its readiness descriptor. */
+  get notified(): AbortSignal {
+    return this.#notified.signal
   }
 
   /** The last line it printed, or nothing; cut to what fits into a message. */
@@ -171,11 +181,23 @@ export class ServiceProcess {
     return true
   }
 
-  #log(pipe: Readable | null, logger: Logger): void {
+  #awaitNewline(pipe: unknown): void {
+    if (!(pipe instanceof Socket)) return
+    pipe.on('error', () => undefined)
+    pipe.on('data', (chunk: Buffer) => {
+      if (!chunk.includes(0x0a)) return
+      this.#notified.abort()
+      pipe.destroy()
+    })
+    // A grandchild may hold the other end for ever.
+    void this.ended.then(() => pipe.destroy())
+  }
+
+  #log(pipe: Readable | null, logger: Logger, lowest?: LogLevel): void {
     if (pipe === null) return
     const splitter = new LineSplitter((line) => {
       this.#lastLine = line.slice(0, LAST_LINE_LENGTH)
-      logLine(logger, line)
+      logLine(logger, line, lowest)
     })
     pipe.on('data', (chunk: Buffer) => {
       this.#bytesRead += chunk.length
@@ -189,15 +211,21 @@ export class ServiceProcess {
 }
 
 function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): ChildProcess {
-  const { user } = spec
-  const [program, ...args] =
-    user === undefined ? spec.command : commandAs(user, spec.command, deps.runAs ?? systemRunAs)
+  const { readiness } = spec
+  const [program, ...args] = restricted(spec, deps.runAs ?? systemRunAs)
+  const unused = readiness.kind === 'newline' ? Array<'ignore'>(readiness.fd - 3).fill('ignore') : []
   return deps.children.spawn(program, args, {
     cwd: spec.cwd,
     env: { ...spec.env, [MARKER_VARIABLE]: marker },
     // setsid(2): its own session and group.
     detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [
+      'ignore',
+      'pipe',
+      'pipe',
+      ...unused,
+      ...(readiness.kind === 'newline' ? (['pipe'] as const) : []),
+    ],
   })
 }
 

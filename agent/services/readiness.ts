@@ -1,7 +1,8 @@
+import { statSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect, type NetConnectOpts } from 'node:net'
 import type { Clock } from '../init/clock.js'
-import type { Readiness } from './spec.js'
+import type { Probe, Readiness } from './spec.js'
 
 /** The first answers come soon after the start; whoever takes longer is asked less often. */
 const FIRST_POLL_MS = 10
@@ -13,6 +14,8 @@ const PROBE_TIMEOUT_MS = 1_000
 /**
  * Asks until the service answers: with a 2xx for the two kinds of HTTP, by accepting for `tcp`.
  *
+ * @param before the {@link fileMark} from before the start.
+ * @param notified aborts when the process has written its newline.
  * @returns true when it is ready, false when `limitMs` passed or `signal` aborted first. Never rejects.
  */
 export async function untilReady(
@@ -20,23 +23,31 @@ export async function untilReady(
   limitMs: number,
   clock: Clock,
   signal: AbortSignal,
+  before = '',
+  notified?: AbortSignal,
 ): Promise<boolean> {
   const until = clock.now() + limitMs
+  if (readiness.kind === 'started') return !signal.aborted
+  if (readiness.kind === 'newline') {
+    if (notified?.aborted !== true)
+      await clock.sleep(limitMs, AbortSignal.any([signal, ...(notified ? [notified] : [])]))
+    return notified?.aborted === true && !signal.aborted
+  }
   let pauseMs = FIRST_POLL_MS
   for (;;) {
     const leftMs = until - clock.now()
     if (leftMs <= 0 || signal.aborted) return false
-    if (await isReady(readiness, Math.min(PROBE_TIMEOUT_MS, leftMs), signal)) return !signal.aborted
+    if (await probe(readiness, Math.min(PROBE_TIMEOUT_MS, leftMs), signal, before)) return !signal.aborted
     await clock.sleep(Math.min(pauseMs, until - clock.now()), signal)
     pauseMs = Math.min(SLOWEST_POLL_MS, pauseMs * POLL_GROWTH)
   }
 }
 
-/** One question, waited for at most `limitMs`. */
-function isReady(readiness: Readiness, limitMs: number, signal: AbortSignal): Promise<boolean> {
+/** One question, waited for at most `limitMs`. A file that still is as it was `before` is no answer. */
+export function probe(readiness: Probe, limitMs: number, signal: AbortSignal, before = ''): Promise<boolean> {
   switch (readiness.kind) {
-    case 'started':
-      return Promise.resolve(true)
+    case 'file':
+      return Promise.resolve(![before, ''].includes(fileMark(readiness)))
     case 'tcp':
       return accepts({ host: readiness.host, port: readiness.port }, limitMs, signal)
     case 'http': {
@@ -48,6 +59,13 @@ function isReady(readiness: Readiness, limitMs: number, signal: AbortSignal): Pr
   }
 }
 
+/** Tells a file from one that was there before; empty when there is none, or readiness is no file. */
+export function fileMark(readiness: Readiness): string {
+  if (readiness.kind !== 'file') return ''
+  const stat = statSync(readiness.path, { throwIfNoEntry: false, bigint: true })
+  return stat === undefined ? '' : `${stat.ino}/${stat.ctimeNs}`
+}
+
 /**
  * Whether somebody already listens where the service is going to. Asked before the start, because the
  * stranger's answers would be taken for the service's own.
@@ -55,6 +73,8 @@ function isReady(readiness: Readiness, limitMs: number, signal: AbortSignal): Pr
 export function isTaken(readiness: Readiness): Promise<boolean> {
   switch (readiness.kind) {
     case 'started':
+    case 'newline':
+    case 'file':
       return Promise.resolve(false)
     case 'tcp':
       return accepts({ host: readiness.host, port: readiness.port }, PROBE_TIMEOUT_MS)
@@ -70,6 +90,10 @@ export function describeReadiness(readiness: Readiness): string {
   switch (readiness.kind) {
     case 'started':
       return 'nothing'
+    case 'newline':
+      return `descriptor ${readiness.fd}`
+    case 'file':
+      return readiness.path
     case 'tcp':
       return `${readiness.host}:${readiness.port}`
     case 'http':

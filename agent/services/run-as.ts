@@ -52,7 +52,7 @@ export function commandAs(
   if (account.uid === deps.ownUid) return command
   if (deps.ownUid !== 0) throw new SwitchUserError(user, 'only root can change to another account')
   return [
-    findSetpriv(user, deps.setprivPaths),
+    setprivOf(user, deps),
     `--reuid=${account.uid}`,
     `--regid=${account.gid}`,
     '--init-groups',
@@ -74,15 +74,26 @@ function readAccount(user: string, passwdPath: string): Account {
   return account
 }
 
-function findSetpriv(user: string, paths: readonly string[]): string {
+/** @throws SwitchUserError when util-linux's setpriv is not installed. */
+export function setprivOf(user: string, deps: RunAsDeps): string {
+  return findTool('setpriv', user, deps.setprivPaths)
+}
+
+/**
+ * Full path of a program of util-linux.
+ *
+ * @param user for the message.
+ * @throws SwitchUserError when it is at none of the paths.
+ */
+export function findTool(tool: string, user: string, paths: readonly string[]): string {
   for (const path of paths) {
     try {
       accessSync(path, constants.X_OK)
-      // busybox has a setpriv without --reuid.
+      // busybox has a setpriv without --reuid, and no prlimit.
       if (basename(realpathSync(path)) !== 'busybox') return path
     } catch {
       continue
     }
   }
-  throw new SwitchUserError(user, `util-linux's setpriv is not installed (looked for ${paths.join(', ')})`)
+  throw new SwitchUserError(user, `util-linux's ${tool} is not installed (looked for ${paths.join(', ')})`)
 }

@@ -177,11 +177,12 @@ export class Service {
     const { end } = attempt
     if (end !== undefined) this.#lastExit = describeEnd(end)
     const readyForMs = attempt.kind === 'ended' ? attempt.readyForMs : 0
-    const why = attempt.kind === 'ended' ? describeEnd(attempt.end) : attempt.reason
+    const why = attempt.reason ?? (end === undefined ? 'it cannot be ended' : describeEnd(end))
     if (attempt.kind === 'not-ready') this.#settle(this.#startError(attempt.reason, end))
 
     const { restart, name } = this.spec
-    const well = attempt.kind === 'ended' && endedWell(attempt.end)
+    const well =
+      attempt.kind === 'ended' && attempt.reason === undefined && end !== undefined && endedWell(end)
     if (well && restart !== 'always') {
       this.#enter('finish', why)
       return { kind: 'over', ending: { failed: false, end, reason: why } }

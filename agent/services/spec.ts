@@ -1,3 +1,5 @@
+import type { LogLevel } from '../../config/config.js'
+
 /** What to run and how to keep it running. Frozen once the service exists. */
 export interface ServiceSpec {
   /** Lower-case letters, digits and dashes; unique. */
@@ -9,11 +11,24 @@ export interface ServiceSpec {
   readonly cwd: string
   /** Account to run as, with its supplementary groups; absent means ours. */
   readonly user?: string
+  /** Nothing it starts can gain rights by set-uid programs or file capabilities: PR_SET_NO_NEW_PRIVS, prctl(2). */
+  readonly noNewPrivs?: boolean
+  /** By prlimit(1), soft and hard alike; absent ones stay as ours are. */
+  readonly limits?: Limits
+  /** Lines below this are not logged; what is no line of our own programs counts as `info`. */
+  readonly logLevel?: LogLevel
+  /**
+   * `oneshot`: it is ready once its process has ended with 0, within `readyTimeoutMs`, and stays so until it is
+   * stopped; its readiness is `started`. Absent means a process that stays.
+   */
+  readonly type?: 'oneshot'
   /** Names of services that must be ready before this one starts, and that stop after it. */
   readonly after: readonly string[]
   readonly readiness: Readiness
   /** How long a start may take until the process counts as not coming up. */
   readonly readyTimeoutMs: number
+  /** Asked for as long as it is ready; absent means that only its end counts. */
+  readonly liveness?: Liveness
   readonly restart: 'always' | 'on-failure' | 'never'
   /** The container ends, with this service's code, when it fails for good. */
   readonly essential: boolean
@@ -23,11 +38,36 @@ export interface ServiceSpec {
 
 /** How a started process shows that it answers, which is more than that its port accepts. */
 export type Readiness =
+  | Probe
+  /** Its process writes a newline to this descriptor, 3 or more, as s6 and others do. */
+  | { readonly kind: 'newline'; readonly fd: number }
+  /** Ready as soon as it runs. */
+  | { readonly kind: 'started' }
+
+/** A question that can be asked again and again. */
+export type Probe =
   | { readonly kind: 'http'; readonly url: string }
   | { readonly kind: 'unix-http'; readonly socketPath: string; readonly path: string }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-  /** Ready as soon as it runs. */
-  | { readonly kind: 'started' }
+  /** There is a file, made or changed since the start. */
+  | { readonly kind: 'file'; readonly path: string }
+
+/** A service that does not answer `threshold` times in a row, each within `timeoutMs`, is ended as failed. */
+export interface Liveness {
+  readonly probe: Probe
+  readonly periodMs: number
+  readonly timeoutMs: number
+  readonly threshold: number
+}
+
+/** getrlimit(2); bytes where it is a size. */
+export interface Limits {
+  readonly openFiles?: number
+  readonly processes?: number
+  readonly addressSpaceBytes?: number
+  readonly coreBytes?: number
+  readonly fileSizeBytes?: number
+}
 
 export type ServiceState = 'stopped' | 'starting' | 'ready' | 'backing-off' | 'stopping' | 'failed'
 

@@ -51,6 +51,8 @@ export interface StopReport {
 const REMIND_EVERY_MS = 1_000
 /** unix(7): a longer path is cut off silently, and another socket asked. */
 const MAX_SOCKET_PATH_BYTES = 107
+/** Each one below it is opened as well. */
+const MAX_READY_FD = 9
 const NAME = /^[a-z0-9][a-z0-9-]*$/
 
 /** All services: started when what they need is ready, stopped in the opposite order. */
@@ -221,7 +223,7 @@ export class Supervisor {
   }
 
   #check(spec: ServiceSpec): void {
-    const { name, after, readiness } = spec
+    const { name, after, readiness, restart, liveness } = spec
     const refuse = (reason: string): never => {
       throw new ServiceSpecError(name, reason)
     }
@@ -229,6 +231,17 @@ export class Supervisor {
     if (this.#services.has(name)) refuse('there is one of that name already')
     const unknown = after.find((needed) => !this.#services.has(needed))
     if (unknown !== undefined) refuse(`it comes after ${JSON.stringify(unknown)}, which is not there`)
+    if (
+      spec.type === 'oneshot' &&
+      (restart === 'always' || readiness.kind !== 'started' || liveness !== undefined)
+    ) {
+      refuse(
+        'a oneshot is ready when it has ended well: it has no readiness, no liveness, and no restart "always"',
+      )
+    }
+    if (readiness.kind === 'newline' && !(readiness.fd >= 3 && readiness.fd <= MAX_READY_FD)) {
+      refuse(`a newline is awaited on a descriptor from 3 to ${MAX_READY_FD}`)
+    }
     if (readiness.kind === 'http' && !/^http:\/\//i.test(readiness.url)) {
       refuse(`readiness by HTTP needs an http:// URL, not ${JSON.stringify(readiness.url)}`)
     }
