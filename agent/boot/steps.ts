@@ -23,6 +23,7 @@ import { profileStep } from './steps/profile.js'
 import { proxyConfigStep, writeProxyConfig } from './steps/proxy-config.js'
 import { proxyStep } from './steps/proxy.js'
 import { trustStep } from './steps/trust.js'
+import { userServicesStep } from './steps/user-services.js'
 import { workspaceStep } from './steps/workspace.js'
 
 /** What the steps are told from outside. */
@@ -131,6 +132,7 @@ export function planBoot(deps: StepDeps): BootPlan {
       findings,
     ),
   )
+  if (container) steps.push(userServicesStep({ options, account, supervisor, logger }, findings))
   return {
     steps: withoutAbsentNeeds(steps),
     reload: async () => {

@@ -1,0 +1,133 @@
+import { stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { DiscobotError, reasonOf } from '../../../config/errors.js'
+import type { Logger } from '../../../config/logger.js'
+import { formatProblem } from '../../../config/problem.js'
+import { serviceEnvironment, type Account } from '../../environment.js'
+import type { AgentOptions } from '../../options.js'
+import type { FileService } from '../../services/file-load.js'
+import type { ServiceSpec } from '../../services/spec.js'
+import type { Supervisor } from '../../services/supervisor.js'
+import { readAccount } from '../../system/accounts.js'
+import { proxyAccess, type BootFindings } from '../findings.js'
+import type { BootStep } from '../step.js'
+
+export interface UserServicesStepDeps {
+  readonly options: AgentOptions
+  /** Of the workspace. */
+  readonly account: Account
+  readonly supervisor: Supervisor
+  readonly logger: Logger
+}
+
+/** Some services of the image's or the workspace's files are not there, or did not get ready. */
+export class UserServicesError extends DiscobotError {
+  readonly code = 'USER_SERVICES_INCOMPLETE'
+}
+
+/** Also while a setting leaves them out: a name means the same in every container. */
+const BUILT_IN = ['proxy', 'dockerd', 'agent-api']
+const IMAGE_FOLDER = '/etc/discobot/services.d'
+/** The longest `ready_timeout` is an hour; the boot waits for as long as most take, and they go on. */
+const TIMEOUT_MS = 120_000
+
+/**
+ * What the image and the workspace add. After everything built in, so that all of it can be depended on. Only in a
+ * container: on somebody's own machine, cloning a repository must not run what is written in it.
+ */
+export function userServicesStep(deps: UserServicesStepDeps, findings: BootFindings): BootStep {
+  return {
+    name: 'services',
+    needs: ['control', 'workspace', 'link', 'proxy', 'trust', 'profile', 'dockerd', 'agent-api'],
+    timeoutMs: TIMEOUT_MS,
+    onFailure: 'degrade',
+    run: (signal) => startUserServices(deps, findings, signal),
+  }
+}
+
+async function startUserServices(
+  { options, account, supervisor, logger }: UserServicesStepDeps,
+  findings: BootFindings,
+  signal: AbortSignal,
+): Promise<string> {
+  const { workspace } = options
+  const paths = [IMAGE_FOLDER, join(workspace.path, '.discobot/services.yaml')]
+  const present = await Promise.all(paths.map((path) => stat(path).catch(() => undefined)))
+  if (present.every((one) => one === undefined)) return 'none'
+  // Reading YAML costs 50 ms that a boot without such files does not have to spend.
+  const { loadServices } = await import('../../services/file-load.js')
+  const { services, problems } = await loadServices({
+    imageFolder: IMAGE_FOLDER,
+    workspace: workspace.path,
+    workspaceUser: account.name,
+    workspaceUserIsRoot: (await readAccount('', account.name))?.uid === 0,
+    builtIn: BUILT_IN,
+    running: supervisor.status().map(({ name }) => name),
+  })
+  const complaints = problems.map(formatProblem)
+  for (const problem of complaints) logger.warn({ problem }, 'a service is left out')
+
+  const specs = await Promise.all(services.map((service) => specOf(service, options, account, findings)))
+  const starts = new Map<string, Promise<void>>()
+  for (const spec of specs) {
+    supervisor.add(spec)
+    starts.set(spec.name, startAfter(spec, starts, supervisor, signal))
+  }
+  for (const result of await Promise.allSettled(starts.values())) {
+    if (result.status === 'rejected') complaints.push(reasonOf(result.reason))
+  }
+  if (complaints.length > 0) throw new UserServicesError(complaints.join('; '))
+  return services.map(({ name }) => name).join(', ') || 'none'
+}
+
+async function startAfter(
+  { name, after }: ServiceSpec,
+  starts: ReadonlyMap<string, Promise<void>>,
+  supervisor: Supervisor,
+  signal: AbortSignal,
+): Promise<void> {
+  // Whether what it needs is ready is for the supervisor to say.
+  await Promise.allSettled(after.map((needed) => starts.get(needed) ?? Promise.resolve()))
+  await supervisor.start(name, signal)
+}
+
+async function specOf(
+  service: FileService,
+  options: AgentOptions,
+  account: Account,
+  findings: BootFindings,
+): Promise<ServiceSpec> {
+  const own = service.source === 'workspace'
+  const user = own ? account.name : (service.user ?? account.name)
+  const home = user === account.name ? account.home : ((await readAccount('', user))?.home ?? '/')
+  const access = proxyAccess(findings)
+  const { workspace } = options
+  return {
+    name: service.name,
+    command: service.command,
+    env: serviceEnvironment({
+      account: { name: user, home },
+      inherited: options.inherited,
+      ...(access === undefined ? {} : { proxy: access }),
+      extra: {
+        DISCOBOT_WORKSPACE_PATH: workspace.path,
+        DISCOBOT_SESSION_ID: options.sessionId,
+        ...service.env,
+      },
+    }),
+    cwd: resolve(workspace.path, service.cwd ?? '.'),
+    user,
+    // A set-uid program must not make root of what a repository says.
+    noNewPrivs: own || service.noNewPrivs,
+    limits: service.limits,
+    ...(service.logLevel === undefined ? {} : { logLevel: service.logLevel }),
+    ...(service.oneshot ? { type: 'oneshot' } : {}),
+    after: service.depends,
+    readiness: service.readiness,
+    readyTimeoutMs: service.readyTimeoutMs,
+    ...(service.liveness === undefined ? {} : { liveness: service.liveness }),
+    restart: service.restart,
+    essential: false,
+    stopGraceMs: service.stopGraceMs,
+  }
+}

@@ -1,0 +1,150 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import { formatProblem } from '../../config/problem.js'
+import { loadServices, WORKSPACE_FILE, type LoadedServices } from '../services/file-load.js'
+import { startIsolated } from './isolated.js'
+
+const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'needs root, for namespaces and mounts'
+const UP = /Discobot is up.*Try next.*\n\n/s
+
+function load(
+  t: { testdir(): string },
+  files: { workspace?: string; image?: string },
+  workspaceUserIsRoot = false,
+): Promise<LoadedServices> {
+  const folder = t.testdir()
+  const imageFolder = join(folder, 'services.d')
+  const texts = {
+    [join(folder, WORKSPACE_FILE)]: files.workspace,
+    [join(imageFolder, 'a.yaml')]: files.image,
+  }
+  for (const [path, text] of Object.entries(texts)) {
+    if (text === undefined) continue
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, text)
+  }
+  const [builtIn, running] = [
+    ['proxy', 'dockerd', 'agent-api'],
+    ['proxy', 'agent-api'],
+  ]
+  return loadServices({
+    imageFolder,
+    workspace: folder,
+    workspaceUser: 'dev',
+    workspaceUserIsRoot,
+    builtIn,
+    running,
+  })
+}
+
+t.test('a file says all there is to say of a service', async (t) => {
+  const workspace = `services:
+  web:
+    command: npm run "dev server"
+    depends: [db, proxy]
+    ports: [3000]
+    liveness: { period: 5s, threshold: 2 }
+    env: { A: 1 }
+    cwd: site
+    log_level: warn
+  db:
+    command: [/bin/db, --fast]
+    type: oneshot
+    restart: never
+    ready_timeout: 2m
+    limits: { open_files: 64 }
+`
+  const { services, problems } = await load(t, { workspace })
+  t.strictSame(problems, [])
+  const probe = { kind: 'tcp', host: '127.0.0.1', port: 3000 }
+  t.match(services, [
+    { name: 'db', oneshot: true, restart: 'never', readyTimeoutMs: 120_000, limits: { openFiles: 64 } },
+    {
+      name: 'web',
+      command: ['npm', 'run', 'dev server'],
+      readiness: probe,
+      liveness: { probe, periodMs: 5_000, timeoutMs: 1_000, threshold: 2 },
+      env: { A: '1' },
+      restart: 'on-failure',
+      source: 'workspace',
+    },
+  ])
+})
+
+t.test('each mistake costs its own service, and is told with its place', async (t) => {
+  const workspace = `services:
+  good: { command: sleep 60 }
+  BAD: { command: x }
+  empty: {}
+  typo: { comand: x, command: x }
+  when: { command: x, ready_timeout: soon }
+  port: { command: x, ports: [70000] }
+  quote: { command: 'x "' }
+  once: { command: x, type: oneshot, restart: always }
+  asked: { command: x, readiness: { http: ftp://x } }
+  both: { command: x, readiness: { tcp: 1, file: /x } }
+  proxy: { command: x }
+  root: { command: x, user: root }
+  lost: { command: x, depends: [nobody] }
+  hen: { command: x, depends: [egg] }
+  egg: { command: x, depends: [hen] }
+  fd: { command: x, readiness: { newline: 1 } }
+`
+  const { services, problems } = await load(t, { workspace })
+  t.strictSame(
+    services.map(({ name }) => name),
+    ['good'],
+  )
+  const told = problems.map(formatProblem)
+  t.strictSame(
+    [...new Set(told.map((line) => Number(line.split(':')[1])))].sort((a, b) => a - b),
+    Array.from({ length: 15 }, (_, index) => index + 3),
+    told.join('\n'),
+  )
+  t.match(
+    told.join('\n'),
+    `${WORKSPACE_FILE}:5:11: unknown option "services.typo.comand"; did you mean "command"?`,
+  )
+  t.match(told.join('\n'), `${WORKSPACE_FILE}:13:29: services of a workspace run as dev`)
+})
+
+t.test('the image comes first, and a workspace never runs anything as root', async (t) => {
+  const image = 'services: { web: { command: x, user: root } }'
+  const both = await load(t, { image, workspace: 'services:\n  web: { command: evil }\n' })
+  t.match(both.services, [{ name: 'web', user: 'root', source: 'image' }])
+  t.match(both.problems, [{ kind: 'refused', mark: { line: 2, col: 3 } }])
+  const asRoot = await load(t, { workspace: 'services: { web: { command: x } }' }, true)
+  t.match(asRoot, { services: [], problems: [{ message: /never run as root/ }] })
+  t.match(await load(t, { workspace: 'services: [' }), { services: [], problems: [{ kind: 'invalid' }] })
+})
+
+void t.test(
+  'in a container they come up after the built-in ones, as the user, and stop before them',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const prepare = `mkdir -p /srv/project/.discobot /etc/discobot/services.d
+cat > /srv/project/.discobot/services.yaml <<'EOF'
+services:
+  setup: { command: sh -c 'echo setup by $(id -un)', type: oneshot, depends: [proxy] }
+  web: { command: sh -c 'grep NoNewPrivs /proc/self/status; echo via $HTTPS_PROXY; exec sleep 600', depends: [setup] }
+  thief: { command: id, user: root }
+EOF
+echo 'services: { image-root: { command: "sh -c \\"id -un; exec sleep 600\\"", user: root } }' > /etc/discobot/services.d/10.yaml`
+    const env = { DISCOBOT_DOCKER: 'off', DISCOBOT_WORKSPACE: '/srv/project' }
+    const container = await startIsolated(t, { prepare, env })
+    await container.logged(UP)
+    // What a service says may come after it counts as started.
+    await container.logged(/via http:\/\/127\.0\.0\.1:17080/)
+    const logs = container.logs()
+    t.match(logs, /setup by discobot/)
+    t.match(logs, /NoNewPrivs:\s+1/)
+    t.match(logs, /\.discobot\/services\.yaml:4:\d+: services of a workspace run as discobot/)
+    t.equal(await container.stop(), 0)
+    const stopped = [...container.logs().matchAll(/service stopped .*?service=(\S+)/g)].map(
+      ([, name]) => name,
+    )
+    t.strictSame(stopped.slice(-2), ['agent-api', 'proxy'])
+    t.strictSame(stopped.slice(0, -2).sort(), ['image-root', 'web'])
+  },
+)
