@@ -127,17 +127,27 @@ void t.test(
 cat > /srv/project/.discobot/services.yaml <<'EOF'
 services:
   setup: { command: sh -c 'echo setup by $(id -un)', type: oneshot, depends: [proxy] }
-  web: { command: sh -c 'grep NoNewPrivs /proc/self/status; echo via $HTTPS_PROXY; exec sleep 600', depends: [setup] }
+  web: { command: sh -c 'grep NoNewPrivs /proc/self/status; echo key=$TEST_KEY. via $HTTPS_PROXY; exec sleep 600', depends: [setup] }
   thief: { command: id, user: root }
 EOF
 echo 'services: { image-root: { command: "sh -c \\"id -un; exec sleep 600\\"", user: root } }' > /etc/discobot/services.d/10.yaml`
-    const env = { DISCOBOT_DOCKER: 'off', DISCOBOT_WORKSPACE: '/srv/project' }
+    const operatorFile = join(
+      t.testdir({ 'operator.yaml': 'secrets: { KEY: { env: TEST_KEY, hosts: [a.test] } }\n' }),
+      'operator.yaml',
+    )
+    const env = {
+      DISCOBOT_DOCKER: 'off',
+      DISCOBOT_WORKSPACE: '/srv/project',
+      DISCOBOT_PROXY_CONFIG: operatorFile,
+      TEST_KEY: 'hush',
+    }
     const container = await startIsolated(t, { prepare, env })
     await container.logged(UP)
     // What a service says may come after it counts as started.
     await container.logged(/via http:\/\/127\.0\.0\.1:17080/)
     const logs = container.logs()
     t.match(logs, /setup by discobot/)
+    t.match(logs, /key=\. via/, 'the secrets of the proxy stay its own')
     t.match(logs, /NoNewPrivs:\s+1/)
     t.match(logs, /\.discobot\/services\.yaml:4:\d+: services of a workspace run as discobot/)
     t.equal(await container.stop(), 0)

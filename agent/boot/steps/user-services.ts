@@ -5,6 +5,7 @@ import type { Logger } from '../../../config/logger.js'
 import { formatProblem } from '../../../config/problem.js'
 import { serviceEnvironment, type Account } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
+import { variablesNamedIn, withoutSecrets } from '../../secret-variables.js'
 import type { FileService } from '../../services/file-load.js'
 import type { ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
@@ -67,7 +68,12 @@ async function startUserServices(
   const complaints = problems.map(formatProblem)
   for (const problem of complaints) logger.warn({ problem }, 'a service is left out')
 
-  const specs = await Promise.all(services.map((service) => specOf(service, options, account, findings)))
+  const secretNames =
+    findings.secretVariables ?? (await variablesNamedIn(options.proxyConfig, options.inherited))
+  const inherited = withoutSecrets(options.inherited, secretNames)
+  const specs = await Promise.all(
+    services.map((service) => specOf(service, { ...options, inherited }, account, findings)),
+  )
   const starts = new Map<string, Promise<void>>()
   for (const spec of specs) {
     supervisor.add(spec)
