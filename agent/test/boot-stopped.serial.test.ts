@@ -10,7 +10,7 @@ const STEP_DONE = /boot step done .*?step=(\S+)/g
 
 void t.test(
   'a stop after any step of the boot ends with 0, in order, and the next start takes it up from there',
-  { skip: NEEDS_ROOT },
+  { skip: NEEDS_ROOT, timeout: 120_000 },
   async (t) => {
     const dataDir = mkdtempSync(join(tmpdir(), 'discobot-data-'))
     t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
@@ -45,7 +45,7 @@ void t.test(
 
 void t.test(
   'each service killed with -9 is back within its backoff, and the other one is untouched',
-  { skip: NEEDS_ROOT },
+  { skip: NEEDS_ROOT, timeout: 120_000 },
   async (t) => {
     const container = await startIsolated(t, { env: { DISCOBOT_DOCKER: 'off' } })
     await container.logged(UP)
