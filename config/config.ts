@@ -43,6 +43,44 @@ export interface CacheSection {
   readonly max_size: number
   /** Regular expressions over the URL's path. */
   readonly patterns: readonly string[]
+  /** In the order in which they are asked, after `patterns`; each with a `match`. */
+  readonly rules: readonly CacheRule[]
+  /** Milliseconds after which an entry is asked for again; 0 means never. */
+  readonly ttl: number
+  /** Milliseconds past its `ttl` for which an entry is served when upstream fails. */
+  readonly stale_if_error: number
+  /** Serve what is stored and ask upstream for nothing. */
+  readonly offline: boolean
+  /** Whether an entry that took credentials is served to requests without asking upstream about theirs. */
+  readonly authorization: 'trust' | 'revalidate'
+  /** When a fill that nobody reads any more goes on: always, past `fill_share`, or not. */
+  readonly fill: 'always' | 'share' | 'readers'
+  /** Percent. */
+  readonly fill_share: number
+  /** Bytes of the disk that are left free. */
+  readonly min_free: number
+  /** Bytes of small entries held in memory. */
+  readonly memory: number
+}
+
+/** What is kept of other things than `patterns` name. What is absent is as the section says. */
+export interface CacheRule {
+  readonly name: string
+  readonly match?: {
+    /** Host patterns; absent: every host. */
+    readonly host?: readonly string[]
+    /** Regular expression over the URL's path. */
+    readonly path: string
+  }
+  /** Milliseconds; 0 means never. */
+  readonly ttl?: number
+  /** Requests that differ only in their query share an entry. */
+  readonly ignore_query?: boolean
+  /** The path holds a digest of this kind, which the body must have. */
+  readonly verify?: 'sha256' | 'sha512'
+  /** Bytes. */
+  readonly max_object?: number
+  readonly enabled?: boolean
 }
 
 export interface HeaderRule {

@@ -1,3 +1,4 @@
+import { ruleContradictions } from './cache-rules.js'
 import type { HeaderRule } from './config.js'
 import type { Complaint } from './problem.js'
 import { canonicalPattern, type FileValues } from './schema.js'
@@ -10,6 +11,7 @@ export function findContradictions(values: FileValues, document: YamlDocument): 
     ...Object.entries(values.headers ?? {}).flatMap(([pattern, rule]) =>
       repeatedHeaders(pattern, rule, document),
     ),
+    ...ruleContradictions(values.cache?.rules ?? [], document),
     ...allowedAndBlocked('domains', values, document),
     ...allowedAndBlocked('ips', values, document),
   ]

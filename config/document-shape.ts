@@ -36,7 +36,9 @@ export function shapeDocument(root: unknown): ShapedDocument {
 }
 
 function isMappingPlace(path: KeyPath): boolean {
-  const [section, , action] = path
+  const [section, key, action, part] = path
+  if (section === 'cache' && key === 'rules')
+    return path.length === 3 || (path.length === 4 && part === 'match')
   switch (path.length) {
     case 0:
       return true

@@ -1,3 +1,4 @@
+import { mergeRules } from './cache-rules.js'
 import type { Config, HeaderRule, SecretSource } from './config.js'
 import type { Layer, LayerSections, Origin, SectionName } from './layer.js'
 import type { KeyPath } from './yaml-document.js'
@@ -76,6 +77,15 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       dir: take('cache', 'dir'),
       max_size: take('cache', 'max_size'),
       patterns: take('cache', 'patterns'),
+      rules: (take('cache', 'rules'), mergeRules(layers.map(({ values }) => values.cache?.rules ?? []))),
+      ttl: take('cache', 'ttl'),
+      stale_if_error: take('cache', 'stale_if_error'),
+      offline: take('cache', 'offline'),
+      authorization: take('cache', 'authorization'),
+      fill: take('cache', 'fill'),
+      fill_share: take('cache', 'fill_share'),
+      min_free: take('cache', 'min_free'),
+      memory: take('cache', 'memory'),
     },
     headers,
     secrets,

@@ -9,6 +9,7 @@ import { pathPatternComplaint } from './path-pattern.js'
 import { LOOPBACK } from './paths.js'
 import { rulePathComplaint } from './rule-path.js'
 import { SECRET_NAME_PATTERN } from './secret-template.js'
+import { MAX_TIME_SPAN_MS, TIME_SPAN_PATTERN, parseTimeSpan } from './time-span.js'
 
 /*
  * The shape of a configuration file: every key may be left out, sizes come out as bytes, hosts and addresses
@@ -70,7 +71,6 @@ const logFile = v.pipe(
 
 const byteSize = v.pipe(
   v.union([v.number(), v.string()], 'is not a size; write bytes, or a number with KB, MB, GB or TB'),
-  v.description('The most the cache may take on disk: bytes, or a number with KB, MB, GB or TB.'),
   v.rawTransform<number | string, number>(({ dataset, addIssue, NEVER }) => {
     const bytes = parseByteSize(dataset.value)
     if (bytes !== undefined) return bytes
@@ -82,6 +82,34 @@ const byteSize = v.pipe(
     })
     return NEVER
   }),
+)
+
+const sizeOrNone = v.union(
+  [v.literal(0), byteSize],
+  'is not a size; write 0 for none, bytes, or a number with KB, MB, GB or TB',
+)
+
+const timeSpan = v.pipe(
+  v.union([v.number(), v.string()], 'is not a time span; write 90s, 12h, 7d or 2w'),
+  v.rawTransform<number | string, number>(({ dataset, addIssue, NEVER }) => {
+    const ms = parseTimeSpan(dataset.value)
+    if (ms !== undefined) return ms
+    const isSpan = typeof dataset.value === 'number' || TIME_SPAN_PATTERN.test(dataset.value)
+    addIssue({
+      message: isSpan
+        ? `is out of range; a time span is at most ${MAX_TIME_SPAN_MS / 86_400_000}d, in whole milliseconds`
+        : 'is not a time span; write 90s, 12h, 7d or 2w',
+    })
+    return NEVER
+  }),
+)
+
+const PERCENT = 'is not a share; write a whole number of percent from 1 to 100'
+const percent = v.pipe(
+  v.number(PERCENT),
+  v.integer(PERCENT),
+  v.minValue(1, PERCENT),
+  v.maxValue(100, PERCENT),
 )
 
 const hostPattern = v.pipe(
@@ -240,6 +268,44 @@ const secrets = v.record(
   v.strictObject(secretKeys, 'is not a secret; write hosts, and env or file, below it'),
   'is not a mapping of names to secrets',
 )
+const pathPattern = v.pipe(text, judged(pathPatternComplaint))
+
+const matchKeys = {
+  host: optional(
+    v.pipe(
+      v.union(
+        [
+          hostPattern,
+          v.pipe(v.array(hostPattern), v.minLength(1, 'is empty; remove the key to match every host')),
+        ],
+        'is not a host pattern or a list of them',
+      ),
+      v.transform((host): readonly string[] => (typeof host === 'string' ? [host] : host)),
+    ),
+    'Host pattern, or a list of them; every host where it is absent.',
+  ),
+  path: described(pathPattern, 'Regular expression over the path of a URL.'),
+}
+
+const cacheRuleKeys = {
+  name: described(
+    v.pipe(
+      text,
+      v.regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'is not a name; write small letters, digits and hyphens'),
+      v.notValue('patterns', 'is the name of cache.patterns; choose another'),
+    ),
+    'Name of the rule; one that is shipped is changed by it.',
+  ),
+  match: optional(v.strictObject(matchKeys, 'is not a mapping; write { path: REGEX }'), 'What it is for.'),
+  ttl: optional(timeSpan, 'Time after which upstream is asked again; 0 means never.'),
+  ignore_query: optional(toggle, 'Whether requests that differ only in their query share an entry.'),
+  verify: optional(
+    v.picklist(['sha256', 'sha512'], 'is not a digest; write sha256 or sha512'),
+    'Digest in the path that the body must have.',
+  ),
+  max_object: optional(byteSize, 'The largest body that is kept.'),
+  enabled: optional(toggle, 'Whether the rule counts.'),
+}
 
 const sections = {
   proxy: {
@@ -255,14 +321,38 @@ const sections = {
   cache: {
     enabled: optional(toggle, 'Whether answers are kept.'),
     dir: optional(path, 'Folder of the cache.'),
-    max_size: v.exactOptional(byteSize),
+    max_size: optional(
+      byteSize,
+      'The most the cache may take on disk: bytes, or a number with KB, MB, GB or TB.',
+    ),
     patterns: optional(
       v.pipe(
-        list(v.pipe(text, judged(pathPatternComplaint))),
+        list(pathPattern),
         v.maxLength(64, 'has more than 64 patterns, which every request would be compared with'),
       ),
       'Regular expressions over the path of a URL; what one of them finds is kept.',
     ),
+    rules: optional(
+      v.pipe(
+        list(v.strictObject(cacheRuleKeys, 'is not a rule; write { name: NAME, match: { path: REGEX } }')),
+        v.maxLength(64, 'has more than 64 rules, which every request would be compared with'),
+      ),
+      'What else is kept, and how.',
+    ),
+    ttl: optional(timeSpan, 'Time after which upstream is asked again; 0 means never.'),
+    stale_if_error: optional(timeSpan, 'Time past it for which an entry is served when upstream fails.'),
+    offline: optional(toggle, 'Whether only what is stored is served, and upstream asked for nothing.'),
+    authorization: optional(
+      v.picklist(['trust', 'revalidate'], 'is not a way; write trust or revalidate'),
+      'Whether upstream is asked about credentials for what took credentials to fetch.',
+    ),
+    fill: optional(
+      v.picklist(['always', 'share', 'readers'], 'is not a way; write always, share or readers'),
+      'When a fetch that nobody reads any more goes on: always, past fill_share, or not.',
+    ),
+    fill_share: optional(percent, 'Percent of a body that must have come.'),
+    min_free: optional(sizeOrNone, 'Bytes of the disk that are left free.'),
+    memory: optional(sizeOrNone, 'Bytes of small entries held in memory.'),
   },
   allowlist: {
     enabled: optional(toggle, 'Whether only what is listed may be reached.'),
@@ -363,7 +453,9 @@ export type FileValues = v.InferOutput<typeof fileSchema>
 
 /** The keys that the mapping at `path` may have; `undefined` where they are not fixed. */
 export function knownKeys(path: readonly (string | number)[]): readonly string[] | undefined {
-  const [section] = path
+  const [section, key] = path
+  if (section === 'cache' && key === 'rules')
+    return Object.keys(path.length === 3 ? cacheRuleKeys : matchKeys)
   switch (path.length) {
     case 0:
       return Object.keys(fileSchema.entries)

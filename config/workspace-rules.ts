@@ -122,6 +122,14 @@ function refusalsByOption(
       if (isWithin(values.cache?.dir ?? '', config.cache.dir)) return undefined
       return `a workspace may only choose a folder below ${config.cache.dir}`
     },
+    'cache.memory': () => {
+      if ((values.cache?.memory ?? 0) <= config.cache.memory) return undefined
+      return `a workspace may only choose less than ${config.cache.memory} bytes`
+    },
+    'cache.min_free': () => {
+      if ((values.cache?.min_free ?? 0) >= config.cache.min_free) return undefined
+      return `a workspace may only choose more than ${config.cache.min_free} bytes`
+    },
     'logging.file': () => logFileRefusal(values.logging?.file ?? '', dataDir),
     'policy.mode': () =>
       values.policy?.mode === 'enforce' ? undefined : 'the operator has lists and rules enforced',

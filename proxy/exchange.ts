@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Logger } from '../config/logger.js'
-import type { CacheRequest, ResponseCache, UpstreamResponse } from './cache/contract.js'
+import type { CacheRequest, FetchVariation, ResponseCache, UpstreamResponse } from './cache/contract.js'
 import type { Route } from './dial.js'
 import type { Answer, Upstream } from './forward.js'
 import type { Gate } from './gate.js'
@@ -100,15 +100,20 @@ export class Exchanges {
     { to, route }: Admitted,
     headers: RawHeaders,
     signal: AbortSignal,
-    extra: { readonly body?: ClientRequest; readonly inform?: ClientResponse; readonly http2?: boolean } = {},
+    extra: {
+      readonly method?: string
+      readonly body?: ClientRequest
+      readonly inform?: ClientResponse
+      readonly http2?: boolean
+    } = {},
   ): Promise<Answer> {
-    const { inform, body, http2 = false } = extra
+    const { method = request.method ?? 'GET', inform, body, http2 = false } = extra
     return this.#deps.upstream().send({
       route,
       scheme: to.scheme,
-      method: request.method ?? 'GET',
+      method,
       path: to.path,
-      headers: withHost(this.#deps.settings().injector.apply(to, request.method, headers), to),
+      headers: withHost(this.#deps.settings().injector.apply(to, method, headers), to),
       signal,
       http2,
       trailers: takesTrailers(request.rawHeaders),
@@ -126,8 +131,8 @@ export class Exchanges {
     const { cache } = this.#deps
     const cacheable = cacheRequest(request, admitted.to)
     if (cache.covers(cacheable)) {
-      const outcome = await cache.respond(cacheable, response, (signal) =>
-        this.#fetchWhole(request, admitted, signal),
+      const outcome = await cache.respond(cacheable, response, (signal, variation) =>
+        this.#fetchWhole(request, admitted, signal, variation),
       )
       switch (outcome.kind) {
         case 'served':
@@ -170,12 +175,14 @@ export class Exchanges {
     request: ClientRequest,
     admitted: Admitted,
     signal: AbortSignal,
+    { method, headers: own = [] }: FetchVariation = {},
   ): Promise<UpstreamResponse> {
     const headers = without(
       requestHeaders(request, false),
       (name) => name === 'range' || name === 'accept-encoding' || name.startsWith('if-'),
     )
-    const answer = await this.send(request, admitted, [...headers, 'Accept-Encoding', 'identity'], signal)
+    const asked = [...headers, 'Accept-Encoding', 'identity', ...own]
+    const answer = await this.send(request, admitted, asked, signal, { method: method ?? 'GET' })
     if (answer.kind === 'upgraded') throw new Error('upstream switched protocols without being asked')
     return upstreamResponse(answer.message)
   }

@@ -28,11 +28,19 @@ export interface UpstreamResponse {
   readonly headOnly?: boolean
 }
 
+/** What a fetch asks instead of everything. */
+export interface FetchVariation {
+  /** `HEAD` where only the head matters; GET otherwise. */
+  readonly method?: 'HEAD'
+  /** `[name, value, …]`: a range or conditions of our own. */
+  readonly headers?: readonly string[]
+}
+
 /**
  * Fetches the whole representation once: GET, no Range, no conditions, `Accept-Encoding: identity`, with the
- * credentials of the request that caused it. Aborting `signal` ends the transfer.
+ * credentials of the request that caused it; or a variation of that. Aborting `signal` ends the transfer.
  */
-export type FetchUpstream = (signal: AbortSignal) => Promise<UpstreamResponse>
+export type FetchUpstream = (signal: AbortSignal, variation?: FetchVariation) => Promise<UpstreamResponse>
 
 /** What became of a request that was offered to the cache. */
 export type CacheOutcome =

@@ -2,6 +2,7 @@ import type { CacheSection } from '../../config/config.js'
 import type { ClientResponse } from '../message.js'
 import type { BufferPool } from './buffer-pool.js'
 import { Client } from './client.js'
+import { answerTo } from './answer.js'
 import type { CacheOutcome, CacheRequest, CacheStats, FetchUpstream, ResponseCache } from './contract.js'
 import type { Entries } from './entries.js'
 import { BodyAbortedError } from './errors.js'
@@ -10,14 +11,14 @@ import type { Fills, RunningFill } from './fills.js'
 import type { Incidents } from './incidents.js'
 import { entryKey, type EntryKey } from './key.js'
 import type { DirectoryLock } from './lock.js'
-import { sendGrowing } from './growing-answer.js'
+import { growingAnswer, sendGrowing } from './growing-answer.js'
 import { asksFromStart } from './ranges.js'
 import { Reader } from './reader.js'
 import { compileRules, type CacheRules } from './rules.js'
 import { refusesCache } from './storable.js'
 import type { StoredEntry } from './store.js'
 import { sendStored, storedAnswer } from './stored-answer.js'
-import { fillingHead, joiningHead } from './stored-headers.js'
+import { fillingHead } from './stored-headers.js'
 
 // request → key → running fill, or entry, or a new fill → client
 
@@ -135,9 +136,7 @@ export class DiskCache implements ResponseCache {
         const running = await client.unlessGone(joinable)
         if (client.gone) return left('HIT')
         if (running === undefined) return BYPASS
-        const source = wantsWhole(request) ? running.fill.join(reader, 0) : undefined
-        if (source !== undefined) return this.#sendJoined(request, client, reader, running, source)
-        if (running.fill.state === 'growing') return BYPASS
+        if (running.fill.state === 'growing') return this.#join(request, client, reader, running)
         await client.unlessGone(running.fill.done)
       }
       const entry = await entries.find(key.name, key.text)
@@ -164,20 +163,24 @@ export class DiskCache implements ResponseCache {
     return { kind: 'served', cache: 'HIT', status: answer.status, bytes }
   }
 
-  async #sendJoined(
+  async #join(
     request: CacheRequest,
     client: Client,
     reader: Reader,
-    { fill, headers }: RunningFill,
-    source: JoinedBody,
+    running: RunningFill,
   ): Promise<CacheOutcome> {
+    const answer = growingAnswer(request, running)
+    if (answer === undefined) return BYPASS
+    if (answer.body === undefined) {
+      this.#hits += 1
+      client.response.writeHead(answer.status, answer.reason, [...answer.headers])
+      client.response.end()
+      return { kind: 'served', cache: 'HIT', status: answer.status, bytes: 0 }
+    }
+    const source = running.fill.join(reader, Math.min(...answer.body.parts.map(({ from }) => from)))
+    if (source === undefined) return BYPASS
     this.#hits += 1
-    return sendGrowing(request, client, reader, source, {
-      cache: 'HIT',
-      reason: 'OK',
-      headers: joiningHead(headers, fill.total),
-      total: fill.total,
-    })
+    return sendGrowing(client, reader, source, answer, 'HIT')
   }
 
   async #lead(
@@ -205,12 +208,9 @@ export class DiskCache implements ResponseCache {
     const { response } = opened
     if (opened.kind === 'unkept') return { kind: 'relay', response }
     if (joined.source === undefined) throw new BodyAbortedError('it could not be joined')
-    return sendGrowing(request, client, reader, joined.source, {
-      cache: 'MISS',
-      reason: response.reason,
-      headers: fillingHead(response.rawHeaders),
-      total: opened.fill.total,
-    })
+    const head = fillingHead(response.rawHeaders)
+    const answer = answerTo(request, { reason: response.reason, head, size: opened.fill.total })
+    return sendGrowing(client, reader, joined.source, answer, 'MISS')
   }
 }
 

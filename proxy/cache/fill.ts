@@ -1,8 +1,7 @@
-import { finished, type Readable } from 'node:stream'
-import { reasonOf } from '../../config/errors.js'
 import type { BodyProof } from './body-proof.js'
 import type { BodySource } from './reader.js'
 import type { TempBody } from './temp-body.js'
+import type { UpstreamBody } from './upstream-body.js'
 import { Window } from './window.js'
 
 // upstream → hash → window → temporary file → entry
@@ -30,11 +29,13 @@ const WRITE_BATCH_BYTES = 1024 * 1024
 const HELD_BACK_BYTES = 16 * 1024
 
 export interface FillOptions {
-  readonly body: Readable
+  readonly body: UpstreamBody
   readonly temp: TempBody
   readonly proof: BodyProof
   /** A body that grows past this is not kept, in bytes. */
   readonly maxSize: number
+  /** Whether a fill that nobody reads goes on; asked once the last reader has left, with bytes come and in all. */
+  readonly goesOnUnread: (received: number, total: number | undefined) => boolean
   /** Makes an entry of the temporary file. @throws the system's error. */
   readonly keep: (digest: string, size: number) => Promise<void>
   /** The disk gave up; the fill goes on without it. */
@@ -98,12 +99,12 @@ export class Fill {
 
   /** Begins to read. Before, the one who caused the fill joins: a small body is over within the same turn. */
   start(): void {
-    const { body } = this.#options
-    finished(body, { writable: false }, (error) => {
-      if (error === null || error === undefined) this.#arrived()
-      else this.#fail(reasonOf(error))
+    this.#options.body.open({
+      data: (chunk) => this.#take(chunk),
+      end: () => this.#arrived(),
+      error: (reason) => this.#fail(reason),
     })
-    body.on('data', (chunk: Buffer) => this.#take(chunk))
+    this.#heedUnread()
   }
 
   get state(): FillState {
@@ -112,6 +113,11 @@ export class Fill {
 
   get total(): number | undefined {
     return this.#options.proof.total
+  }
+
+  /** How many bytes have come. */
+  get frontier(): number {
+    return this.#window.end
   }
 
   /** Ends the fill and its readers. */
@@ -124,7 +130,7 @@ export class Fill {
    * end.
    */
   join(follower: Follower, position: number): JoinedBody | undefined {
-    const lost = !this.#keeping && this.#window.start > this.#written
+    const lost = !this.#keeping && position < this.#window.start && this.#window.start > this.#written
     if (this.#state !== 'growing' || lost) return undefined
     const place: Place = { follower, position }
     this.#places.add(place)
@@ -206,8 +212,8 @@ export class Fill {
     this.#keeping = false
     // First of all: stopping upstream comes back here.
     this.#transition('failed')
-    this.#options.stopUpstream()
     this.#options.body.destroy()
+    this.#options.stopUpstream()
     if (report) this.#options.onBadBody(reason)
     for (const { follower } of this.#places) follower.interrupt()
   }
@@ -298,7 +304,17 @@ export class Fill {
     this.#release()
     if (this.#places.size > 0) return
     if (!this.#keeping) this.abort('nobody reads it and it cannot be kept')
+    else this.#heedUnread()
     if (this.#settled) this.#unused?.()
+  }
+
+  #heedUnread(): void {
+    if (this.#places.size > 0) return
+    // Later: those who have waited for the head join only after the one who asked for it.
+    setImmediate(() => {
+      if (this.#places.size > 0 || this.#state !== 'growing') return
+      if (!this.#options.goesOnUnread(this.#window.end, this.total)) this.abort('nobody reads it any more')
+    })
   }
 
   async #settle(): Promise<void> {

@@ -7,10 +7,12 @@ import { Fill } from './fill.js'
 import type { Incidents } from './incidents.js'
 import type { EntryKey } from './key.js'
 import type { EntryMeta } from './meta.js'
+import { resumption } from './resumption.js'
 import { contentLength, whyNotKept } from './storable.js'
 import type { Store } from './store.js'
 import { headersToStore, upstreamAge } from './stored-headers.js'
 import type { TempBody } from './temp-body.js'
+import { UpstreamBody } from './upstream-body.js'
 
 /** A fill whose head has come. */
 export interface RunningFill {
@@ -30,6 +32,8 @@ export interface FillsOptions {
   readonly store: Store
   readonly entries: Entries
   readonly epoch: string
+  /** See `FillOptions`. */
+  readonly goesOnUnread: (received: number, total: number | undefined) => boolean
   readonly incidents: Incidents
   readonly logger: Logger
   /** Milliseconds since 1970. */
@@ -116,8 +120,10 @@ export class Fills {
     }
     const receivedAt = now()
     const headers = headersToStore(response.rawHeaders, key.digest, receivedAt)
+    const proceed = resumption(response, key.digest, fetchUpstream, abort.signal)
+    const body = new UpstreamBody(response.body, proceed)
     const running: RunningFill = {
-      fill: this.#fill(key, response, { headers, receivedAt }, temp, abort),
+      fill: this.#fill(key, response, body, { headers, receivedAt }, temp, abort),
       response,
       headers,
     }
@@ -130,16 +136,18 @@ export class Fills {
   #fill(
     key: EntryKey,
     response: UpstreamResponse,
+    body: UpstreamBody,
     { headers, receivedAt }: { readonly headers: readonly string[]; readonly receivedAt: number },
     temp: TempBody,
     abort: AbortController,
   ): Fill {
-    const { entries, incidents, epoch } = this.#options
+    const { entries, incidents, epoch, goesOnUnread } = this.#options
     return new Fill({
-      body: response.body,
+      body,
       temp,
       proof: new BodyProof(key.digest, contentLength(headerValue(response.rawHeaders, 'content-length'))),
       maxSize: entries.maxSize,
+      goesOnUnread,
       keep: async (digest, size) => {
         const meta: EntryMeta = {
           key: key.text,

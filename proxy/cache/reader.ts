@@ -57,12 +57,12 @@ export class Reader {
   }
 
   /**
-   * Sends bytes `from` to `to` (exclusive; absent means up to the end) and ends the response. Resolves with the
-   * number of bytes sent, fewer than asked only when the client left.
+   * Sends bytes `from` to `to` (exclusive; Infinity means up to the end), and ends the response after the `last`
+   * part. Resolves with the number of bytes sent, fewer than asked only when the client left.
    *
    * @throws BodyAbortedError when the source ends short.
    */
-  async send(source: BodySource, from: number, to?: number): Promise<number> {
+  async send(source: BodySource, from: number, to: number, last: boolean): Promise<number> {
     const { response } = this.#client
     const forget = this.#client.onGone(() => this.interrupt())
     let position = from
@@ -70,21 +70,31 @@ export class Reader {
       while (!this.#client.gone) {
         const failure = this.#aborted ?? source.failure
         if (failure !== undefined) throw new BodyAbortedError(failure)
-        const limit = Math.min(source.sendable, to ?? Infinity)
-        const reachesEnd = limit === to || (to === undefined && source.complete)
+        const limit = Math.min(source.sendable, to)
+        const reachesEnd = limit === to || (to === Infinity && source.complete)
         if (position < limit) {
-          const sent = await this.#sendSome(source, position, limit, reachesEnd)
+          const sent = await this.#sendSome(source, position, limit, reachesEnd && last)
           if (sent === undefined) continue
           position += sent
           source.advance(position)
         } else if (reachesEnd) {
-          if (!response.writableEnded) await this.#flush([], true)
+          if (last && !response.writableEnded) await this.#flush([], true)
           break
         } else {
           await this.#grown()
         }
       }
       return position - from
+    } finally {
+      forget()
+    }
+  }
+
+  /** Sends what goes between parts; resolves with its length, or 0 when the client left. */
+  async sendText(text: Buffer, last: boolean): Promise<number> {
+    const forget = this.#client.onGone(() => this.interrupt())
+    try {
+      return !this.#client.gone && (await this.#flush([text], last)) ? text.length : 0
     } finally {
       forget()
     }

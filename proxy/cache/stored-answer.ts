@@ -1,55 +1,19 @@
+import { answerTo, sendBody, type Answer } from './answer.js'
 import type { Client } from './client.js'
 import type { CacheRequest } from './contract.js'
-import { isNotModified, isRangeCurrent } from './preconditions.js'
-import { contentRange, requestedRange, type RequestedRange } from './ranges.js'
 import type { BodySource, Reader } from './reader.js'
 import type { StoredEntry } from './store.js'
-import { notModifiedHead, storedHead } from './stored-headers.js'
+import { storedHead } from './stored-headers.js'
 
 // entry → head → file → client
 
-/** How a stored entry answers a request. */
-export interface StoredAnswer {
-  readonly status: 200 | 206 | 304 | 416
-  readonly reason: string
-  readonly headers: readonly string[]
-  /** `to` is exclusive; absent where the answer has no body. */
-  readonly part?: { readonly from: number; readonly to: number }
-}
-
 /**
- * RFC 9110, 13.2.2: conditions come before ranges.
+ * How a stored entry answers a request.
  *
  * @param nowMs milliseconds since 1970.
  */
-export function storedAnswer(request: CacheRequest, { meta }: StoredEntry, nowMs: number): StoredAnswer {
-  const head = storedHead(meta, nowMs)
-  if (isNotModified(request, meta.headers)) {
-    return { status: 304, reason: 'Not Modified', headers: notModifiedHead(head) }
-  }
-  const range = rangeOf(request, meta.headers, meta.size)
-  if (range.kind === 'unsatisfiable') {
-    const headers = ['Content-Range', `bytes */${meta.size}`, 'Content-Length', '0']
-    return { status: 416, reason: 'Range Not Satisfiable', headers: [...notModifiedHead(head), ...headers] }
-  }
-  const from = range.kind === 'part' ? range.start : 0
-  const to = range.kind === 'part' ? range.end : meta.size
-  const framing = ['Content-Length', String(to - from)]
-  const part = request.method === 'HEAD' ? {} : { part: { from, to } }
-  return range.kind === 'part'
-    ? {
-        status: 206,
-        reason: 'Partial Content',
-        headers: [...head, 'Content-Range', contentRange(from, to, meta.size), ...framing],
-        ...part,
-      }
-    : { status: 200, reason: meta.reason, headers: [...head, ...framing], ...part }
-}
-
-function rangeOf(request: CacheRequest, stored: readonly string[], size: number): RequestedRange {
-  // RFC 9110, 14.2: a range means something for GET only.
-  if (request.method !== 'GET' || !isRangeCurrent(request, stored)) return { kind: 'whole' }
-  return requestedRange(request.header('range'), size)
+export function storedAnswer(request: CacheRequest, { meta }: StoredEntry, nowMs: number): Answer {
+  return answerTo(request, { reason: meta.reason, head: storedHead(meta, nowMs), size: meta.size })
 }
 
 /**
@@ -60,7 +24,7 @@ function rangeOf(request: CacheRequest, stored: readonly string[], size: number)
  */
 export async function sendStored(
   entry: StoredEntry,
-  { status, reason, headers, part }: StoredAnswer,
+  { status, reason, headers, body }: Answer,
   client: Client,
   reader: Reader,
   onUnreadable: (error: unknown) => void,
@@ -68,7 +32,7 @@ export async function sendStored(
   try {
     if (client.gone) return 0
     client.response.writeHead(status, reason, [...headers])
-    if (part !== undefined) return await reader.send(fileSource(entry, onUnreadable), part.from, part.to)
+    if (body !== undefined) return await sendBody(reader, fileSource(entry, onUnreadable), body)
     client.response.end()
     return 0
   } finally {

@@ -44,25 +44,24 @@ export function headersToStore(
   return kept
 }
 
-/** The head for the one whose request fetched the body: upstream's own, framing included. */
+/** The head for the one whose request fetched the body: upstream's own, without framing. */
 export function fillingHead(raw: RawHeaders): string[] {
-  const passed = without(endToEnd(raw), (name) => name === 'x-cache' || name === 'x-cache-date')
+  const ours = new Set(['content-length', 'x-cache', 'x-cache-date'])
+  const passed = without(endToEnd(raw), (name) => ours.has(name))
   return [...passed, 'Via', VIA, 'X-Cache', 'MISS']
 }
 
-/** The head for those who joined a running fetch. `X-Cache-Date` is missing: nothing is stored yet. */
-export function joiningHead(stored: RawHeaders, total: number | undefined): string[] {
-  const length = total === undefined ? [] : ['Content-Length', String(total)]
-  return [...stored, ...length, 'Via', VIA, 'X-Cache', 'HIT']
+/** The head for those who joined a running fetch, without framing. `X-Cache-Date` is missing: nothing is stored yet. */
+export function joiningHead(stored: RawHeaders): string[] {
+  return [...stored, ...acceptRanges(stored), 'Via', VIA, 'X-Cache', 'HIT']
 }
 
 /** The head of an answer from the store, without framing. */
 export function storedHead(meta: EntryMeta, nowMs: number): string[] {
   const resident = Math.max(0, Math.floor((nowMs - meta.storedAt) / 1000))
-  const ranges = headerValue(meta.headers, 'accept-ranges') === undefined ? ['Accept-Ranges', 'bytes'] : []
   return [
     ...meta.headers,
-    ...ranges,
+    ...acceptRanges(meta.headers),
     'Age',
     String(meta.age + resident),
     'Via',
@@ -72,6 +71,10 @@ export function storedHead(meta: EntryMeta, nowMs: number): string[] {
     'X-Cache-Date',
     new Date(meta.storedAt).toISOString(),
   ]
+}
+
+function acceptRanges(stored: RawHeaders): string[] {
+  return headerValue(stored, 'accept-ranges') === undefined ? ['Accept-Ranges', 'bytes'] : []
 }
 
 /** RFC 9110, 15.4.5: what a 304 carries of the head it stands for. */

@@ -43,7 +43,7 @@ t.test('HEAD and ranges are answered from a stored body, to the byte', async (t)
     t.equal(none.headers['content-range'], 'bytes */300000')
     t.equal(none.body.length, 0)
   }
-  for (const range of ['bytes=0-1,5-6', 'bytes=9-1', 'lines=1-2', 'bytes=-', 'bytes=a-b']) {
+  for (const range of ['bytes=0-1,9-1', 'bytes=9-1', 'lines=1-2', 'bytes=-', 'bytes=a-b']) {
     const whole = await get(front.port, path, { range })
     t.equal(whole.status, 200, range)
     t.ok(whole.body.equals(body))

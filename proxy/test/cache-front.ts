@@ -2,6 +2,7 @@ import { createServer, request as httpRequest, type IncomingMessage, type Server
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import type { Test } from 'tap'
 import type { CacheSection } from '../../config/config.js'
+import { loadDefaultConfig } from '../../config/load.js'
 import { silentLogger, type Logger } from '../../config/logger.js'
 import type { CacheOutcome, CacheRequest, ResponseCache, UpstreamResponse } from '../cache/contract.js'
 import { openCache } from '../cache/open-cache.js'
@@ -18,16 +19,21 @@ export const PATTERNS = [
 
 export interface FrontOptions {
   readonly maxSize?: number
+  /** Anything else of the section, instead of the shipped default's. */
+  readonly section?: Partial<CacheSection>
   readonly now?: () => number
   readonly logger?: Logger
 }
 
 export function openTestCache(dir: string, options: FrontOptions = {}): Promise<ResponseCache> {
   const section: CacheSection = {
+    ...loadDefaultConfig().config.cache,
     enabled: true,
     dir,
     max_size: options.maxSize ?? 1024 ** 3,
     patterns: PATTERNS,
+    min_free: 0,
+    ...options.section,
   }
   return openCache(section, { logger: options.logger ?? silentLogger, now: options.now ?? Date.now })
 }
@@ -103,8 +109,14 @@ async function answer(
 ): Promise<CacheOutcome> {
   const cacheRequest = describe(request)
   const outcome: CacheOutcome = cache.covers(cacheRequest)
-    ? await cache.respond(cacheRequest, response, (signal) =>
-        ask(originPort, 'GET', request.url ?? '/', [], signal),
+    ? await cache.respond(cacheRequest, response, (signal, variation) =>
+        ask(
+          originPort,
+          variation?.method ?? 'GET',
+          request.url ?? '/',
+          [...ownHeaders(request), ...(variation?.headers ?? [])],
+          signal,
+        ),
       )
     : { kind: 'bypass' }
   if (outcome.kind === 'served') return outcome
@@ -116,6 +128,11 @@ async function answer(
   upstream.body.once('error', () => response.socket?.resetAndDestroy())
   upstream.body.pipe(response)
   return outcome
+}
+
+/** The credentials of the one who asks go along, as the proxy would have them. */
+function ownHeaders({ headers: { authorization } }: IncomingMessage): string[] {
+  return authorization === undefined ? [] : ['Authorization', authorization]
 }
 
 function describe(request: IncomingMessage): CacheRequest {
@@ -208,6 +225,8 @@ export interface SlowClient {
   readTo(bytes: number): Promise<void>
   /** Reads to the end of the connection; resolves with the number of bytes. */
   drain(): Promise<number>
+  /** Bytes that have come so far. */
+  received(): number
   leave(): void
 }
 
@@ -242,6 +261,7 @@ export async function openSlow(t: Test, port: number, path: string): Promise<Slo
         socket.once('close', () => resolve(received))
         socket.resume()
       }),
+    received: () => received,
     leave: () => socket.destroy(),
   }
 }

@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import type { Test } from 'tap'
 import type { Config, HeaderRule } from '../../config/config.js'
+import { loadDefaultConfig } from '../../config/load.js'
 import { silentLogger, type Logger } from '../../config/logger.js'
 import type { ResponseCache } from '../cache/contract.js'
 import { noCache } from '../cache/open-cache.js'
@@ -78,7 +79,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
   const config: Config = {
     proxy: { port: 0, api_port: 0, host: [LOOPBACK] },
     tls: { cert_dir: join(dir, 'ca'), passthrough: options.passthrough ?? [], upstream_ca: [] },
-    cache: { enabled: false, dir: join(dir, 'cache'), max_size: 1, patterns: [] },
+    cache: { ...loadDefaultConfig().config.cache, enabled: false, dir: join(dir, 'cache') },
     headers: Object.fromEntries(
       Object.entries(options.headers ?? {}).map(([pattern, rule]) => [
         pattern,

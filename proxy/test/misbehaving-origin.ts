@@ -20,6 +20,8 @@ interface Blob {
  * - `wrong`: one bit is flipped in the last byte;
  * - `gzip`: encoded, and says so;
  * - `chunked`: no Content-Length;
+ * - `ranges`: `Range: bytes=N-` and `N-M` are honoured, and all but `wrong` is done only where none is asked for;
+ *   `slip`: a part begins a byte too late; `down`: the part is refused with 503, the first time;
  * - `partial`: 206 although no range was asked for; `status=N`;
  * - `header=Name:value`: one more header, repeatable.
  */
@@ -28,6 +30,7 @@ export class MisbehavingOrigin {
   readonly requests: string[] = []
   readonly #blobs = new Map<string, Blob>()
   readonly #held = new Set<() => void>()
+  readonly #refused = new Set<string>()
   #server = createServer((request, response) => this.#answer(request, response))
   #arrivals = new Set<() => void>()
 
@@ -111,6 +114,18 @@ export class MisbehavingOrigin {
     blob: Blob,
     wrongs: URLSearchParams,
   ): Promise<void> {
+    const range = wrongs.has('ranges') ? /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') : null
+    if (range !== null) {
+      await this.#sendPart(
+        request,
+        response,
+        blob,
+        wrongs,
+        Number(range[1]),
+        Number(range[2] || Infinity) + 1,
+      )
+      return
+    }
     if (wrongs.has('hold')) await this.#hold()
     const headers = ['Content-Type', 'application/octet-stream', 'Date', new Date(0).toUTCString()]
     for (const extra of wrongs.getAll('header')) {
@@ -132,6 +147,39 @@ export class MisbehavingOrigin {
     await write(response, blob, half, blob.size)
     if (lie === 0) response.end()
     else response.socket?.end()
+  }
+
+  async #sendPart(
+    request: IncomingMessage,
+    response: ServerResponse,
+    blob: Blob,
+    wrongs: URLSearchParams,
+    asked: number,
+    end: number,
+  ): Promise<void> {
+    if (wrongs.has('down') && !this.#refused.has(request.url ?? '')) {
+      this.#refused.add(request.url ?? '')
+      return void response.socket?.destroy()
+    }
+    const tag = wrongs
+      .getAll('header')
+      .find((header) => header.startsWith('ETag:'))
+      ?.slice(5)
+    const condition = request.headers['if-range']
+    if (condition !== undefined && condition !== tag) {
+      response.writeHead(200, { 'Content-Length': blob.size })
+      await write(response, blob, 0, blob.size)
+      return void response.end()
+    }
+    const from = wrongs.has('slip') ? asked + 1 : asked
+    const to = Math.min(end, blob.size)
+    response.writeHead(206, {
+      'Content-Range': `bytes ${from}-${to - 1}/${blob.size}`,
+      'Content-Length': to - from,
+      ...(tag === undefined ? {} : { ETag: tag }),
+    })
+    await write(response, blob, from, to)
+    response.end()
   }
 
   #hold(): Promise<void> {

@@ -1,0 +1,97 @@
+import { finished, type Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import { reasonOf } from '../../config/errors.js'
+
+export interface BodyEvents {
+  data(chunk: Buffer): void
+  /** All has come; nothing follows. */
+  end(): void
+  /** The rest will not come; nothing follows. */
+  error(reason: string): void
+}
+
+/**
+ * Asks upstream for the rest from `position` on. Resolves with undefined when it cannot give it; rejects when
+ * trying again may help.
+ */
+export type Proceed = (position: number) => Promise<Readable | undefined>
+
+/**
+ * How long to wait before each attempt to go on: a server that restarts is back within seconds, and readers that
+ * wait longer than about 4 s for a byte may take the connection for dead. A body broken off more often than this
+ * is given up.
+ */
+const ATTEMPT_DELAYS_MS = [0, 250, 1000, 2500]
+
+/** Upstream's body as one, over as many answers as it takes. */
+export class UpstreamBody {
+  readonly #proceed: Proceed | undefined
+  readonly #stopped = new AbortController()
+  #current: Readable
+  #events: BodyEvents | undefined
+  #received = 0
+  #attempts = 0
+  #paused = false
+
+  /** @param proceed absent where the rest of a broken body cannot be told from that of another. */
+  constructor(first: Readable, proceed: Proceed | undefined) {
+    this.#current = first
+    this.#proceed = proceed
+  }
+
+  open(events: BodyEvents): void {
+    this.#events = events
+    this.#listen(this.#current)
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#current.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#current.resume()
+  }
+
+  /** Nothing is told any more. */
+  destroy(): void {
+    this.#stopped.abort()
+    this.#current.destroy()
+  }
+
+  #listen(body: Readable): void {
+    this.#current = body
+    finished(body, { writable: false }, (error) => {
+      if (this.#stopped.signal.aborted) return
+      if (error === null || error === undefined) this.#events?.end()
+      else void this.#continue(reasonOf(error))
+    })
+    body.on('data', (chunk: Buffer) => {
+      this.#received += chunk.length
+      this.#events?.data(chunk)
+    })
+    if (this.#paused) body.pause()
+  }
+
+  async #continue(reason: string): Promise<void> {
+    const next = await this.#next()
+    if (this.#stopped.signal.aborted) next?.destroy()
+    else if (next === undefined) this.#events?.error(reason)
+    else this.#listen(next)
+  }
+
+  async #next(): Promise<Readable | undefined> {
+    for (; this.#proceed !== undefined && this.#attempts < ATTEMPT_DELAYS_MS.length;) {
+      const waitMs = ATTEMPT_DELAYS_MS[this.#attempts]
+      this.#attempts += 1
+      try {
+        await delay(waitMs, undefined, { signal: this.#stopped.signal })
+        return await this.#proceed(this.#received)
+      } catch {
+        if (this.#stopped.signal.aborted) return undefined
+      }
+    }
+    return undefined
+  }
+}
