@@ -30,5 +30,8 @@ export function findConflicts(
     // The cache removes what it does not know from its folder.
     blame(['cache.dir', 'tls.cert_dir'], 'cache.dir and tls.cert_dir must be folders apart from each other')
   }
+  if (cache.offline && !cache.enabled) {
+    blame(['cache.offline', 'cache.enabled'], 'cache.offline serves what is stored, and the cache is off')
+  }
   return problems
 }

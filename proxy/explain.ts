@@ -4,7 +4,7 @@ import type { Merged } from '../config/merge.js'
 import type { KeyPath } from '../config/yaml-document.js'
 import type { Asked } from './access-rules.js'
 import { entryKey } from './cache/key.js'
-import { compileRules } from './cache/rules.js'
+import { PATTERNS_RULE, compileRules } from './cache/rules.js'
 import { ResolveError, createDialGuard, type JudgedAddress, type Resolve } from './dial.js'
 import { optionName, type Finding } from './finding.js'
 import { whyWithheld } from './inject.js'
@@ -185,22 +185,24 @@ function explainCache(
   connection: Explanation['connection'],
   merged: Merged,
 ): ExplainedCache {
-  const { enabled, patterns } = merged.config.cache
-  if (!enabled) return { cached: false, why: 'cache.enabled is false' }
+  const { cache } = merged.config
+  if (!cache.enabled) return { cached: false, why: 'cache.enabled is false' }
   if (connection === 'passthrough') return { cached: false, why: 'its TLS is not opened' }
   if (method !== 'GET' && method !== 'HEAD') return { cached: false, why: `${method} is never cached` }
   const question = path.indexOf('?')
   const [plain, query] = question === -1 ? [path, ''] : [path.slice(0, question), path.slice(question)]
-  const index = patterns.findIndex((pattern) => compileRules([pattern]).covers(plain))
-  const pattern = patterns[index]
-  if (pattern === undefined) return { cached: false, why: 'its path matches none of cache.patterns' }
   const request = { method, scheme, authority: target.authority, path: plain, query, header: () => undefined }
-  return {
-    cached: true,
-    key: entryKey(request).text,
-    by: placeOf(['cache', 'patterns', index], merged),
-    pattern,
+  const covering = compileRules(cache).find(request)
+  if (covering === undefined) return { cached: false, why: 'none of cache.patterns and cache.rules matches it' }
+  const key = entryKey(request, covering).text
+  const { name } = covering.rule
+  if (name !== PATTERNS_RULE) {
+    const pattern = cache.rules.find((rule) => rule.name === name)?.match?.path ?? ''
+    return { cached: true, key, by: { option: 'cache.rules', name }, pattern }
   }
+  const index = cache.patterns.findIndex((pattern) => new RegExp(pattern).test(plain))
+  const by = placeOf(['cache', 'patterns', index], merged)
+  return { cached: true, key, by, pattern: cache.patterns[index] ?? '' }
 }
 
 function placeOf(option: KeyPath, { config, originsOf }: Merged): DecidedBy {

@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import { codeOf, reasonOf } from '../config/errors.js'
 import type { ClientResponse } from './message.js'
 import { StreamResetError } from './h2/stream-error.js'
+import { NotStoredError } from './cache/errors.js'
 import { DialForbiddenError, ResolveError } from './dial.js'
 import { BlockedError } from './policy.js'
 import { AuthorityMismatchError, TargetError } from './target.js'
@@ -44,6 +45,10 @@ export function refusalOf(error: unknown, authority: string): Refusal {
       type: 'connection_terminated',
       message: `cannot get an answer from ${authority}: ${error.message}`,
     }
+  }
+  if (error instanceof NotStoredError) {
+    // RFC 9111, 5.2.1.7 has 504 for a cache that may not ask.
+    return { status: 504, type: 'destination_unavailable', message: error.message }
   }
   const code = codeOf(error) ?? ''
   const known = UPSTREAM_CODES[code]

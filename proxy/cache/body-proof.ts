@@ -1,5 +1,5 @@
 import { createHash, type Hash } from 'node:crypto'
-import type { ContentDigest } from './rules.js'
+import type { ContentDigest } from './content-digest.js'
 
 /** What became of a body: the digest of one that is whole and right, or what is wrong with it. */
 export type Verdict = { readonly digest: string } | { readonly complaint: string }

@@ -112,6 +112,13 @@ export class Entries {
     return entry
   }
 
+  /** Writes the meta of an entry anew, which upstream has confirmed. @throws the system's error. */
+  async confirm(name: string, meta: EntryMeta): Promise<void> {
+    if (this.#loaded && !this.#index.has(name)) return
+    const footprint = await this.#options.store.replaceMeta(name, meta, this.#options.now())
+    if (this.#index.has(name)) this.#index.set(name, footprint)
+  }
+
   /** Makes an entry of a complete body and evicts what it displaces. @throws the system's error. */
   async keep(name: string, body: TempBody, meta: EntryMeta): Promise<void> {
     await this.#swept
@@ -124,6 +131,11 @@ export class Entries {
   /** Removes an entry that turned out to be wrong. */
   drop(name: string, error: unknown): void {
     this.#options.incidents.report('cache entry dropped', error, { entry: name })
+    this.forget(name)
+  }
+
+  /** Removes an entry that upstream no longer has. */
+  forget(name: string): void {
     this.#index.delete(name)
     this.#remove(name)
   }

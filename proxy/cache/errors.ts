@@ -18,6 +18,15 @@ export class CacheLockedError extends DiscobotError {
   }
 }
 
+/** `cache.offline` is set, or the client asked for `only-if-cached`, and what was asked for is not stored. */
+export class NotStoredError extends DiscobotError {
+  readonly code = 'NOT_STORED'
+
+  constructor(url: string, reason: string) {
+    super(`cannot answer for ${url}: it is not stored, and ${reason}`)
+  }
+}
+
 /** A stored entry does not hold what its meta says; it is dropped and fetched anew. */
 export class CorruptEntryError extends DiscobotError {
   readonly code = 'CACHE_ENTRY_CORRUPT'

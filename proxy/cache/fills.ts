@@ -1,16 +1,20 @@
 import type { Logger } from '../../config/logger.js'
 import { headerValue } from '../headers.js'
+import type { Access } from './access.js'
 import { BodyProof } from './body-proof.js'
 import type { CacheRequest, FetchUpstream, UpstreamResponse } from './contract.js'
 import type { Entries } from './entries.js'
-import { Fill } from './fill.js'
+import { Fill, type FillOptions } from './fill.js'
+import { refreshed, revalidation } from './freshness.js'
 import type { Incidents } from './incidents.js'
 import type { EntryKey } from './key.js'
 import type { EntryMeta } from './meta.js'
+import type { AppliedRule } from './rules.js'
 import { resumption } from './resumption.js'
 import { contentLength, whyNotKept } from './storable.js'
 import type { Store } from './store.js'
 import { headersToStore, upstreamAge } from './stored-headers.js'
+import type { Tally } from './tally.js'
 import type { TempBody } from './temp-body.js'
 import { UpstreamBody } from './upstream-body.js'
 
@@ -20,11 +24,27 @@ export interface RunningFill {
   readonly response: UpstreamResponse
   /** What will be stored of the head. */
   readonly headers: readonly string[]
+  /** What it took to be fetched. */
+  readonly access: Access
+}
+
+/** A request that upstream is asked for. */
+export interface Question {
+  readonly request: CacheRequest
+  readonly key: EntryKey
+  readonly rule: AppliedRule
+  readonly access: Access
+  readonly fetchUpstream: FetchUpstream
+  readonly goesOnUnread: FillOptions['goesOnUnread']
+  /** What is stored already and may still hold. */
+  readonly stored?: EntryMeta
 }
 
 /** What came of asking upstream. */
 export type Opened =
   | ({ readonly kind: 'filling' } & RunningFill)
+  /** What is stored holds; it says so now. */
+  | { readonly kind: 'unchanged'; readonly meta: EntryMeta }
   /** The answer may not, or cannot, be kept; its body has not been touched. */
   | { readonly kind: 'unkept'; readonly response: UpstreamResponse }
 
@@ -32,19 +52,21 @@ export interface FillsOptions {
   readonly store: Store
   readonly entries: Entries
   readonly epoch: string
-  /** See `FillOptions`. */
-  readonly goesOnUnread: (received: number, total: number | undefined) => boolean
   readonly incidents: Incidents
+  readonly tally: Tally
   readonly logger: Logger
   /** Milliseconds since 1970. */
   readonly now: () => number
 }
 
+/** A fill, or why there is none to join. */
+export type Joinable = RunningFill | 'unkept' | 'unchanged' | 'failed'
+
 /** At most one fill per entry: whoever wants what is being fetched joins. */
 export class Fills {
   readonly #options: FillsOptions
   /** From the moment upstream is asked until nobody can join any more. */
-  readonly #joinable = new Map<string, Promise<RunningFill | undefined>>()
+  readonly #joinable = new Map<string, Promise<Joinable>>()
   readonly #open = new Map<AbortController, Promise<void>>()
   #stores = 0
 
@@ -56,8 +78,8 @@ export class Fills {
     return this.#stores
   }
 
-  /** The fill of an entry, once its head has come; undefined inside when the answer is not kept. */
-  get(name: string): Promise<RunningFill | undefined> | undefined {
+  /** The fill of an entry, once its head has come. */
+  get(name: string): Promise<Joinable> | undefined {
     return this.#joinable.get(name)
   }
 
@@ -67,22 +89,23 @@ export class Fills {
    * @param first called before the first byte is read, so that a small body is not over before it is joined.
    * @throws whatever `fetchUpstream` threw.
    */
-  begin(
-    request: CacheRequest,
-    key: EntryKey,
-    fetchUpstream: FetchUpstream,
-    first: (running: RunningFill) => void,
-  ): Promise<Opened> {
+  begin(question: Question, first: (running: RunningFill) => void): Promise<Opened> {
+    const { name } = question.key
     const abort = new AbortController()
-    const opened = this.#ask(request, key, fetchUpstream, abort, first)
+    const opened = this.#ask(question, abort, first)
     const joinable = opened.then(
-      (result) => (result.kind === 'filling' ? result : undefined),
-      () => undefined,
+      (result): Joinable => {
+        if (result.kind === 'filling') return result
+        const failed = result.kind === 'unkept' && result.response.status >= 500
+        return failed ? 'failed' : result.kind
+      },
+      (): Joinable => 'failed',
     )
-    this.#joinable.set(key.name, joinable)
+    this.#joinable.set(name, joinable)
     const closed = joinable.then((running) => {
-      if (running === undefined) this.#joinable.delete(key.name)
-      return running?.fill.closed
+      if (typeof running === 'object') return running.fill.closed
+      this.#joinable.delete(name)
+      return undefined
     })
     this.#open.set(abort, closed)
     void closed.then(() => this.#open.delete(abort))
@@ -96,17 +119,22 @@ export class Fills {
   }
 
   async #ask(
-    request: CacheRequest,
-    key: EntryKey,
-    fetchUpstream: FetchUpstream,
+    question: Question,
     abort: AbortController,
     first: (running: RunningFill) => void,
   ): Promise<Opened> {
+    const { request, key, rule, fetchUpstream, stored } = question
     const { store, entries, incidents, logger, now } = this.#options
-    const response = await fetchUpstream(abort.signal)
+    const conditions = stored === undefined ? [] : revalidation(stored)
+    const response = await fetchUpstream(abort.signal, { headers: conditions })
     // Until somebody reads the body, an upstream that resets must not be an uncaught error.
     response.body.on('error', () => undefined)
-    const reason = whyNotKept(request, key, response, entries.maxSize)
+    if (response.status === 304 && stored !== undefined && conditions.length > 0) {
+      response.body.resume()
+      return { kind: 'unchanged', meta: await this.#confirm(key, stored, response) }
+    }
+    const maxSize = Math.min(entries.maxSize, rule.maxObjectBytes)
+    const reason = whyNotKept(request, key, response, maxSize)
     if (reason !== undefined) {
       logger.debug({ key: key.text, reason }, 'cache: not kept')
       return { kind: 'unkept', response }
@@ -123,30 +151,46 @@ export class Fills {
     const proceed = resumption(response, key.digest, fetchUpstream, abort.signal)
     const body = new UpstreamBody(response.body, proceed)
     const running: RunningFill = {
-      fill: this.#fill(key, response, body, { headers, receivedAt }, temp, abort),
+      fill: this.#fill(question, response, body, { headers, receivedAt, maxSize }, temp, abort),
+      access: question.access,
       response,
       headers,
     }
     abort.signal.addEventListener('abort', () => running.fill.abort('the proxy is stopping'), { once: true })
     first(running)
     running.fill.start()
+    void running.fill.done.then(() => this.#options.tally.fetched(rule.name, running.fill.frontier))
     return { kind: 'filling', ...running }
   }
 
+  async #confirm(key: EntryKey, stored: EntryMeta, { rawHeaders }: UpstreamResponse): Promise<EntryMeta> {
+    const { entries, incidents, now } = this.#options
+    const meta = refreshed(stored, rawHeaders, now())
+    // Where it cannot be written, the next request asks again.
+    await entries
+      .confirm(key.name, meta)
+      .catch((error: unknown) => incidents.report('cache entry cannot be confirmed', error))
+    return meta
+  }
+
   #fill(
-    key: EntryKey,
+    { key, rule, access, goesOnUnread }: Question,
     response: UpstreamResponse,
     body: UpstreamBody,
-    { headers, receivedAt }: { readonly headers: readonly string[]; readonly receivedAt: number },
+    {
+      headers,
+      receivedAt,
+      maxSize,
+    }: { readonly headers: readonly string[]; readonly receivedAt: number; readonly maxSize: number },
     temp: TempBody,
     abort: AbortController,
   ): Fill {
-    const { entries, incidents, epoch, goesOnUnread } = this.#options
+    const { entries, incidents, epoch } = this.#options
     return new Fill({
       body,
       temp,
       proof: new BodyProof(key.digest, contentLength(headerValue(response.rawHeaders, 'content-length'))),
-      maxSize: entries.maxSize,
+      maxSize,
       goesOnUnread,
       keep: async (digest, size) => {
         const meta: EntryMeta = {
@@ -159,6 +203,8 @@ export class Fills {
           storedAt: receivedAt,
           age: upstreamAge(response.rawHeaders),
           epoch,
+          rule: rule.name,
+          access: access.token === undefined ? '' : access.scope,
         }
         await entries.keep(key.name, temp, meta)
         this.#stores += 1

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
+import type { ContentDigest } from './content-digest.js'
 import type { CacheRequest } from './contract.js'
-import { digestInPath, type ContentDigest } from './rules.js'
+import type { Covering } from './rules.js'
 
 /** Which entry answers a request. */
 export interface EntryKey {
@@ -10,18 +11,20 @@ export interface EntryKey {
   readonly name: string
   /** What the body must hash to; absent where the URL does not say. */
   readonly digest: ContentDigest | undefined
+  /** Requests with another query come to the same entry. */
+  readonly omitsQuery: boolean
 }
 
 /**
  * Content-addressed URLs share one entry whatever host, hop or signed query they have: the bytes are proven by
- * the digest, so it does not matter who sent them. All others are one entry per scheme, authority, path and
- * query.
+ * the digest, so it does not matter who sent them. All others are one entry per scheme, authority, path and,
+ * unless the rule ignores it, query.
  */
-export function entryKey(request: CacheRequest): EntryKey {
-  const digest = digestInPath(request.path)
+export function entryKey(request: CacheRequest, { rule, digest }: Covering): EntryKey {
+  const omitsQuery = digest !== undefined || rule.ignoreQuery
   const text =
     digest === undefined
-      ? `GET ${request.scheme}://${request.authority}${request.path}${request.query}`
+      ? `GET ${request.scheme}://${request.authority}${request.path}${omitsQuery ? '' : request.query}`
       : `${digest.kind} ${digest.algorithm}:${digest.hex}`
-  return { text, name: createHash('sha256').update(text).digest('hex'), digest }
+  return { text, name: createHash('sha256').update(text).digest('hex'), digest, omitsQuery }
 }

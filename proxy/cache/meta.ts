@@ -1,3 +1,5 @@
+import { PATTERNS_RULE } from './rules.js'
+
 /** What an entry is; its body is the file beside it. */
 export interface EntryMeta {
   readonly key: string
@@ -15,6 +17,10 @@ export interface EntryMeta {
   readonly age: number
   /** The directory's epoch in which the body was last known to be right; see `lock.ts`. */
   readonly epoch: string
+  /** Name of the rule that made it. */
+  readonly rule: string
+  /** The scope of the credentials that it took to fetch; empty where it took none. */
+  readonly access: string
 }
 
 /** Entries of another version are dropped: fetching again is safer than guessing. */
@@ -37,11 +43,13 @@ export function parseMeta(text: string): EntryMeta | undefined {
   }
   if (typeof value !== 'object' || value === null) return undefined
   const { version, ...rest } = value as Record<string, unknown>
-  return version === VERSION && isMeta(rest) ? rest : undefined
+  // Both came later than the version.
+  const whole = { rule: PATTERNS_RULE, access: '', ...rest }
+  return version === VERSION && isMeta(whole) ? whole : undefined
 }
 
 function isMeta(value: object): value is EntryMeta {
-  const { key, status, reason, headers, digest, size, storedAt, age, epoch } = value as Record<
+  const { key, status, reason, headers, digest, size, storedAt, age, epoch, rule, access } = value as Record<
     keyof EntryMeta,
     unknown
   >
@@ -57,7 +65,9 @@ function isMeta(value: object): value is EntryMeta {
     // Date.toISOString throws beyond this (ECMA-262, time values).
     storedAt <= 8.64e15 &&
     isCount(age) &&
-    typeof epoch === 'string'
+    typeof epoch === 'string' &&
+    typeof rule === 'string' &&
+    typeof access === 'string'
   )
 }
 

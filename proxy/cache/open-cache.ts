@@ -7,11 +7,11 @@ import { BufferPool } from './buffer-pool.js'
 import type { CacheOutcome, CacheRequest, CacheStats, FetchUpstream, ResponseCache } from './contract.js'
 import { DiskCache } from './disk-cache.js'
 import { Entries } from './entries.js'
-import type { FillOptions } from './fill.js'
 import { Fills } from './fills.js'
 import { Incidents } from './incidents.js'
 import { lockDirectory } from './lock.js'
 import { Store } from './store.js'
+import { Tally } from './tally.js'
 
 export interface CacheDeps {
   readonly logger: Logger
@@ -27,18 +27,6 @@ export async function openCache(section: CacheSection, deps: CacheDeps): Promise
   const cache = new OnDemandCache(deps)
   await cache.reconfigure(section)
   return cache
-}
-
-/** When a fill goes on that nobody reads: see `cache.fill`. A share of an unknown length is never reached. */
-function unreadRule({ fill, fill_share: share }: CacheSection): FillOptions['goesOnUnread'] {
-  switch (fill) {
-    case 'always':
-      return () => true
-    case 'share':
-      return (received, total) => total !== undefined && received >= total * (share / 100)
-    case 'readers':
-      return () => false
-  }
 }
 
 /** A cache that covers nothing. */
@@ -108,7 +96,7 @@ async function openDirectory(section: CacheSection, { logger, now }: CacheDeps):
   const buffers = new BufferPool()
   const incidents = new Incidents(logger, now)
   const entries = new Entries({ store, epoch, maxSize, buffers, incidents, logger, now })
-  const goesOnUnread = unreadRule(section)
-  const fills = new Fills({ store, entries, epoch, goesOnUnread, incidents, logger, now })
-  return new DiskCache({ section, entries, fills, buffers, incidents, lock, now })
+  const tally = new Tally()
+  const fills = new Fills({ store, entries, epoch, incidents, tally, logger, now })
+  return new DiskCache({ section, entries, fills, buffers, incidents, tally, lock, now })
 }

@@ -34,10 +34,16 @@ export class Reader {
   /** Ends any wait. */
   #stop: (() => void) | undefined
   #aborted: string | undefined
+  #sent = 0
 
   constructor(client: Client, buffers: BufferPool) {
     this.#client = client
     this.#buffers = buffers
+  }
+
+  /** Bytes of bodies that the socket has taken. */
+  get sent(): number {
+    return this.#sent
   }
 
   /** The source has grown or is complete. */
@@ -76,6 +82,7 @@ export class Reader {
           const sent = await this.#sendSome(source, position, limit, reachesEnd && last)
           if (sent === undefined) continue
           position += sent
+          this.#sent += sent
           source.advance(position)
         } else if (reachesEnd) {
           if (last && !response.writableEnded) await this.#flush([], true)

@@ -1,6 +1,6 @@
 import { headerValue, tokens } from '../headers.js'
+import type { ContentDigest } from './content-digest.js'
 import type { FetchUpstream, UpstreamResponse } from './contract.js'
-import type { ContentDigest } from './rules.js'
 import { contentLength } from './storable.js'
 import type { Proceed } from './upstream-body.js'
 

@@ -1,15 +1,32 @@
-/** A digest that a URL promises its body to have. */
-export interface ContentDigest {
-  readonly algorithm: 'sha256' | 'sha512'
-  /** Lower case, of the algorithm's full length. */
-  readonly hex: string
-  /** A manifest's type is part of what it is, so it never shares an entry with the same bytes as a blob. */
-  readonly kind: 'blob' | 'manifest'
+import type { CacheRule, CacheSection } from '../../config/config.js'
+import { compileHostPatterns } from '../../config/host-pattern.js'
+import { digestAnywhere, digestInPath, type ContentDigest } from './content-digest.js'
+import type { CacheRequest } from './contract.js'
+
+/** The rule of whatever one of the plain `patterns` finds. */
+export const PATTERNS_RULE = 'patterns'
+
+/** What a rule says of the entries it makes. */
+export interface AppliedRule {
+  readonly name: string
+  /** Milliseconds after which upstream is asked again; Infinity means never. */
+  readonly ttlMs: number
+  readonly ignoreQuery: boolean
+  /** Bytes; Infinity where only the cache's own size counts. */
+  readonly maxObjectBytes: number
+}
+
+/** The rule that covers a request, and the digest that its URL promises. */
+export interface Covering {
+  readonly rule: AppliedRule
+  readonly digest: ContentDigest | undefined
 }
 
 export interface CacheRules {
-  /** Whether a path without its query matches any pattern. */
-  covers(path: string): boolean
+  /** `patterns` and the rules in force, in the order in which they are asked. */
+  readonly names: readonly string[]
+  /** The first rule that covers a request by its host and path. */
+  find(request: Pick<CacheRequest, 'authority' | 'path'>): Covering | undefined
 }
 
 /**
@@ -18,36 +35,60 @@ export interface CacheRules {
  */
 const MAX_PATH_LENGTH = 2048
 
+interface CompiledRule extends AppliedRule {
+  covers(host: string, path: string): boolean
+  readonly verify: CacheRule['verify']
+}
+
 /** @throws SyntaxError for what is not a regular expression; the configuration has refused those before. */
-export function compileRules(patterns: readonly string[]): CacheRules {
-  const compiled = patterns.map((pattern) => new RegExp(pattern))
+export function compileRules(section: Pick<CacheSection, 'patterns' | 'rules' | 'ttl'>): CacheRules {
+  const patterns = section.patterns.map((pattern) => new RegExp(pattern))
+  const rules: CompiledRule[] = [
+    {
+      ...applied({ name: PATTERNS_RULE }, section.ttl),
+      covers: (_host, path) => patterns.some((pattern) => pattern.test(path)),
+      verify: undefined,
+    },
+    ...section.rules.flatMap((rule) => compileRule(rule, section.ttl)),
+  ]
   return {
-    covers: (path) => path.length <= MAX_PATH_LENGTH && compiled.some((pattern) => pattern.test(path)),
+    names: rules.map(({ name }) => name),
+    find({ authority, path }) {
+      if (path.length > MAX_PATH_LENGTH) return undefined
+      const host = authority.slice(0, authority.lastIndexOf(':'))
+      for (const rule of rules) {
+        if (!rule.covers(host, path)) continue
+        const digest = rule.verify === undefined ? digestInPath(path) : digestAnywhere(path, rule.verify)
+        // What is to be verified and names no digest is none of this rule's.
+        if (rule.verify === undefined || digest !== undefined) return { rule, digest }
+      }
+      return undefined
+    },
   }
 }
 
-/** OCI distribution, "Pulling blobs" and "Pulling manifests": upper case is not a digest there. */
-const REGISTRY_PATH = /^\/v2\/.+\/(blobs|manifests)\/(sha256|sha512):([0-9a-f]+)$/
-/** `…/blobs/sha256/ab/<hex>/data` is how `distribution` lays out its storage; CDNs drop both ends of it. */
-const STORAGE_PATH = /\/(sha256|sha512)\/([0-9a-f]{2})\/([0-9a-f]+)(?:\/data)?$/
-const HEX_LENGTH = { sha256: 64, sha512: 128 } as const
-
-/** The digest the body of `path` must have, where the path has one of the shapes registries and CDNs use. */
-export function digestInPath(path: string): ContentDigest | undefined {
-  const registry = REGISTRY_PATH.exec(path)
-  if (registry !== null) {
-    return contentDigest(registry[2], registry[3], registry[1] === 'manifests' ? 'manifest' : 'blob')
-  }
-  const storage = STORAGE_PATH.exec(path)
-  if (storage === null || storage[3]?.startsWith(storage[2] ?? '-') !== true) return undefined
-  return contentDigest(storage[1], storage[3], 'blob')
+function compileRule(rule: CacheRule, ttlMs: number): CompiledRule[] {
+  if (rule.match === undefined || rule.enabled === false) return []
+  const path = new RegExp(rule.match.path)
+  const hosts =
+    rule.match.host === undefined
+      ? undefined
+      : compileHostPatterns(rule.match.host.map((host) => [host, true] as const))
+  return [
+    {
+      ...applied(rule, ttlMs),
+      covers: (host, requested) => path.test(requested) && hosts?.matchesAny(host) !== false,
+      verify: rule.verify,
+    },
+  ]
 }
 
-function contentDigest(
-  algorithm: string | undefined,
-  hex: string | undefined,
-  kind: ContentDigest['kind'],
-): ContentDigest | undefined {
-  if (algorithm !== 'sha256' && algorithm !== 'sha512') return undefined
-  return hex?.length === HEX_LENGTH[algorithm] ? { algorithm, hex, kind } : undefined
+function applied(rule: CacheRule, sectionTtlMs: number): AppliedRule {
+  const ttlMs = rule.ttl ?? sectionTtlMs
+  return {
+    name: rule.name,
+    ttlMs: ttlMs === 0 ? Infinity : ttlMs,
+    ignoreQuery: rule.ignore_query ?? false,
+    maxObjectBytes: rule.max_object ?? Infinity,
+  }
 }

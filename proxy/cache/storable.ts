@@ -11,7 +11,7 @@ const HARMLESS = new Set(['accept-encoding'])
  * Why an upstream answer may not be kept, for the log; undefined when it may. Answers to a rule are kept without
  * regard to freshness: rules name what never changes.
  *
- * @param maxSize bytes of the whole cache.
+ * @param maxSize the largest body that is kept, in bytes.
  */
 export function whyNotKept(
   request: CacheRequest,
@@ -31,7 +31,7 @@ export function whyNotKept(
   if (!varying.every((name) => harmless.has(name))) return `Vary: ${varying.join(', ')}`
   const length = headerValue(rawHeaders, 'content-length')
   if (length !== undefined && contentLength(length) === undefined) return 'a Content-Length that is no number'
-  if (Number(length ?? 0) > maxSize) return 'larger than the whole cache'
+  if (Number(length ?? 0) > maxSize) return `larger than ${maxSize} bytes`
   return key.digest === undefined
     ? whyPrivate(request, control, headerValue(rawHeaders, 'set-cookie') !== undefined)
     : whyMisnamed(key.digest, headerValue(rawHeaders, 'docker-content-digest'))
@@ -44,7 +44,9 @@ function whyPrivate(
   setsCookie: boolean,
 ): string | undefined {
   if (control.has('private')) return 'Cache-Control: private'
-  if (setsCookie) return 'Set-Cookie'
+  if (control.has('no-cache')) return 'Cache-Control: no-cache'
+  // Those who mean their cookie for everybody say so; it is not stored even then.
+  if (setsCookie && !control.has('public')) return 'Set-Cookie'
   const shared = control.has('public') || control.has('s-maxage') || control.has('must-revalidate')
   return request.header('authorization') !== undefined && !shared ? 'Authorization' : undefined
 }
@@ -64,6 +66,11 @@ export function refusesCache(request: CacheRequest, key: EntryKey): boolean {
   if (control.has('no-store')) return true
   // What a digest fixes is never stale, so asking for it afresh can bring nothing else.
   return key.digest === undefined && (control.has('no-cache') || request.header('pragma') === 'no-cache')
+}
+
+/** RFC 9111, 5.2.1.7: upstream may not be asked. */
+export function onlyIfCached(request: CacheRequest): boolean {
+  return directives(request.header('cache-control')).has('only-if-cached')
 }
 
 /** Bytes, where `Content-Length` is one plain number (RFC 9110, 8.6). */

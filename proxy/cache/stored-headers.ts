@@ -1,6 +1,6 @@
 import { VIA, endToEnd, headerValue, without, type RawHeaders } from '../headers.js'
+import type { ContentDigest } from './content-digest.js'
 import type { EntryMeta } from './meta.js'
-import type { ContentDigest } from './rules.js'
 
 /**
  * What describes the bytes rather than the host or the moment. A content-addressed entry answers for hosts that
@@ -23,8 +23,9 @@ const REPRESENTATION_HEADERS = new Set([
   'x-content-type-options',
 ])
 
-/** Of the moment (`Age`, quotas), ours to say, or framing that belongs to one transfer. */
-const NEVER_STORED = /^(age|content-length|retry-after|via|x-cache|x-cache-date|(x-)?ratelimit(-.*)?)$/
+/** Of the moment (`Age`, quotas, sessions), ours to say, or framing that belongs to one transfer. */
+const NEVER_STORED =
+  /^(age|content-length|retry-after|set-cookie|via|x-cache|x-cache-date|(x-)?ratelimit(-.*)?)$/
 
 /** The part of an upstream head that may be replayed with the stored body; always with a `Date`. */
 export function headersToStore(
@@ -42,6 +43,11 @@ export function headersToStore(
     kept.push('Docker-Content-Digest', `${digest.algorithm}:${digest.hex}`)
   }
   return kept
+}
+
+/** What a 304 may change of an entry's head: nothing that describes the bytes, which it does not bring. */
+export function endToEndStored(raw: RawHeaders): string[] {
+  return without(endToEnd(raw), (name) => NEVER_STORED.test(name) || /^content-(?!location)/.test(name))
 }
 
 /** The head for the one whose request fetched the body: upstream's own, without framing. */

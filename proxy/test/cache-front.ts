@@ -18,6 +18,7 @@ export const PATTERNS = [
 ]
 
 export interface FrontOptions {
+  readonly dir?: string
   readonly maxSize?: number
   /** Anything else of the section, instead of the shipped default's. */
   readonly section?: Partial<CacheSection>
@@ -89,7 +90,7 @@ export async function startFront(cache: ResponseCache, originPort: number): Prom
 export async function startCached(
   t: Test,
   originPort: number,
-  options: FrontOptions & { readonly dir?: string } = {},
+  options: FrontOptions = {},
 ): Promise<{ readonly cache: ResponseCache; readonly front: Front; readonly dir: string }> {
   const dir = options.dir ?? t.testdir()
   const cache = await openTestCache(dir, options)

@@ -3,7 +3,8 @@ import t from 'tap'
 import type { CacheRequest } from '../cache/contract.js'
 import { entryKey } from '../cache/key.js'
 import { parseMeta, serializeMeta, type EntryMeta } from '../cache/meta.js'
-import { compileRules, digestInPath } from '../cache/rules.js'
+import { digestAnywhere, digestInPath } from '../cache/content-digest.js'
+import { compileRules } from '../cache/rules.js'
 import { Window } from '../cache/window.js'
 
 const HEX = 'ab'.repeat(32)
@@ -42,22 +43,38 @@ t.test('content-addressed requests share a key, all others keep theirs', async (
     query,
     header: () => undefined,
   })
-  const one = entryKey(request('a.test:443', `/v2/x/blobs/sha256:${HEX}`))
-  const other = entryKey(request('b.test:443', `/sha256/ab/${HEX}`, '?sig=1'))
+  const rules = compileRules({ patterns: ['.'], rules: [], ttl: 0 })
+  const entryKeyOf = (asked: CacheRequest) => {
+    const covering = rules.find(asked)
+    if (covering === undefined) throw new Error('not covered')
+    return entryKey(asked, covering)
+  }
+  const one = entryKeyOf(request('a.test:443', `/v2/x/blobs/sha256:${HEX}`))
+  const other = entryKeyOf(request('b.test:443', `/sha256/ab/${HEX}`, '?sig=1'))
   t.equal(one.name, other.name)
   t.match(one.name, /^[0-9a-f]{64}$/)
-  t.not(one.name, entryKey(request('a.test:443', `/v2/x/manifests/sha256:${HEX}`)).name)
+  t.not(one.name, entryKeyOf(request('a.test:443', `/v2/x/manifests/sha256:${HEX}`)).name)
   const plain = ['a.test:443', 'b.test:443'].flatMap((host) =>
-    ['', '?a', '?b'].map((query) => entryKey(request(host, '/plain/x', query)).name),
+    ['', '?a', '?b'].map((query) => entryKeyOf(request(host, '/plain/x', query)).name),
   )
   t.equal(new Set(plain).size, 6)
 })
 
+t.test('a digest that a rule verifies is the last one of its length in the path', async (t) => {
+  const found = { algorithm: 'sha256', hex: HEX, kind: 'blob' }
+  t.same(digestAnywhere(`/dists/x/by-hash/SHA256/${HEX}`, 'sha256'), found)
+  t.same(digestAnywhere(`/${'cd'.repeat(32)}/${HEX}/${'ef'.repeat(64)}`, 'sha256'), found)
+  t.equal(digestAnywhere(`/${HEX}`, 'sha512'), undefined)
+  t.equal(digestAnywhere(`/${HEX}0`, 'sha256'), undefined)
+})
+
 t.test('paths longer than any package has are not matched at all', async (t) => {
-  const rules = compileRules(['^/a.*b.*c'])
-  t.equal(rules.covers('/abc'), true)
-  t.equal(rules.covers(`/ab${'b'.repeat(3000)}c`), false)
-  t.equal(compileRules([]).covers('/abc'), false)
+  const rules = compileRules({ patterns: ['^/a.*b.*c'], rules: [], ttl: 0 })
+  const find = (path: string): unknown => rules.find({ authority: 'a.test:443', path })
+  t.match(find('/abc'), { rule: { name: 'patterns' }, digest: undefined })
+  t.equal(find(`/ab${'b'.repeat(3000)}c`), undefined)
+  const none = compileRules({ patterns: [], rules: [], ttl: 0 })
+  t.equal(none.find({ authority: 'a.test:443', path: '/abc' }), undefined)
 })
 
 t.test('a window gives back what was put in, whatever the sizes, until it is trimmed', async (t) => {
@@ -97,8 +114,12 @@ t.test('a meta is read back as written, and anything else is refused', async (t)
     storedAt: 2,
     age: 0,
     epoch: 'e',
+    rule: 'npm',
+    access: '',
   }
   t.same(parseMeta(serializeMeta(meta)), meta)
+  const { rule: _rule, access: _access, ...older } = meta
+  t.match(parseMeta(JSON.stringify({ version: 1, ...older })), { rule: 'patterns', access: '' })
   const wrongs: object[] = [
     { size: -1 },
     { size: '1' },

@@ -231,15 +231,19 @@ t.test('two processes on one directory: the second goes on without a cache and s
   await child.kill()
   const third = await openTestCache(dir)
   t.equal(
-    third.covers({ method: 'GET', path: origin.add('x') } as never),
+    third.covers({ method: 'GET', authority: 'a.test:443', path: origin.add('x') } as never),
     true,
     'a dead holder holds nothing',
   )
   const fourth = await openTestCache(dir)
-  t.equal(fourth.covers({ method: 'GET', path: origin.add('x') } as never), false, 'nor in one process')
+  t.equal(
+    fourth.covers({ method: 'GET', authority: 'a.test:443', path: origin.add('x') } as never),
+    false,
+    'nor in one process',
+  )
   await third.close()
   const fifth = await openTestCache(dir)
-  t.equal(fifth.covers({ method: 'GET', path: origin.add('x') } as never), true)
+  t.equal(fifth.covers({ method: 'GET', authority: 'a.test:443', path: origin.add('x') } as never), true)
   await fifth.close()
 })
 
@@ -251,7 +255,7 @@ t.test('a pid that was given out again does not hold the lock', async (t) => {
   await cache.close()
   writeFileSync(path, held.replace(/"startTicks":"\d+"/, '"startTicks":"1"'))
   const next = await openTestCache(dir)
-  t.equal(next.covers({ method: 'GET', path: `/v2/a/blobs/sha256:` } as never), true)
+  t.equal(next.covers({ method: 'GET', authority: 'a.test:443', path: `/v2/a/blobs/sha256:` } as never), true)
   await next.close()
 })
 
@@ -259,7 +263,10 @@ t.test('a directory that cannot be used turns the cache off, with the reason', a
   const dir = t.testdir({ file: 'not a folder' })
   const lines: string[] = []
   const cache = await openTestCache(join(dir, 'file', 'cache'), { logger: listening(lines) })
-  t.equal(cache.covers({ method: 'GET', path: `/v2/a/blobs/sha256:` } as never), false)
+  t.equal(
+    cache.covers({ method: 'GET', authority: 'a.test:443', path: `/v2/a/blobs/sha256:` } as never),
+    false,
+  )
   t.match(lines.join('\n'), /cache is off.*ENOTDIR/)
   await cache.close()
 })

@@ -1,0 +1,268 @@
+import { LRUCache } from 'lru-cache'
+import { accessOf, AccessVerdicts, type Access } from './access.js'
+import { answerTo } from './answer.js'
+import type { Client } from './client.js'
+import type { CacheOutcome, CacheRequest, FetchUpstream, UpstreamResponse } from './contract.js'
+import type { Entries } from './entries.js'
+import { BodyAbortedError, NotStoredError } from './errors.js'
+import type { JoinedBody } from './fill.js'
+import type { Fills, RunningFill } from './fills.js'
+import { expiredForMs } from './freshness.js'
+import { growingAnswer, sendGrowing } from './growing-answer.js'
+import { entryKey, type EntryKey } from './key.js'
+import type { EntryMeta } from './meta.js'
+import { asksFromStart } from './ranges.js'
+import type { Reader } from './reader.js'
+import type { AppliedRule, Covering } from './rules.js'
+import type { CacheSettings } from './settings.js'
+import { onlyIfCached, refusesCache } from './storable.js'
+import type { StoredEntry } from './store.js'
+import { sendStored, storedAnswer } from './stored-answer.js'
+import { fillingHead } from './stored-headers.js'
+import type { Tally } from './tally.js'
+
+// request → key → running fill, or entry, or a new fill → client
+
+const BYPASS: CacheOutcome = { kind: 'bypass' }
+
+/** An entry that comes and goes between two looks is left alone after so many. */
+const MAX_LOOKS = 4
+
+/** Upstream that has just failed is not asked about expired entries, so that each of them is not late by a time-out. */
+const DOWN_MS = 10_000
+const MAX_DOWN = 1000
+
+export interface AnswersOptions {
+  readonly entries: Entries
+  readonly fills: Fills
+  readonly tally: Tally
+  /** Milliseconds since 1970. */
+  readonly now: () => number
+}
+
+/** One request on its way to an answer. */
+interface Ask {
+  readonly request: CacheRequest
+  readonly client: Client
+  readonly reader: Reader
+  readonly fetchUpstream: FetchUpstream
+  readonly settings: CacheSettings
+  readonly rule: AppliedRule
+  readonly key: EntryKey
+  readonly access: Access
+  /** Upstream may not be asked. */
+  readonly offline: boolean
+}
+
+/** Answers requests that a rule covers. */
+export class Answers {
+  readonly #options: AnswersOptions
+  readonly #verdicts: AccessVerdicts
+  /** Authority → until when it is taken for down. */
+  readonly #down = new LRUCache<string, number>({ max: MAX_DOWN })
+
+  constructor(options: AnswersOptions) {
+    this.#options = options
+    this.#verdicts = new AccessVerdicts(options.now)
+  }
+
+  /** @throws NotStoredError, and what `ResponseCache.respond` throws. */
+  async answer(
+    request: CacheRequest,
+    covering: Covering,
+    settings: CacheSettings,
+    client: Client,
+    reader: Reader,
+    fetchUpstream: FetchUpstream,
+  ): Promise<CacheOutcome> {
+    const key = entryKey(request, covering)
+    const offline = settings.offline || onlyIfCached(request)
+    const { rule } = covering
+    const access = accessOf(request, key)
+    const ask: Ask = { request, client, reader, fetchUpstream, settings, rule, key, access, offline }
+    const aside = refusesCache(request, key) || hasStateCondition(request)
+    const outcome = aside ? BYPASS : await this.#look(ask)
+    if (offline && outcome.kind === 'bypass') throw notStored(request, settings)
+    return outcome
+  }
+
+  async #look(ask: Ask): Promise<CacheOutcome> {
+    const { request, client, key, offline } = ask
+    const { entries, fills } = this.#options
+    for (let look = 0; look < MAX_LOOKS; look += 1) {
+      const joinable = fills.get(key.name)
+      const running = joinable === undefined ? undefined : await client.unlessGone(joinable)
+      if (client.gone) return left('HIT')
+      if (running === 'unkept') return BYPASS
+      if (typeof running === 'object') {
+        if (!(await this.#mayHave(ask, running.access.token === undefined ? '' : running.access.scope)))
+          return BYPASS
+        if (running.fill.state === 'growing') return this.#join(ask, running)
+        await client.unlessGone(running.fill.done)
+      }
+      const entry = await entries.find(key.name, key.text)
+      if (entry !== undefined) {
+        const outcome = await this.#useEntry(ask, entry)
+        if (outcome !== undefined) return outcome
+        continue
+      }
+      if (running === 'failed') return BYPASS
+      // Looking took time in which another request may have begun a fill, or even ended one.
+      if (fills.get(key.name) !== undefined || entries.has(key.name)) continue
+      if (offline || !wantsWhole(request)) return BYPASS
+      const outcome = await this.#begin(ask)
+      // Nothing was stored, so nothing can have held.
+      return 'kind' in outcome ? outcome : BYPASS
+    }
+    return BYPASS
+  }
+
+  /** Resolves with undefined when somebody else is renewing the entry. Closes it in every case. */
+  async #useEntry(ask: Ask, entry: StoredEntry): Promise<CacheOutcome | undefined> {
+    let { meta } = entry
+    let sending = false
+    try {
+      if (!(await this.#mayHave(ask, meta.access))) return BYPASS
+      const expiredMs = expiredForMs(meta, ask.rule, this.#options.now())
+      if (expiredMs >= 0 && !ask.offline) {
+        if (this.#options.fills.get(ask.key.name) !== undefined) return undefined
+        const renewed = await this.#renew(ask, meta, expiredMs <= ask.settings.staleIfErrorMs)
+        if ('kind' in renewed) return renewed
+        meta = renewed
+      }
+      sending = true
+      return await this.#sendEntry(ask, { ...entry, meta })
+    } finally {
+      // Closed by whoever sends it otherwise.
+      if (!sending) await entry.body.close()
+    }
+  }
+
+  async #mayHave(
+    { settings, request, access, offline, fetchUpstream }: Ask,
+    scope: string,
+  ): Promise<boolean> {
+    if (!settings.confirmsAccess || scope === '') return true
+    return this.#verdicts.allows(scope, request, access, offline ? undefined : fetchUpstream)
+  }
+
+  /**
+   * Asks upstream whether an expired entry still holds; resolves with its meta if so, or if it may be served
+   * because upstream fails, and otherwise with what became of the request.
+   */
+  async #renew(ask: Ask, stored: EntryMeta, mayBeStale: boolean): Promise<CacheOutcome | EntryMeta> {
+    const { request, key } = ask
+    const { entries, now } = this.#options
+    if (mayBeStale && (this.#down.get(request.authority) ?? 0) > now()) return stored
+    try {
+      const renewed = await this.#begin(ask, stored)
+      if (!('kind' in renewed) || renewed.kind !== 'relay') return renewed
+      const { response } = renewed
+      if (!mayBeStale || response.status < 500) {
+        if (response.status === 404 || response.status === 410) entries.forget(key.name)
+        if (wantsWhole(request)) return renewed
+        response.body.destroy()
+        return BYPASS
+      }
+      response.body.destroy()
+    } catch (error) {
+      if (!mayBeStale || error instanceof BodyAbortedError) throw error
+    }
+    this.#down.set(request.authority, now() + DOWN_MS)
+    return stored
+  }
+
+  async #sendEntry({ request, client, reader, key, rule }: Ask, entry: StoredEntry): Promise<CacheOutcome> {
+    const { entries, tally, now } = this.#options
+    tally.hit(rule.name)
+    const answer = storedAnswer(request, entry, now())
+    const bytes = await sendStored(entry, answer, client, reader, (error) => entries.drop(key.name, error))
+    return { kind: 'served', cache: 'HIT', status: answer.status, bytes }
+  }
+
+  async #join({ request, client, reader, rule }: Ask, running: RunningFill): Promise<CacheOutcome> {
+    const answer = growingAnswer(request, running)
+    if (answer === undefined) return BYPASS
+    const { tally } = this.#options
+    if (answer.body === undefined) {
+      tally.hit(rule.name)
+      client.response.writeHead(answer.status, answer.reason, [...answer.headers])
+      client.response.end()
+      return { kind: 'served', cache: 'HIT', status: answer.status, bytes: 0 }
+    }
+    const source = running.fill.join(reader, Math.min(...answer.body.parts.map(({ from }) => from)))
+    if (source === undefined) return BYPASS
+    tally.hit(rule.name)
+    return sendGrowing(client, reader, source, answer, 'HIT')
+  }
+
+  /**
+   * Begins a fill, and sends it to who asks for all of it; others are better served by upstream itself. Resolves
+   * with the meta of what is stored when that holds.
+   */
+  async #begin(ask: Ask, stored?: EntryMeta): Promise<CacheOutcome | EntryMeta> {
+    const { request, client, reader, key, rule, access, fetchUpstream, settings } = ask
+    const { goesOnUnread } = settings
+    const question = { request, key, rule, access, fetchUpstream, goesOnUnread, ...(stored && { stored }) }
+    const whole = wantsWhole(request)
+    const joined: { source?: JoinedBody | undefined } = {}
+    const opening = this.#options.fills.begin(question, ({ fill }) => {
+      this.#options.tally.miss(rule.name)
+      this.#verdicts.grant(access)
+      if (whole && !client.gone) joined.source = fill.join(reader, 0)
+    })
+    const opened = await client.unlessGone(opening)
+    if (client.gone || opened === undefined) {
+      joined.source?.leave()
+      // Nobody is left to relay it to; a fill goes on by itself.
+      void opening.then(
+        (late) => late.kind === 'unkept' && late.response.body.destroy(),
+        () => undefined,
+      )
+      return left('MISS')
+    }
+    if (opened.kind === 'unchanged') return opened.meta
+    if (opened.kind === 'unkept') return { kind: 'relay', response: opened.response }
+    if (!whole) return BYPASS
+    if (joined.source === undefined) throw new BodyAbortedError('it could not be joined')
+    return this.#sendLed(ask, opened.response, opened.fill.total, joined.source)
+  }
+
+  #sendLed(
+    { request, client, reader }: Ask,
+    { reason, rawHeaders }: UpstreamResponse,
+    size: number | undefined,
+    source: JoinedBody,
+  ): Promise<CacheOutcome> {
+    const answer = answerTo(request, { reason, head: fillingHead(rawHeaders), size })
+    return sendGrowing(client, reader, source, answer, 'MISS')
+  }
+}
+
+/** What to say where upstream may not be asked. */
+export function notStored(
+  { scheme, authority, path }: CacheRequest,
+  { offline }: CacheSettings,
+): NotStoredError {
+  const reason = offline ? 'cache.offline keeps upstream from being asked' : 'only-if-cached was asked for'
+  return new NotStoredError(`${scheme}://${authority}${path}`, reason)
+}
+
+/** The client left before there was anything to send; nginx's number for that. */
+function left(cache: 'HIT' | 'MISS'): CacheOutcome {
+  return { kind: 'served', cache, status: 499, bytes: 0 }
+}
+
+/** Conditions on the state of a resource are upstream's to judge (RFC 9110, 13.1.1 and 13.1.4). */
+function hasStateCondition(request: CacheRequest): boolean {
+  return request.header('if-match') !== undefined || request.header('if-unmodified-since') !== undefined
+}
+
+/** Whether the answer is everything there is, so that a fill can give it. */
+function wantsWhole(request: CacheRequest): boolean {
+  if (request.method !== 'GET') return false
+  if (request.header('if-none-match') !== undefined) return false
+  if (request.header('if-modified-since') !== undefined) return false
+  const range = request.header('range')
+  return range === undefined || (asksFromStart(range) && request.header('if-range') === undefined)
+}
