@@ -193,7 +193,8 @@ function explainCache(
   const [plain, query] = question === -1 ? [path, ''] : [path.slice(0, question), path.slice(question)]
   const request = { method, scheme, authority: target.authority, path: plain, query, header: () => undefined }
   const covering = compileRules(cache).find(request)
-  if (covering === undefined) return { cached: false, why: 'none of cache.patterns and cache.rules matches it' }
+  if (covering === undefined)
+    return { cached: false, why: 'none of cache.patterns and cache.rules matches it' }
   const key = entryKey(request, covering).text
   const { name } = covering.rule
   if (name !== PATTERNS_RULE) {
