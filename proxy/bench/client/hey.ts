@@ -1,0 +1,31 @@
+import { execa } from 'execa'
+import { LOOPBACK } from '../../../config/paths.js'
+import { MeasureError } from '../errors.js'
+
+export interface Load {
+  readonly url: string
+  readonly proxyPort?: number
+  readonly connections: number
+  readonly seconds: number
+}
+
+/**
+ * Requests per second over kept-alive connections, as `hey` counts them. hey does not verify certificates, for
+ * any of the peers.
+ *
+ * @throws MeasureError when a single answer was not 200.
+ */
+export async function heyRate({ url, proxyPort, connections, seconds }: Load): Promise<number> {
+  const proxy = proxyPort === undefined ? [] : ['-x', `http://${LOOPBACK}:${proxyPort}`]
+  const { stdout, stderr } = await execa(
+    'hey',
+    ['-z', `${seconds}s`, '-c', String(connections), '-disable-compression', ...proxy, url],
+    { reject: false, extendEnv: false, env: { PATH: '/usr/bin:/bin' }, timeout: (seconds + 30) * 1000 },
+  )
+  const rate = /Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1]
+  const statuses = [...stdout.matchAll(/^\s+\[(\d+)\]\s+(\d+) responses/gm)].map(([, status]) => status)
+  if (rate === undefined || statuses.join() !== '200' || stdout.includes('Error distribution')) {
+    throw new MeasureError(`cannot measure ${url}: not all answers were 200.\n${stdout.slice(-600)}${stderr}`)
+  }
+  return Number(rate)
+}
