@@ -108,6 +108,7 @@ export class UpstreamPool {
       this.#drop(target.authority, place)
     })
     place.sessions.add(session)
+    await session.ready
     // The request that waits for it goes first.
     if (this.#closed) setImmediate(() => session.retire())
     return session

@@ -20,8 +20,8 @@ const IDLE_LIMIT_MS = 30_000
 /** A connection that was quiet for this long is asked whether it lives while it is used again. */
 const QUIET_MS = 10_000
 const PING_LIMIT_MS = 10_000
-/** Until the server has said it: what RFC 9113, 6.5.2 recommends as the least. */
-const STREAMS_BEFORE_SETTINGS = 100
+/** A server says its limits first of all (RFC 9113, 3.4); one that does not is not there. */
+const SETTINGS_LIMIT_MS = 30_000
 /** Uploads that wait to be sent and headers, of all streams of a connection; Node's 10 refuses answers above it. */
 const MAX_SESSION_MEMORY_MB = 64
 const MAX_HEADER_LIST_BYTES = 64 * 1024
@@ -50,7 +50,10 @@ export interface Http2Failure {
 
 /** One connection to an upstream server that many requests share. */
 export class UpstreamSession {
+  /** Resolves once the server has said how many streams it takes, or the connection is gone. */
+  readonly ready: Promise<void>
   readonly #session: ClientHttp2Session
+  #limitKnown = false
   #open = 0
   #answered = false
   #retired = false
@@ -81,12 +84,13 @@ export class UpstreamSession {
       this.#retired = true
       onClose()
     })
+    this.ready = this.#limitsKnown()
     this.#idle = this.#whenIdle()
   }
 
   /** May take one more request. */
   get free(): boolean {
-    if (this.#retired || this.#session.closed || this.#session.destroyed) return false
+    if (!this.#limitKnown || this.#retired || this.#session.closed || this.#session.destroyed) return false
     return this.#open < this.#limit
   }
 
@@ -135,7 +139,8 @@ export class UpstreamSession {
   }
 
   get #limit(): number {
-    return this.#session.remoteSettings?.maxConcurrentStreams ?? STREAMS_BEFORE_SETTINGS
+    // RFC 9113, 6.5.2: not said means not limited.
+    return this.#session.remoteSettings?.maxConcurrentStreams ?? Infinity
   }
 
   #request({ method, path, headers, trailers, body }: Http2Outgoing): ClientHttp2Stream {
@@ -179,6 +184,19 @@ export class UpstreamSession {
     const timer = setTimeout(() => this.#session.destroy(vanished()), PING_LIMIT_MS)
     this.#session.once('close', () => clearTimeout(timer))
     if (!this.#session.ping(() => clearTimeout(timer))) clearTimeout(timer)
+  }
+
+  #limitsKnown(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#session.destroy(vanished()), SETTINGS_LIMIT_MS)
+      const settle = (): void => {
+        clearTimeout(timer)
+        this.#limitKnown = true
+        resolve()
+      }
+      this.#session.once('remoteSettings', settle)
+      this.#session.once('close', settle)
+    })
   }
 
   #whenIdle(): NodeJS.Timeout {
