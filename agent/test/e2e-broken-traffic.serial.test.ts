@@ -28,7 +28,7 @@ void t.test('with the cache’s disk full, traffic goes on uncached', { skip: NE
 
   await fetched(small)
   await stored(lab, 1)
-  t.match(await fetched(small), /X-Cache: HIT/, 'what has room is kept')
+  t.match(await fetched(small), /X-Cache: HIT/i, 'what has room is kept')
   await allIsWell(t, lab)
   t.equal(await container.stop(), 0)
 })
@@ -40,10 +40,10 @@ void t.test(
     const lab = await bootBesideOrigins(t)
     const digest = lab.site.addBlob(2 * 1024 * 1024)
     const path = `/v2/app/blobs/sha256:${digest}`
-    // 18: a partial file; 56: the connection was reset.
+    // 18: a partial file; 56: the connection was reset; 92: in HTTP/2 the stream was.
     for (const broken of [path, path, '/plain']) {
       const { code, stderr } = await lab.tryShell(`curl -sS -o /tmp/body https://cut.test${broken}`)
-      t.match(String(code), /^(18|56)$/, stderr)
+      t.match(String(code), /^(18|56|92)$/, stderr)
     }
     t.match(await lab.stats(), { stores: 0, current_size: 0 })
     const whole = await lab.shell(`curl -sSf https://web.test${path} | sha256sum`)
@@ -69,9 +69,9 @@ void t.test(
     const answers = await shell(`'${process.execPath}' '${rude}' sh -c '${polite}'`)
     t.equal(answers, 'you asked for /polite by way of 1.1 discobot\n'.repeat(20))
 
-    // Connections kept for the next request to the same server may stay.
+    // Connections kept for the next request to the same server may stay, idle ones for up to 30 s.
     const released = `while [ $(${descriptors}) -gt ${before + 5} ]; do sleep 0.1; done`
-    t.equal((await container.exec(released, { timeoutMs: 10_000 })).code, 0)
+    t.equal((await container.exec(released, { timeoutMs: 45_000 })).code, 0)
     await allIsWell(t, lab)
     t.equal(
       (await lab.status()).services.find(({ name }) => name === 'proxy')?.pid,

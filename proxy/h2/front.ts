@@ -60,8 +60,10 @@ export class Http2Front {
   }
 
   accept(inner: TLSSocket, client: ClientConnection): void {
+    // HTTP/2 has no half-open connections; ours are, for tunnels, and a client that left would never be let go of.
+    inner.allowHalfOpen = false
     // Emitted within the next call.
-    this.#server.once('session', (session) => this.#serve(session, client))
+    this.#server.once('session', (session) => this.#serve(session, inner, client))
     this.#server.emit('connection', inner)
     // What the session waits for. Node says it for its own servers' sockets and for clients', not for one whose
     // TLS was begun by hand; its handshake is done.
@@ -73,7 +75,7 @@ export class Http2Front {
     for (const session of this.#sessions) session.close()
   }
 
-  #serve(session: ServerHttp2Session, client: ClientConnection): void {
+  #serve(session: ServerHttp2Session, inner: TLSSocket, client: ClientConnection): void {
     this.#sessions.add(session)
     const gauge = new FloodGauge((what) => this.#calm(session, client, what))
     let open = 0
@@ -86,6 +88,8 @@ export class Http2Front {
     session.once('close', () => {
       this.#sessions.delete(session)
       clearTimeout(idle)
+      // The session lets go of a connection it was handed without closing it.
+      inner.destroy()
       client.socket.destroy()
     })
     session.on(
