@@ -1,7 +1,8 @@
 import { ruleContradictions } from './cache-rules.js'
 import type { HeaderRule } from './config.js'
 import type { Complaint } from './problem.js'
-import { canonicalPattern, type FileValues } from './schema.js'
+import type { FileValues } from './schema/file.js'
+import { canonicalPattern } from './schema/values.js'
 import { quoteOption, type KeyPath, type YamlDocument } from './yaml-document.js'
 
 /** What a file says that cannot all be meant, though each value is right in itself. */

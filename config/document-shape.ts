@@ -1,4 +1,4 @@
-import { knownKeys } from './schema.js'
+import { knownKeys } from './schema/file.js'
 import type { KeyPath } from './yaml-document.js'
 
 export interface ShapedDocument {

@@ -1,5 +1,5 @@
 import { toJsonSchema } from '@valibot/to-json-schema'
-import { fileSchema } from './schema.js'
+import { fileSchema } from './schema/file.js'
 
 /**
  * The JSON schema of a configuration file, for editors; kept as `config/schema.json`. It is made while

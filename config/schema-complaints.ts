@@ -2,7 +2,7 @@ import type * as v from 'valibot'
 import type { ShapedDocument } from './document-shape.js'
 import { nearestName } from './nearest-name.js'
 import type { Complaint } from './problem.js'
-import { knownKeys, LEAF_NAMES, type fileSchema } from './schema.js'
+import { knownKeys, LEAF_NAMES, type fileSchema } from './schema/file.js'
 import { quoteOption, type KeyPath, type YamlDocument } from './yaml-document.js'
 
 /** One complaint for each key at most: the first is the cause of the others. */

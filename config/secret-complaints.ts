@@ -2,7 +2,7 @@ import { parseHostPattern } from './host-pattern.js'
 import { patternCovers } from './host-pattern-order.js'
 import { nearestName } from './nearest-name.js'
 import type { Complaint } from './problem.js'
-import type { FileValues } from './schema.js'
+import type { FileValues } from './schema/file.js'
 import { parseTemplate } from './secret-template.js'
 import { quoteOption, type KeyPath, type YamlDocument } from './yaml-document.js'
 

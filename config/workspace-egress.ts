@@ -2,7 +2,7 @@ import type { AccessRule, EgressSection } from './config.js'
 import { blockCovers, parseIpBlock } from './ip-set.js'
 import type { Layer, Origin } from './layer.js'
 import type { Merged } from './merge.js'
-import { MAX_RULES } from './schema.js'
+import { MAX_RULES } from './schema/access.js'
 import type { KeyPath } from './yaml-document.js'
 
 /**

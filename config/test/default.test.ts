@@ -5,7 +5,7 @@ import { configJsonSchema } from '../json-schema.js'
 import { loadConfigFile, loadDefaultConfig } from '../load.js'
 import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK, PROXY_API_PORT, PROXY_PORT } from '../paths.js'
 import { ConfigError } from '../problem.js'
-import { LEAF_NAMES } from '../schema.js'
+import { LEAF_NAMES } from '../schema/file.js'
 
 t.test('the shipped default says something for every key, with a comment above each', async (t) => {
   const { config, sources } = loadDefaultConfig()

@@ -1,0 +1,102 @@
+import * as v from 'valibot'
+import { nearestName } from '../nearest-name.js'
+import {
+  accessRuleKeys,
+  accessRules,
+  allowlistKeys,
+  blocklistKeys,
+  egressKeys,
+  policyKeys,
+} from './access.js'
+import { cacheKeys, cacheRuleKeys, matchKeys } from './cache.js'
+import { condition, headers, ruleKeys } from './headers.js'
+import { judged, list, mapping, NOT_A_MAPPING, optional } from './keys.js'
+import { loggingKeys } from './logging.js'
+import { proxyKeys } from './proxy.js'
+import { secretKeys, secrets } from './secrets.js'
+import { tlsKeys } from './tls.js'
+import { text } from './values.js'
+
+// The shape of a configuration file: every key may be left out.
+
+const sections = {
+  proxy: proxyKeys,
+  tls: tlsKeys,
+  cache: cacheKeys,
+  allowlist: allowlistKeys,
+  blocklist: blocklistKeys,
+  policy: policyKeys,
+  egress: egressKeys,
+  logging: loggingKeys,
+}
+
+/** Section → its keys; `headers`, `secrets`, `rules` and `locks` have no fixed ones. */
+const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.entries(sections).map(([name, keys]) => [name, Object.keys(keys)]),
+)
+
+/** Every key with a value of its own, dotted. */
+export const LEAF_NAMES: readonly string[] = [
+  ...Object.entries(SECTION_KEYS).flatMap(([name, keys]) => keys.map((key) => `${name}.${key}`)),
+  'headers',
+  'secrets',
+  'rules',
+  'locks',
+]
+
+const LOCKABLE = [...LEAF_NAMES.filter((name) => name !== 'locks'), ...Object.keys(SECTION_KEYS)]
+
+const lock = v.pipe(
+  text,
+  judged((name) => {
+    if (LOCKABLE.includes(name)) return undefined
+    const nearest = nearestName(name, LOCKABLE)
+    return `is not a key${nearest === undefined ? '; write one such as cache.max_size, or a section' : `; did you mean "${nearest}"?`}`
+  }),
+)
+
+export const fileSchema = v.strictObject(
+  {
+    proxy: optional(mapping(v.strictObject(sections.proxy, NOT_A_MAPPING)), 'Where the proxy listens.'),
+    tls: optional(mapping(v.strictObject(sections.tls, NOT_A_MAPPING)), 'Certificates.'),
+    cache: optional(mapping(v.strictObject(sections.cache, NOT_A_MAPPING)), 'What is kept, and where.'),
+    headers: optional(mapping(headers), 'Host pattern → headers added to requests on their way out.'),
+    secrets: optional(mapping(secrets), 'Name → where a secret comes from, and where it may go.'),
+    allowlist: optional(
+      mapping(v.strictObject(sections.allowlist, NOT_A_MAPPING)),
+      'The only places allowed.',
+    ),
+    blocklist: optional(mapping(v.strictObject(sections.blocklist, NOT_A_MAPPING)), 'Places not allowed.'),
+    rules: optional(accessRules, 'Who may be asked for what: hosts together with methods, paths and ports.'),
+    policy: optional(
+      mapping(v.strictObject(sections.policy, NOT_A_MAPPING)),
+      'How lists and rules are applied.',
+    ),
+    egress: optional(mapping(v.strictObject(sections.egress, NOT_A_MAPPING)), 'Where connections may lead.'),
+    logging: optional(mapping(v.strictObject(sections.logging, NOT_A_MAPPING)), 'What is logged, and how.'),
+    locks: optional(list(lock), "Keys or sections that a workspace's file may not change."),
+  },
+  'is not a mapping; write proxy:, cache: and so on',
+)
+
+export type FileValues = v.InferOutput<typeof fileSchema>
+
+/** The keys that the mapping at `path` may have; `undefined` where they are not fixed. */
+export function knownKeys(path: readonly (string | number)[]): readonly string[] | undefined {
+  const [section, key] = path
+  if (section === 'cache' && key === 'rules')
+    return Object.keys(path.length === 3 ? cacheRuleKeys : matchKeys)
+  switch (path.length) {
+    case 0:
+      return Object.keys(fileSchema.entries)
+    case 1:
+      return SECTION_KEYS[String(section)]
+    case 2:
+      if (section === 'rules') return Object.keys(accessRuleKeys)
+      return Object.keys(section === 'secrets' ? secretKeys : ruleKeys)
+    case 3:
+      return undefined
+    default:
+      return Object.keys(condition.entries)
+  }
+}

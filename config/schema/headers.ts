@@ -1,0 +1,41 @@
+import * as v from 'valibot'
+import { headerNameComplaint, headerValueComplaint, ruleHeaderComplaint } from '../header-field.js'
+import { parseHostPattern } from '../host-pattern.js'
+import { described, judged, list, mapping, onlyComplaint, optional } from './keys.js'
+import { text, toggle } from './values.js'
+
+const headerFields = v.record(
+  v.pipe(v.string(), judged(ruleHeaderComplaint)),
+  v.pipe(v.string('is not text; put it in quotes'), judged(headerValueComplaint)),
+  'is not a mapping of header names to values',
+)
+
+export const condition = v.strictObject(
+  {
+    header: described(v.pipe(text, judged(headerNameComplaint)), 'Header of the request, in any case.'),
+    equals: described(v.pipe(text, judged(headerValueComplaint)), 'The value it must have, exactly.'),
+  },
+  'is not a condition; write { header: NAME, equals: VALUE }',
+)
+
+export const ruleKeys = {
+  set: optional(mapping(headerFields), 'Header → value that replaces what the client sent.'),
+  append: optional(mapping(headerFields), 'Header → value joined to what the client sent with ", ".'),
+  conditions: optional(list(condition), 'All must hold for the rule to apply; none means always.'),
+  insecure: optional(
+    toggle,
+    'Whether the rule applies to plain HTTP too, where anybody on the way can read it.',
+  ),
+}
+
+export const headers = v.record(
+  // Kept as written, so that two spellings of one pattern can be told from one.
+  v.pipe(
+    v.string(),
+    judged((pattern) => onlyComplaint(parseHostPattern(pattern))),
+  ),
+  mapping(
+    v.strictObject(ruleKeys, 'is not a header rule; write set, append, conditions or insecure below it'),
+  ),
+  'is not a mapping of host patterns to rules',
+)
