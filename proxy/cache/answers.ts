@@ -100,7 +100,7 @@ export class Answers {
         if (running.fill.state === 'growing') return this.#join(ask, running)
         await client.unlessGone(running.fill.done)
       }
-      const entry = await entries.find(key.name, key.text)
+      const entry = entries.held(key.name) ?? (await entries.find(key.name, key.text))
       if (entry !== undefined) {
         const outcome = await this.#useEntry(ask, entry)
         if (outcome !== undefined) return outcome

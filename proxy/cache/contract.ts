@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { CacheSection } from '../../config/config.js'
 import type { ClientResponse } from '../message.js'
+import type { RuleFigures } from './tally.js'
 
 /** What the cache needs to know of a request. All of it comes from the one authority the proxy decided on. */
 export interface CacheRequest {
@@ -70,6 +71,17 @@ export interface CacheStats {
   readonly current_size: number
   /** hits / (hits + misses), 0 when there were none; three decimals. */
   readonly hit_rate: number
+  /** Bytes of memory that hold copies of small entries. */
+  readonly memory_size: number
+  /** By name: the rules in force, and those that others have left entries of. */
+  readonly rules: Readonly<Record<string, RuleStats>>
+}
+
+/** What one rule has brought since the start, and what it has in store now. */
+export interface RuleStats extends RuleFigures {
+  readonly entries: number
+  /** Bytes on disk. */
+  readonly current_size: number
 }
 
 export interface ResponseCache {

@@ -3,7 +3,14 @@ import type { ClientResponse } from '../message.js'
 import { Answers, notStored } from './answers.js'
 import type { BufferPool } from './buffer-pool.js'
 import { Client } from './client.js'
-import type { CacheOutcome, CacheRequest, CacheStats, FetchUpstream, ResponseCache } from './contract.js'
+import type {
+  CacheOutcome,
+  CacheRequest,
+  CacheStats,
+  FetchUpstream,
+  ResponseCache,
+  RuleStats,
+} from './contract.js'
 import type { Entries } from './entries.js'
 import type { Fills } from './fills.js'
 import type { Incidents } from './incidents.js'
@@ -90,12 +97,25 @@ export class DiskCache implements ResponseCache {
       errors: incidents.count,
       current_size: entries.bytes,
       hit_rate: hits + misses === 0 ? 0 : Math.round((hits / (hits + misses)) * 1000) / 1000,
+      memory_size: entries.memory,
+      rules: Object.fromEntries(this.#ruleNames().map((name) => [name, this.#ruleStats(name)])),
     }
+  }
+
+  #ruleNames(): string[] {
+    const { entries, tally } = this.#options
+    return [...new Set([...this.#settings.rules.names, ...tally.rules, ...entries.rules])]
+  }
+
+  #ruleStats(rule: string): RuleStats {
+    const { entries, tally } = this.#options
+    const { entries: count, bytes } = entries.stock(rule)
+    return { ...tally.figures(rule), entries: count, current_size: bytes }
   }
 
   reconfigure(section: CacheSection): Promise<void> {
     this.#settings = compileCacheSettings(section)
-    this.#options.entries.resize(section.max_size)
+    this.#options.entries.resize({ maxSize: section.max_size, memory: section.memory })
     return Promise.resolve()
   }
 

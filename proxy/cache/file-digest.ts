@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto'
-import type { FileHandle } from 'node:fs/promises'
 import type { BufferPool } from './buffer-pool.js'
+import type { StoredBody } from './store.js'
 
 /**
- * `algorithm:hex` of a whole file. A mebibyte holds up the event loop for about a millisecond; between two there
+ * `algorithm:hex` of a whole body. A mebibyte holds up the event loop for about a millisecond; between two there
  * is always a read.
  *
  * @throws the system's error.
  */
 export async function fileDigest(
-  file: FileHandle,
+  body: StoredBody,
   size: number,
   algorithm: string,
   buffers: BufferPool,
@@ -18,10 +18,10 @@ export async function fileDigest(
   const lent = buffers.lend(size)
   try {
     for (let position = 0; ;) {
-      const { bytesRead } = await file.read(lent.bytes, 0, lent.bytes.length, position)
-      if (bytesRead === 0) break
-      hash.update(lent.bytes.subarray(0, bytesRead))
-      position += bytesRead
+      const length = await body.read(lent.bytes, position)
+      if (length === 0) break
+      hash.update(lent.bytes.subarray(0, length))
+      position += length
     }
   } finally {
     lent.giveBack()

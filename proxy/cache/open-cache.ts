@@ -34,7 +34,17 @@ export function noCache(): ResponseCache {
   return {
     covers: () => false,
     respond: () => Promise.resolve({ kind: 'bypass' }),
-    stats: () => ({ hits: 0, misses: 0, stores: 0, evictions: 0, errors: 0, current_size: 0, hit_rate: 0 }),
+    stats: () => ({
+      hits: 0,
+      misses: 0,
+      stores: 0,
+      evictions: 0,
+      errors: 0,
+      current_size: 0,
+      hit_rate: 0,
+      memory_size: 0,
+      rules: {},
+    }),
     reconfigure: () => Promise.resolve(),
     clear: () => Promise.resolve({ entries: 0, bytes: 0 }),
     close: () => Promise.resolve(),
@@ -88,14 +98,14 @@ class OnDemandCache implements ResponseCache {
 }
 
 async function openDirectory(section: CacheSection, { logger, now }: CacheDeps): Promise<ResponseCache> {
-  const { dir, max_size: maxSize } = section
+  const { dir, max_size: maxSize, memory } = section
   await mkdir(dir, { recursive: true, mode: 0o700 })
   const lock = await lockDirectory(dir)
   const { epoch } = lock
   const store = new Store(dir)
   const buffers = new BufferPool()
   const incidents = new Incidents(logger, now)
-  const entries = new Entries({ store, epoch, maxSize, buffers, incidents, logger, now })
+  const entries = new Entries({ store, epoch, maxSize, memory, buffers, incidents, logger, now })
   const tally = new Tally()
   const fills = new Fills({ store, entries, epoch, incidents, tally, logger, now })
   return new DiskCache({ section, entries, fills, buffers, incidents, tally, lock, now })

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { open, rename, rm, stat, unlink, utimes, writeFile, type FileHandle } from 'node:fs/promises'
+import { open, rename, rm, unlink, utimes, writeFile, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import { CorruptEntryError } from './errors.js'
@@ -22,17 +22,31 @@ interface Lookup {
   disturbed: boolean
 }
 
-export interface Footprint {
+/** An entry opened for reading; it stays readable when it is removed meanwhile. */
+export interface StoredEntry {
+  readonly meta: EntryMeta
+  readonly body: StoredBody
+  /** Bytes on disk. */
+  readonly footprint: number
+  /** As the disk has it: milliseconds since 1970. */
+  lastUsedAt: number
+}
+
+export interface StoredBody {
+  /** All of it, where it is in memory. */
+  readonly held?: Buffer
+  /** Resolves with the number of bytes read, 0 past the end. @throws the system's error. */
+  read(into: Buffer, position: number): Promise<number>
+  close(): Promise<void>
+}
+
+/** What the index needs of an entry. */
+export interface Measured {
   /** Bytes on disk. */
   readonly footprint: number
   /** Milliseconds since 1970. */
   readonly lastUsedAt: number
-}
-
-/** An entry opened for reading; it stays readable when it is removed meanwhile. */
-export interface StoredEntry extends Footprint {
-  readonly meta: EntryMeta
-  readonly body: FileHandle
+  readonly rule: string
 }
 
 /** The files of a cache directory. Knows nothing of HTTP, nor of which entries are worth keeping. */
@@ -142,7 +156,8 @@ export class Store {
       if (size !== meta.size) {
         throw new CorruptEntryError(name, `its body has ${size} bytes, its meta says ${meta.size}`)
       }
-      return { meta, body, footprint: footprintOf(size, found.length), lastUsedAt: found.lastUsedAt }
+      const footprint = footprintOf(size, found.length)
+      return { meta, body: fileBody(body), footprint, lastUsedAt: found.lastUsedAt }
     } catch (error) {
       await body?.close()
       if (error instanceof CorruptEntryError) throw error
@@ -188,16 +203,18 @@ export class Store {
     await utimes(join(this.#dir, name + META_SUFFIX), atMs / 1000, atMs / 1000)
   }
 
-  /** What the index needs of an entry, without reading it; undefined when it is gone. @throws the system's error. */
-  async measure(name: string): Promise<Footprint | undefined> {
-    try {
-      const body = await stat(join(this.#dir, name))
-      const meta = await stat(join(this.#dir, name + META_SUFFIX))
-      return { footprint: footprintOf(body.size, meta.size), lastUsedAt: meta.mtimeMs }
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') return undefined
-      throw error
-    }
+  /**
+   * What the index needs of an entry, without looking at its body; undefined when it is gone.
+   *
+   * @throws CorruptEntryError or the system's error.
+   */
+  async measure(name: string): Promise<Measured | undefined> {
+    const found = await this.#readMeta(name)
+    if (found === undefined) return undefined
+    const meta = parseMeta(found.text)
+    if (meta === undefined) throw new CorruptEntryError(name, 'its meta makes no sense')
+    const footprint = footprintOf(meta.size, found.length)
+    return { footprint, lastUsedAt: found.lastUsedAt, rule: meta.rule }
   }
 
   /** Collects what earlier runs left and names the entries. @throws the system's error. */
@@ -208,6 +225,16 @@ export class Store {
   #temporary(path: string): string {
     this.#temporaries += 1
     return temporaryName(path, this.#run, this.#temporaries)
+  }
+}
+
+function fileBody(file: FileHandle): StoredBody {
+  return {
+    async read(into, position) {
+      const { bytesRead } = await file.read(into, 0, into.length, position)
+      return bytesRead
+    },
+    close: () => file.close(),
   }
 }
 

@@ -32,7 +32,7 @@ export async function sendStored(
   try {
     if (client.gone) return 0
     client.response.writeHead(status, reason, [...headers])
-    if (body !== undefined) return await sendBody(reader, fileSource(entry, onUnreadable), body)
+    if (body !== undefined) return await sendBody(reader, storedSource(entry, onUnreadable), body)
     client.response.end()
     return 0
   } finally {
@@ -40,17 +40,18 @@ export async function sendStored(
   }
 }
 
-function fileSource({ body, meta }: StoredEntry, onUnreadable: (error: unknown) => void): BodySource {
+function storedSource({ body, meta }: StoredEntry, onUnreadable: (error: unknown) => void): BodySource {
+  const { held } = body
   return {
     sendable: meta.size,
     complete: true,
     failure: undefined,
-    recent: () => [],
+    recent: (position, limit) => (held === undefined ? [] : [held.subarray(position, position + limit)]),
     read: async (into, position) => {
       try {
-        const { bytesRead } = await body.read(into, 0, into.length, position)
-        if (bytesRead === 0) onUnreadable(new Error(`its body ends after ${position} of ${meta.size} bytes`))
-        return bytesRead
+        const length = await body.read(into, position)
+        if (length === 0) onUnreadable(new Error(`its body ends after ${position} of ${meta.size} bytes`))
+        return length
       } catch (error) {
         onUnreadable(error)
         throw error

@@ -42,9 +42,14 @@ export class Tally {
     this.#of(rule).bytes_fetched += bytes
   }
 
+  /** Those to which something has happened. */
+  get rules(): string[] {
+    return [...this.#rules.keys()]
+  }
+
   /** Of a rule that nothing has happened to as well. */
   figures(rule: string): RuleFigures {
-    return { ...this.#of(rule) }
+    return this.#rules.get(rule) ?? { hits: 0, misses: 0, bytes_served: 0, bytes_fetched: 0 }
   }
 
   #of(rule: string): Counted {

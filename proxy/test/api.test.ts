@@ -7,7 +7,17 @@ import { statusRoutes } from '../api/status-routes.js'
 import { noCache } from '../cache/open-cache.js'
 import { openRaw } from './harness.js'
 
-const STATS = { hits: 3, misses: 1, stores: 1, evictions: 0, errors: 0, current_size: 4096, hit_rate: 0.75 }
+const STATS = {
+  hits: 3,
+  misses: 1,
+  stores: 1,
+  evictions: 0,
+  errors: 0,
+  current_size: 4096,
+  hit_rate: 0.75,
+  memory_size: 0,
+  rules: {},
+}
 
 async function startApi(
   t: Test,

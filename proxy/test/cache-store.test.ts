@@ -104,7 +104,7 @@ t.test('clear removes every entry, not what is being read, and they can be fetch
 
 t.test('a damaged entry is dropped, counted and fetched anew, never served', async (t) => {
   const origin = await MisbehavingOrigin.start(t)
-  const { cache, front, dir } = await startCached(t, origin.port)
+  const { cache, front, dir } = await startCached(t, origin.port, { section: { memory: 0 } })
   const path = origin.add(randomBytes(100_000))
   const other = origin.add(randomBytes(100_000))
   await get(front.port, other)

@@ -1,0 +1,109 @@
+import { LRUCache } from 'lru-cache'
+import { CorruptEntryError } from './errors.js'
+import type { EntryMeta } from './meta.js'
+import type { StoredEntry } from './store.js'
+
+/**
+ * Manifests and image configurations have a few KiB, indexes of large images 100. What is larger is bound by its
+ * bytes rather than by the four files operations that a hit on disk costs twice.
+ */
+const MAX_BODY_BYTES = 256 * 1024
+
+/** 50,000 held entries without body and headers took 830 bytes of heap each; their buffers' own management comes on top. */
+const ENTRY_OVERHEAD_BYTES = 1024
+
+/** A look at the disk that is under way. */
+export interface Look {
+  readonly name: string
+}
+
+/** Copies of small entries, most recently used ones, so that a hit on them touches no file. */
+export class SmallEntries {
+  readonly #held: LRUCache<string, StoredEntry>
+  /** The latest look for each name; taken away from it as soon as it may have seen what is no more. */
+  readonly #looks = new Map<string, Look>()
+  #maxBytes: number
+
+  /** @param maxBytes of memory; 0 holds nothing. */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+    this.#held = new LRUCache<string, StoredEntry>({
+      // Ours may change while it runs, the one of lru-cache cannot.
+      maxSize: Number.MAX_SAFE_INTEGER,
+      sizeCalculation: ({ meta }) => meta.size + textBytes(meta) + ENTRY_OVERHEAD_BYTES,
+    })
+  }
+
+  /** Of memory, in use. */
+  get bytes(): number {
+    return this.#held.calculatedSize
+  }
+
+  get(name: string): StoredEntry | undefined {
+    return this.#held.get(name)
+  }
+
+  resize(maxBytes: number): void {
+    this.#maxBytes = maxBytes
+    this.#trim()
+  }
+
+  /** To be called before the disk is looked at; `endLook` afterwards in every case. */
+  beginLook(name: string): Look {
+    const look = { name }
+    this.#looks.set(name, look)
+    return look
+  }
+
+  endLook(look: Look): void {
+    if (this.#looks.get(look.name) === look) this.#looks.delete(look.name)
+  }
+
+  /**
+   * Resolves with a copy of an entry that was just opened, or with the entry itself where it is not small. The
+   * copy is held unless the entry has changed since the look began.
+   *
+   * @throws CorruptEntryError or the system's error; the entry is still open then.
+   */
+  async copy(look: Look, entry: StoredEntry): Promise<StoredEntry> {
+    const { size } = entry.meta
+    if (size > MAX_BODY_BYTES || size > this.#maxBytes) return entry
+    const bytes = Buffer.allocUnsafeSlow(size)
+    for (let position = 0; position < size;) {
+      const length = await entry.body.read(bytes.subarray(position), position)
+      if (length === 0)
+        throw new CorruptEntryError(look.name, `its body ends after ${position} of ${size} bytes`)
+      position += length
+    }
+    await entry.body.close()
+    const copy = { ...entry, body: heldBody(bytes) }
+    if (this.#looks.get(look.name) === look) {
+      this.#held.set(look.name, copy)
+      this.#trim()
+    }
+    return copy
+  }
+
+  /** The entry is another one now, or none. */
+  drop(name: string): void {
+    this.#held.delete(name)
+    this.#looks.delete(name)
+  }
+
+  #trim(): void {
+    while (this.#held.calculatedSize > this.#maxBytes) this.#held.pop()
+  }
+}
+
+function heldBody(bytes: Buffer): StoredEntry['body'] {
+  return {
+    held: bytes,
+    read: (into, position) => Promise.resolve(bytes.copy(into, 0, position)),
+    close: () => Promise.resolve(),
+  }
+}
+
+/** Header lines are Latin-1, one byte a character; keys may not be, which is rare and a factor of two. */
+function textBytes({ key, headers, digest, access }: EntryMeta): number {
+  return headers.reduce((sum, text) => sum + text.length, key.length + digest.length + access.length)
+}
