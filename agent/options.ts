@@ -25,6 +25,8 @@ export interface AgentOptions {
   readonly agentPort: number
   /** The port was named, so a command of the operator's own is expected to answer on it. */
   readonly agentPortNamed: boolean
+  /** A layer of its own over home and workspace for each session. */
+  readonly overlay: 'auto' | 'off'
   readonly docker: 'auto' | 'off'
   readonly dockerdArgs: readonly string[]
   /** Whether containers and builds are told to use the proxy; they do not trust its CA by themselves. */
@@ -115,6 +117,7 @@ export function readOptions(sources: OptionSources): AgentOptions {
     ...(agentCommand === undefined ? {} : { agentCommand }),
     agentPort: agentPort ?? AGENT_API_PORT,
     agentPortNamed: agentPort !== undefined,
+    overlay: reader.choice('DISCOBOT_OVERLAY', ['auto', 'off']),
     docker: reader.choice('DISCOBOT_DOCKER', ['auto', 'off']),
     dockerClientProxy: reader.choice('DISCOBOT_DOCKER_CLIENT_PROXY', ['off', 'on']),
     dockerdArgs: reader.parsed('DISCOBOT_DOCKERD_ARGS', shellWords, 'dockerd gets none of them') ?? [],

@@ -44,6 +44,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     },
   })
   let reload = (): Promise<void> => Promise.resolve()
+  let release = reload
   const removeHandlers = listen(over, supervisor, logger, () => reload())
   const { fetchPreload } = deps.programs
   const findings: BootFindings = fetchPreload === undefined ? {} : { fetchPreload }
@@ -72,7 +73,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       status,
       onControlStarted: (server) => (control = server),
     })
-    reload = plan.reload
+    ;({ reload, release } = plan)
     const boot = await runBoot(plan.steps, {
       logger,
       clock,
@@ -102,6 +103,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     deadlineMs: graces.agentApi + graces.dockerd + graces.proxy,
   })
   await control?.close()
+  await release()
   reaper.stop()
   removeHandlers()
   logger.info({ exitCode, ms: report.tookMs, killed: report.killed.join(', ') || 'none' }, 'stopped')

@@ -21,6 +21,8 @@ export interface DataPaths {
   readonly cacheDir: string
   readonly apiToken: string
   readonly dockerDir: string
+  /** Layers of the home: the base and what each session changed. */
+  readonly homeDir: string
 }
 
 export function dataPaths(root: string): DataPaths {
@@ -36,6 +38,7 @@ export function dataPaths(root: string): DataPaths {
     cacheDir: join(proxyDir, 'cache'),
     apiToken: join(proxyDir, 'api-token'),
     dockerDir: join(root, 'docker'),
+    homeDir: join(root, 'home'),
   }
 }
 

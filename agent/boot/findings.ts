@@ -1,4 +1,5 @@
 import type { ProxyAccess } from '../environment.js'
+import type { HomePlan } from '../overlay/home-plan.js'
 
 /**
  * What one boot step found out and later ones build on. Each field has one writer; whoever reads it names that
@@ -7,6 +8,8 @@ import type { ProxyAccess } from '../environment.js'
 export interface BootFindings {
   /** Before the boot: what Node processes load so that `fetch` uses the proxy. */
   fetchPreload?: string
+  /** By `home`, in a container. */
+  home?: HomePlan
   /** By `proxy-config`. */
   proxy?: ProxyEndpoints
   /** By `proxy-config`: the variables of ours that are the proxy's alone. */

@@ -9,6 +9,7 @@ import type { Programs } from '../programs.js'
 import type { Account } from '../services/run-as.js'
 import type { StopOrder } from '../services/stop-order.js'
 import type { Supervisor } from '../services/supervisor.js'
+import type { SessionOverlay } from '../overlay/session-overlay.js'
 import { readAccount } from '../system/accounts.js'
 import type { RunCommand } from '../system/command.js'
 import type { BootFindings } from './findings.js'
@@ -19,6 +20,7 @@ import { controlStep } from './steps/control.js'
 import { dockerdStep } from './steps/dockerd.js'
 import { homeStep, PROXY_USER } from './steps/home.js'
 import { linkStep } from './steps/link.js'
+import { overlayStep } from './steps/overlay.js'
 import { profileStep } from './steps/profile.js'
 import { proxyConfigStep, writeProxyConfig } from './steps/proxy-config.js'
 import { proxyStep } from './steps/proxy.js'
@@ -62,11 +64,13 @@ export interface BootPlan {
   readonly steps: readonly BootStep[]
   /** Reads the configuration files again and has the proxy take up what they say now. */
   reload(): Promise<void>
+  /** Takes down what the steps put up and no service is, once the services have ended. Never rejects. */
+  release(): Promise<void>
 }
 
 /**
  * All steps of a boot, in the order users see. What a mode or a setting rules out still has its place, and says so,
- * except what only a container has: link, profile.
+ * except what only a container has: overlay, link, profile.
  */
 export function planBoot(deps: StepDeps): BootPlan {
   const { options, logger, run, findings, supervisor, programs, clock } = deps
@@ -80,9 +84,11 @@ export function planBoot(deps: StepDeps): BootPlan {
   const account: ServiceAccount = { name: options.user ?? deps.self.name, home: options.home }
   const proxyAccount = proxyUser === undefined ? account : { name: proxyUser, home: '/nonexistent' }
 
+  let overlay: SessionOverlay | undefined
+
   const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger }
   const steps: BootStep[] = [
-    homeStep({ options, docker: docker.run, run }),
+    homeStep({ options, docker: docker.run, run }, findings),
     controlStep({
       socketPath: options.controlSocket,
       owner,
@@ -90,15 +96,19 @@ export function planBoot(deps: StepDeps): BootPlan {
       status: deps.status,
       onStarted: deps.onControlStarted,
     }),
-    workspaceStep({
-      options: options.workspace,
-      cwd: deps.cwd,
-      runtimeDir: container ? '/run/discobot' : data.root,
-      owner,
-      env: commandEnvironment(account, inherited),
-      run,
-      logger,
-    }),
+    workspaceStep(
+      {
+        options: options.workspace,
+        cwd: deps.cwd,
+        runtimeDir: container ? '/run/discobot' : data.root,
+        owner,
+        env: commandEnvironment(account, inherited),
+        run,
+        logger,
+      },
+      findings,
+    ),
+    ...(container ? [overlayStep({ options, logger, onMount: (one) => (overlay = one) }, findings)] : []),
     ...(options.workspace.link === undefined
       ? []
       : [linkStep(options.workspace.link, options.workspace.path)]),
@@ -135,6 +145,7 @@ export function planBoot(deps: StepDeps): BootPlan {
   if (container) steps.push(userServicesStep({ options, account, supervisor, logger }, findings))
   return {
     steps: withoutAbsentNeeds(steps),
+    release: async () => overlay?.release(),
     reload: async () => {
       if (findings.proxyAnswers !== true) return
       // The ports in force stay those that everybody has been told.

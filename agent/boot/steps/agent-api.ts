@@ -33,7 +33,7 @@ const READY_TIMEOUT_MS = 60_000
 export function agentApiStep(deps: AgentApiStepDeps, findings: BootFindings): BootStep {
   return {
     name: 'agent-api',
-    needs: ['control', 'workspace', 'link', 'proxy', 'trust', 'profile'],
+    needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile'],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     // The supervisor ends the container when it gives the service up; the boot does not know better.
     onFailure: 'degrade',

@@ -30,7 +30,8 @@ const READY_TIMEOUT_MS = 60_000
 export function dockerdStep(deps: DockerdStepDeps, findings: BootFindings): BootStep {
   return {
     name: 'dockerd',
-    needs: ['home', 'proxy', 'trust'],
+    // The overlay, because the client's configuration is in the home.
+    needs: ['home', 'overlay', 'proxy', 'trust'],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     onFailure: 'degrade',
     run: async (signal) => {

@@ -6,7 +6,10 @@ import type { AgentOptions } from '../../options.js'
 import type { Account } from '../../services/run-as.js'
 import { isUidTaken, readAccount, readGroup } from '../../system/accounts.js'
 import { accountTools } from '../../system/account-tools.js'
+import { openBase } from '../../overlay/base-home.js'
+import { planHome } from '../../overlay/home-plan.js'
 import type { RunCommand } from '../../system/command.js'
+import type { BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
 
 /** The account the proxy runs as: only it may read the key of the CA. */
@@ -27,7 +30,7 @@ export class HomeError extends DiscobotError {
 }
 
 /** Accounts, home and data dir. Fatal: without a place to keep anything no later step can do its work. */
-export function homeStep(deps: HomeStepDeps): BootStep {
+export function homeStep(deps: HomeStepDeps, findings: BootFindings): BootStep {
   return {
     name: 'home',
     needs: [],
@@ -41,6 +44,7 @@ export function homeStep(deps: HomeStepDeps): BootStep {
         deps.options.user === undefined ? undefined : await prepareAccounts(deps, deps.options.user, signal)
       await mkdir(dirname(workspace.path), { recursive: true })
       await prepareDataDir(deps, signal)
+      if (deps.options.mode === 'container') await prepareBase(deps, findings, signal)
       return remark
     },
   }
@@ -89,6 +93,22 @@ async function requireAccount(name: string): Promise<Account> {
   if (account === undefined)
     throw new HomeError(`cannot use account ${JSON.stringify(name)}: it is not in /etc/passwd`)
   return account
+}
+
+/** Where the workspace goes: into the base below a session's overlay, or into the home itself. */
+async function prepareBase(
+  { options, run }: HomeStepDeps,
+  findings: BootFindings,
+  signal: AbortSignal,
+): Promise<void> {
+  const { home, data, overlay, user = 'root' } = options
+  const plan = await planHome({ wanted: overlay, home, homeDir: data.homeDir })
+  if (plan.kind === 'layered') {
+    const account = await requireAccount(user)
+    const command = { env: { PATH: toolPath(options) }, cwd: '/', signal }
+    await openBase({ home, base: plan.base, account, run, command })
+  }
+  findings.home = plan
 }
 
 /**

@@ -11,7 +11,7 @@ export class LinkError extends DiscobotError {
 export function linkStep(link: string, target: string): BootStep {
   return {
     name: 'link',
-    needs: ['workspace'],
+    needs: ['workspace', 'overlay'],
     timeoutMs: 5_000,
     onFailure: 'degrade',
     run: () => ensureLink(link, target),

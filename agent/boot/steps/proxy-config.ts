@@ -30,7 +30,7 @@ export class ProxyConfigError extends DiscobotError {
 export function proxyConfigStep(deps: ProxyConfigStepDeps, findings: BootFindings): BootStep {
   return {
     name: 'proxy-config',
-    needs: ['workspace'],
+    needs: ['workspace', 'overlay'],
     timeoutMs: 10_000,
     onFailure: 'degrade',
     run: () => writeProxyConfig(deps, findings),

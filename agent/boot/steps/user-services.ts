@@ -39,7 +39,7 @@ const TIMEOUT_MS = 120_000
 export function userServicesStep(deps: UserServicesStepDeps, findings: BootFindings): BootStep {
   return {
     name: 'services',
-    needs: ['control', 'workspace', 'link', 'proxy', 'trust', 'profile', 'dockerd', 'agent-api'],
+    needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile', 'dockerd', 'agent-api'],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'degrade',
     run: (signal) => startUserServices(deps, findings, signal),

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import type { Logger } from '../../../config/logger.js'
 import type { Environment } from '../../environment.js'
 import type { WorkspaceOptions } from '../../options.js'
@@ -19,6 +20,7 @@ import {
   type Mark,
 } from '../../workspace/settle.js'
 import { parseSource, requireRef, type GitSource, type WorkspaceSource } from '../../workspace/source.js'
+import type { BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
 
 export interface WorkspaceStepDeps {
@@ -37,14 +39,20 @@ export interface WorkspaceStepDeps {
 const TIMEOUT_MS = 30 * 60_000
 
 /** The workspace exists when this has ended, empty if it cannot be what was asked for. */
-export function workspaceStep(deps: WorkspaceStepDeps): BootStep {
+export function workspaceStep(deps: WorkspaceStepDeps, findings: BootFindings): BootStep {
   return {
     name: 'workspace',
     needs: ['home'],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'degrade',
-    run: (signal) => prepareWorkspace(deps, signal),
+    run: (signal) => prepareWorkspace({ ...deps, options: belowOverlay(deps.options, findings) }, signal),
   }
+}
+
+/** Where the home will be an overlay, the workspace is made in the folder below it. */
+function belowOverlay(options: WorkspaceOptions, { home }: BootFindings): WorkspaceOptions {
+  if (home?.kind !== 'layered') return options
+  return { ...options, path: join(home.base, basename(options.path)) }
 }
 
 /**

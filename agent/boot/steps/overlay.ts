@@ -1,0 +1,38 @@
+import type { Logger } from '../../../config/logger.js'
+import type { AgentOptions } from '../../options.js'
+import { OverlayError, SessionOverlay } from '../../overlay/session-overlay.js'
+import type { BootFindings } from '../findings.js'
+import type { BootStep } from '../step.js'
+
+export interface OverlayStepDeps {
+  readonly options: AgentOptions
+  readonly logger: Logger
+  /** Whoever started the boot releases it at its end. */
+  onMount(overlay: SessionOverlay): void
+}
+
+/**
+ * Lays the session's own layer over home and workspace. After the clone: to change the lower folder of a mounted
+ * overlay is undefined.
+ */
+export function overlayStep(deps: OverlayStepDeps, findings: BootFindings): BootStep {
+  return {
+    name: 'overlay',
+    needs: ['home', 'workspace'],
+    timeoutMs: 10_000,
+    onFailure: 'degrade',
+    run: async (signal) => {
+      const plan = findings.home
+      const { options, logger } = deps
+      const { home, sessionId } = options
+      if (plan === undefined) return 'none'
+      if (plan.kind === 'plain') {
+        if (plan.remedy === undefined) return `none: ${plan.reason}`
+        throw new OverlayError(`${plan.reason}; every session sees the same home; ${plan.remedy}`)
+      }
+      const overlay = new SessionOverlay({ calls: plan.calls, base: plan.base, home, sessionId, logger })
+      deps.onMount(overlay)
+      return overlay.mount(signal)
+    },
+  }
+}

@@ -1,0 +1,125 @@
+import { chmod, chown, lstat, mkdir, open, readFile, type FileHandle } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { DiscobotError, reasonOf } from '../../config/errors.js'
+import type { Logger } from '../../config/logger.js'
+import { MountCallError, type MountCalls } from '../system/mount-calls.js'
+import { parseMountTable } from '../system/mount-table.js'
+import { closeBase } from './base-home.js'
+import { MOUNT_SOURCE } from './home-plan.js'
+import { overlayOptions } from './overlay-layers.js'
+
+/** The session's view of the home cannot be had. */
+export class OverlayError extends DiscobotError {
+  readonly code = 'OVERLAY_UNAVAILABLE'
+}
+
+export interface SessionOverlayOptions {
+  readonly calls: MountCalls
+  readonly base: string
+  readonly home: string
+  readonly sessionId: string
+  readonly logger: Logger
+}
+
+/**
+ * The home as one session sees it: the base, and over it what this session has changed, which is kept under its
+ * id. Held by a lock, because two mounts with one upper folder are undefined (overlayfs.rst).
+ */
+export class SessionOverlay {
+  readonly #options: SessionOverlayOptions
+  readonly #folder: string
+  #lock: FileHandle | undefined
+  #mounted = false
+
+  constructor(options: SessionOverlayOptions) {
+    this.#options = options
+    this.#folder = join(dirname(options.base), 'sessions', options.sessionId)
+  }
+
+  /**
+   * Mounts, unless it is mounted already. Resolves with what to tell about it.
+   *
+   * @throws OverlayError when another agent has the session, the kernel refuses, or `signal` aborted first.
+   */
+  async mount(signal: AbortSignal): Promise<string> {
+    const { calls, base, home, sessionId } = this.#options
+    const upper = join(this.#folder, 'upper')
+    const work = join(this.#folder, 'work')
+    await mkdir(dirname(this.#folder), { recursive: true, mode: 0o700 })
+    const fresh = (await mkdir(upper, { recursive: true })) !== undefined
+    await mkdir(work, { recursive: true })
+    await this.#takeLock()
+    try {
+      const source = MOUNT_SOURCE + sessionId
+      const present = await this.#present()
+      if (present === source) {
+        this.#mounted = true
+        return `session ${sessionId}, mounted already`
+      }
+      await likeBase(base, upper)
+      await closeBase(base)
+      // From here to the mount nothing waits, so after an abort nothing is mounted that nobody would release.
+      signal.throwIfAborted()
+      // Of an agent that was killed, in another session.
+      if (present !== undefined) calls.unmount(home, 'detach')
+      calls.mount(source, home, 'overlay', overlayOptions({ lower: base, upper, work }))
+      this.#mounted = true
+      return `session ${sessionId}, ${fresh ? 'new' : 'with its changes'}`
+    } catch (error) {
+      await this.#letGo()
+      throw new OverlayError(`cannot show session ${sessionId}: ${reasonOf(error)}`, { cause: error })
+    }
+  }
+
+  /** Unmounts what `mount` mounted, also when somebody still is in there. Never rejects. */
+  async release(): Promise<void> {
+    const { calls, home, logger } = this.#options
+    if (this.#mounted) {
+      this.#mounted = false
+      try {
+        unmountAtLast(calls, home)
+      } catch (error) {
+        logger.warn({ reason: reasonOf(error) }, 'the home stays mounted')
+      }
+    }
+    await this.#letGo()
+  }
+
+  async #present(): Promise<string | undefined> {
+    const mounts = parseMountTable(await readFile('/proc/self/mountinfo', 'utf8'))
+    return mounts.findLast(({ target }) => target === this.#options.home)?.source
+  }
+
+  async #takeLock(): Promise<void> {
+    const { calls, sessionId } = this.#options
+    this.#lock ??= await open(join(this.#folder, 'lock'), 'a', 0o600)
+    if (calls.lock(this.#lock.fd)) return
+    await this.#letGo()
+    throw new OverlayError(
+      `cannot show session ${sessionId}: another agent on this data dir has it; name another DISCOBOT_SESSION_ID`,
+    )
+  }
+
+  async #letGo(): Promise<void> {
+    const lock = this.#lock
+    this.#lock = undefined
+    await lock?.close()
+  }
+}
+
+/** The merged folder shows the owner and mode of its upper one. */
+async function likeBase(base: string, upper: string): Promise<void> {
+  const { uid, gid, mode } = await lstat(base)
+  await chown(upper, uid, gid)
+  await chmod(upper, mode & 0o7777)
+}
+
+function unmountAtLast(calls: MountCalls, home: string): void {
+  try {
+    calls.unmount(home, 'now')
+  } catch (error) {
+    // Whoever entered the container from outside may still have a shell in there.
+    if (!(error instanceof MountCallError) || error.errno !== 'EBUSY') throw error
+    calls.unmount(home, 'detach')
+  }
+}
