@@ -38,7 +38,8 @@ export function requestedRange(header: string | undefined, size: number): Reques
     if (first !== '' && last !== '' && Number(last) < Number(first)) return WHOLE
     const from = first === '' ? Math.max(0, size - Number(last)) : Number(first)
     const to = first === '' || last === '' ? size : Math.min(Number(last) + 1, size)
-    if (from < to) parts.push({ from, to })
+    // So far from an end that nobody knows yet is a part nobody has yet, not one that does not exist.
+    if (from < to || from === Infinity) parts.push({ from, to })
   }
   return parts.length === 0 ? { kind: 'unsatisfiable' } : { kind: 'parts', parts: withoutOverlaps(parts) }
 }

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import type { Test } from 'tap'
 
 const BLOCK_BYTES = 1024 * 1024
+const DRIP_BYTES = 16 * 1024
 
 interface Blob {
   readonly size: number
@@ -20,6 +22,7 @@ interface Blob {
  * - `wrong`: one bit is flipped in the last byte;
  * - `gzip`: encoded, and says so;
  * - `chunked`: no Content-Length;
+ * - `drip`: 16 KiB at a time, a millisecond apart;
  * - `ranges`: `Range: bytes=N-` and `N-M` are honoured, and all but `wrong` is done only where none is asked for;
  *   `slip`: a part begins a byte too late; `down`: the part is refused with 503, the first time;
  * - `partial`: 206 although no range was asked for; `status=N`;
@@ -140,11 +143,12 @@ export class MisbehavingOrigin {
     response.writeHead(status, headers)
     if (request.method === 'HEAD') return void response.end()
     const half = Math.floor(blob.size / 2)
-    await write(response, blob, 0, half)
+    const drips = wrongs.has('drip')
+    await write(response, blob, 0, half, drips)
     if (wrongs.has('reset')) return void response.socket?.resetAndDestroy()
     if (wrongs.has('truncate')) return void response.socket?.end()
     if (wrongs.has('stall')) await this.#hold()
-    await write(response, blob, half, blob.size)
+    await write(response, blob, half, blob.size, drips)
     if (lie === 0) response.end()
     else response.socket?.end()
   }
@@ -227,10 +231,18 @@ function generatedBlob(size: number): Blob {
   }
 }
 
-async function write(response: ServerResponse, blob: Blob, from: number, to: number): Promise<void> {
-  for (let at = from; at < to; at += BLOCK_BYTES) {
+async function write(
+  response: ServerResponse,
+  blob: Blob,
+  from: number,
+  to: number,
+  drips = false,
+): Promise<void> {
+  const step = drips ? DRIP_BYTES : BLOCK_BYTES
+  for (let at = from; at < to; at += step) {
     if (response.destroyed) return
-    const part = blob.slice(at, Math.min(at + BLOCK_BYTES, to))
+    const part = blob.slice(at, Math.min(at + step, to))
+    if (drips) await delay(1)
     await new Promise<void>((resolve) => {
       response.once('close', resolve)
       response.write(part, () => {
