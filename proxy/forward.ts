@@ -177,6 +177,8 @@ export class Upstream {
       request.once('response', (message) => resolve({ kind: 'response', message }))
       request.once('upgrade', (message, socket: Socket, head) => {
         socket.on('error', () => socket.destroy())
+        // From now on each side ends by itself, as in any tunnel; the agent's sockets would end both at once.
+        socket.allowHalfOpen = true
         resolve({ kind: 'upgraded', message, socket, head })
       })
     })

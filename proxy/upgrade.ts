@@ -39,7 +39,7 @@ export async function serveUpgrade(
     inner.write(switchingHead(answer.message))
     if (answer.head.length > 0) inner.write(answer.head)
     if (head.length > 0) answer.socket.write(head)
-    await splice(inner, answer.socket)
+    await splice(inner, answer.socket, client.socket)
     return { status: 101 }
   })
 }
