@@ -11,6 +11,8 @@ export interface ContentDigest {
 const REGISTRY_PATH = /^\/v2\/.+\/(blobs|manifests)\/(sha256|sha512):([0-9a-f]+)$/
 /** `…/blobs/sha256/ab/<hex>/data` is how `distribution` lays out its storage; CDNs drop both ends of it. */
 const STORAGE_PATH = /\/(sha256|sha512)\/([0-9a-f]{2})\/([0-9a-f]+)(?:\/data)?$/
+/** Where GitHub's and Google's registries redirect to: `/ghcr1/blobs/sha256:…`, `/…/containers/images/sha256:…`. */
+const CDN_PATH = /\/(?:blobs|containers\/images)\/(sha256|sha512):([0-9a-f]+)$/
 const HEX_LENGTH = { sha256: 64, sha512: 128 } as const
 const HEX_RUN = /[0-9a-f]{64,}/g
 
@@ -20,6 +22,8 @@ export function digestInPath(path: string): ContentDigest | undefined {
   if (registry !== null) {
     return contentDigest(registry[2], registry[3], registry[1] === 'manifests' ? 'manifest' : 'blob')
   }
+  const cdn = CDN_PATH.exec(path)
+  if (cdn !== null) return contentDigest(cdn[1], cdn[2], 'blob')
   const storage = STORAGE_PATH.exec(path)
   if (storage === null || storage[3]?.startsWith(storage[2] ?? '-') !== true) return undefined
   return contentDigest(storage[1], storage[3], 'blob')

@@ -17,6 +17,8 @@ t.test(
     t.same(digestInPath(`/v2/a/b/c/manifests/sha256:${HEX}`), { ...blob, kind: 'manifest' })
     t.same(digestInPath(`/registry-v2/docker/registry/v2/blobs/sha256/ab/${HEX}/data`), blob)
     t.same(digestInPath(`/sha256/ab/${HEX}`), blob)
+    t.same(digestInPath(`/ghcr1/blobs/sha256:${HEX}`), blob)
+    t.same(digestInPath(`/project.appspot.example/containers/images/sha256:${HEX}`), blob)
     const long = 'cd'.repeat(64)
     t.same(digestInPath(`/v2/a/blobs/sha512:${long}`), { algorithm: 'sha512', hex: long, kind: 'blob' })
     for (const path of [
@@ -25,6 +27,7 @@ t.test(
       `/v2/a/blobs/sha256:${HEX.toUpperCase()}`,
       `/v2/a/blobs/sha256:${HEX}/extra`,
       `/v2/a/referrers/sha256:${HEX}`,
+      `/v2/repositories/a/b/images/sha256:${HEX}`,
       `/v2/a/blobs/sha512:${HEX}`,
       `/sha256/00/${HEX}`,
       `/blobs/md5/ab/${HEX}`,
