@@ -5,18 +5,33 @@ import { basename, dirname, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { codeOf, DiscobotError, reasonOf } from '../config/errors.js'
+import type { CommandDeps } from './control/commands.js'
 import { keepHeapSmall } from './init/small-heap.js'
 import { CONTAINER_SOCKET, readOptions, type AgentOptions } from './options.js'
 import { readVersion } from './version.js'
 
+/** As the agent has it where nobody says. */
+const DEFAULT_LINES = 100
+
 const USAGE = `Usage: discobot-agent [run] [--isolate]
        discobot-agent status [--json]
+       discobot-agent logs [-f] [-n LINES] [--json] [SERVICE]
+       discobot-agent start | stop | restart SERVICE
+       discobot-agent signal SIGNAL [SERVICE]
+       discobot-agent reload
 
 Process 1 of a Discobot container: brings it up, keeps its services alive, takes it down in order.
 
   run               boot and supervise; what happens without a command too
     --isolate       as a real process 1, in namespaces of its own (root)
   status            what runs, what is missing, and how the boot went
+  logs              what services have said; "agent" is process 1 itself
+    -f, --follow    and go on
+    -n, --lines     of what is there already, ${DEFAULT_LINES} unless given
+  start, stop, restart
+                    one service, as root; ends when it is ready, or gone
+  signal            sends a signal to a service, or to process 1, as root
+  reload            has the configuration read again, as root
     --json          for programs
   -h, --help        this text
   -v, --version     the version
@@ -34,6 +49,8 @@ async function main(args: string[]): Promise<number> {
     options: {
       isolate: { type: 'boolean' },
       json: { type: 'boolean' },
+      follow: { type: 'boolean', short: 'f' },
+      lines: { type: 'string', short: 'n' },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean', short: 'v' },
     },
@@ -41,7 +58,12 @@ async function main(args: string[]): Promise<number> {
   if (values.help === true) return say(USAGE)
   if (values.version === true) return say(`${readVersion(import.meta.url)}\n`)
   const [command = 'run', ...rest] = positionals
-  if (rest.length > 0) return usageError(`unexpected argument ${JSON.stringify(rest[0])}`)
+  const wanted = ARGUMENTS[command]
+  if (wanted === undefined) return usageError(`unknown command ${JSON.stringify(command)}`)
+  if (rest.length > wanted.length)
+    return usageError(`unexpected argument ${JSON.stringify(rest[wanted.length])}`)
+  const missing = wanted.slice(rest.length).find((name) => !name.startsWith('['))
+  if (missing !== undefined) return usageError(`${command} needs ${missing}`)
   const options = readOptions({
     env: process.env,
     pid: process.pid,
@@ -49,14 +71,26 @@ async function main(args: string[]): Promise<number> {
     cwd: process.cwd(),
     homedir: homedir(),
   })
-  switch (command) {
-    case 'run':
-      return values.isolate === true ? isolate(options) : run(options)
-    case 'status':
-      return status(options, values.json === true)
-    default:
-      return usageError(`unknown command ${JSON.stringify(command)}`)
-  }
+  if (command === 'run') return values.isolate === true ? isolate(options) : run(options)
+  const lines = values.lines ?? String(DEFAULT_LINES)
+  if (!/^\d{1,9}$/.test(lines)) return usageError(`-n takes a number, not ${JSON.stringify(lines)}`)
+  return ask(command, rest, options, {
+    json: values.json === true,
+    follow: values.follow === true,
+    lines: Number(lines),
+  })
+}
+
+/** What each command takes; brackets around what may be left out. */
+const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
+  run: [],
+  status: [],
+  logs: ['[SERVICE]'],
+  start: ['SERVICE'],
+  stop: ['SERVICE'],
+  restart: ['SERVICE'],
+  signal: ['SIGNAL', '[SERVICE]'],
+  reload: [],
 }
 
 async function run(options: AgentOptions): Promise<number> {
@@ -101,17 +135,45 @@ async function isolate(options: AgentOptions): Promise<number> {
   })
 }
 
-/** Prints what the running agent says of itself. 0 when it answers, whatever it says. */
-async function status(options: AgentOptions, json: boolean): Promise<number> {
-  const [{ fetchStatus }, { renderStatus }] = await Promise.all([
-    import('./control/client.js'),
-    import('./control/status-table.js'),
-  ])
-  const found = await fetchStatus(controlSocket(options))
-  const colour = process.stdout.isTTY && process.env['NO_COLOR'] === undefined
-  return say(
-    `${json ? JSON.stringify(found, undefined, 2) : renderStatus(found, { colour, now: new Date() })}\n`,
-  )
+interface AskOptions {
+  readonly json: boolean
+  readonly follow: boolean
+  readonly lines: number
+}
+
+/** What is asked of an agent that runs already. */
+async function ask(
+  command: string,
+  [first = '', second]: readonly string[],
+  options: AgentOptions,
+  { json, follow, lines }: AskOptions,
+): Promise<number> {
+  const commands = await import('./control/commands.js')
+  const over = new AbortController()
+  // Who piped us into `head` has read enough.
+  process.stdout.on('error', () => over.abort())
+  const deps: CommandDeps = {
+    socketPath: controlSocket(options),
+    print: (text) => new Promise((resolve) => process.stdout.write(text, () => resolve())),
+    json,
+    colour: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
+    now: () => new Date(),
+    over: over.signal,
+  }
+  switch (command) {
+    case 'status':
+      return commands.showStatus(deps)
+    case 'logs':
+      return commands.showLogs(deps, { lines, follow, ...(first === '' ? {} : { service: first }) })
+    case 'start':
+    case 'stop':
+    case 'restart':
+      return commands.changeService(deps, command, first)
+    case 'signal':
+      return commands.sendSignal(deps, first, second)
+    default:
+      return commands.reload(deps)
+  }
 }
 
 /** We are not process 1 when somebody looks into a container, so its socket is tried as well. */

@@ -5,11 +5,15 @@ import type { BootFindings } from './boot/findings.js'
 import { runBoot } from './boot/graph.js'
 import type { StepStatus } from './boot/step.js'
 import { planBoot, STOP_ORDER, stopGraces, type BootSettings } from './boot/steps.js'
+import type { ServiceVerb } from './control/actions.js'
 import type { ControlServer } from './control/server.js'
 import type { AgentPhase, AgentStatus } from './control/status.js'
 import { ChildRegistry } from './init/children.js'
 import { startReaper } from './init/reaper.js'
 import { handleSignals } from './init/signals.js'
+import { keptLogger } from './logs/kept-logger.js'
+import { LogStore } from './logs/log-store.js'
+import type { ServiceStatus } from './services/spec.js'
 import { Supervisor } from './services/supervisor.js'
 import { commandRunner } from './system/command.js'
 import { renderWelcome } from './welcome.js'
@@ -29,7 +33,9 @@ export interface RunDeps extends BootSettings {
  * 0 after a requested stop, else the code of the essential service that failed, or 1 when the boot did.
  */
 export async function runAgent(deps: RunDeps): Promise<number> {
-  const { options, logger, clock } = deps
+  const { options, clock } = deps
+  const logs = new LogStore({ maxBytesPerService: LOG_BYTES_PER_SERVICE })
+  const logger = keptLogger(deps.logger, logs, clock)
   const startedAt = clock.now()
   const over = new End()
   const children = new ChildRegistry()
@@ -69,8 +75,16 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       ...deps,
       supervisor,
       findings,
+      logger,
       run: commandRunner(children),
-      status,
+      actions: {
+        logs,
+        status,
+        change: (name, verb, signal) => change(supervisor, name, verb, signal),
+        signal: (signal, name) =>
+          name === undefined ? process.kill(process.pid, signal) : supervisor.signal(name, signal),
+        reload: () => reload(),
+      },
       onControlStarted: (server) => (control = server),
     })
     ;({ reload, release } = plan)
@@ -111,6 +125,28 @@ export async function runAgent(deps: RunDeps): Promise<number> {
 }
 
 const BOOT_FAILED = 1
+/** Some 1,500 lines of 20 words. */
+const LOG_BYTES_PER_SERVICE = 512 * 1024
+
+async function change(
+  supervisor: Supervisor,
+  name: string,
+  verb: ServiceVerb,
+  signal: AbortSignal,
+): Promise<ServiceStatus> {
+  switch (verb) {
+    case 'start':
+      await supervisor.start(name, signal)
+      break
+    case 'stop':
+      await supervisor.stop(name)
+      break
+    case 'restart':
+      await supervisor.restart(name, signal)
+      break
+  }
+  return supervisor.statusOf(name)
+}
 
 /** The one reason why all of this ends: the first that comes decides the exit code. */
 class End {

@@ -86,8 +86,14 @@ function readableLine(json: string): string {
   const { level, time, msg, ...fields } = JSON.parse(json) as Record<string, unknown>
   const stamp = new Date(Number(time)).toISOString()
   const name = PADDED_LEVEL[String(level)] ?? String(level).toUpperCase()
-  const pairs = Object.entries(fields).map(([key, value]) => `${key}=${readableValue(value)}`)
-  return `${[stamp, name, printable(String(msg)).padEnd(10), ...pairs].join(' ').trimEnd()}\n`
+  return `${[stamp, name, printable(String(msg)).padEnd(10), readableFields(fields)].join(' ').trimEnd()}\n`
+}
+
+/** `method=GET host=example.com`; empty when there are none. */
+export function readableFields(fields: object): string {
+  return Object.entries(fields)
+    .map(([key, value]) => `${key}=${readableValue(value)}`)
+    .join(' ')
 }
 
 /** A service's line becomes a message; it may hold what would move a terminal's cursor. */

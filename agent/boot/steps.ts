@@ -1,6 +1,7 @@
+import { randomBytes } from 'node:crypto'
 import type { Logger } from '../../config/logger.js'
+import type { AgentActions } from '../control/actions.js'
 import type { ControlServer } from '../control/server.js'
-import type { AgentStatus } from '../control/status.js'
 import { planDocker, readOwnStatus } from '../docker/plan.js'
 import { baseEnvironment, type Account as ServiceAccount, type Environment } from '../environment.js'
 import type { Clock } from '../init/clock.js'
@@ -43,7 +44,7 @@ export interface StepDeps extends BootSettings {
   readonly supervisor: Supervisor
   readonly findings: BootFindings
   readonly run: RunCommand
-  status(): AgentStatus
+  readonly actions: AgentActions
   onControlStarted(server: ControlServer): void
 }
 
@@ -78,6 +79,7 @@ export function planBoot(deps: StepDeps): BootPlan {
   const container = options.mode === 'container'
   const docker = planDocker(options, deps.self.uid, readOwnStatus())
   const graces = stopGraces(options)
+  const controlToken = randomBytes(32).toString('base64url')
   const owner = accountLookup(options.user)
   const proxyUser = container ? PROXY_USER : undefined
   const proxyOwner = accountLookup(proxyUser)
@@ -93,7 +95,9 @@ export function planBoot(deps: StepDeps): BootPlan {
       socketPath: options.controlSocket,
       owner,
       logger,
-      status: deps.status,
+      actions: deps.actions,
+      token: controlToken,
+      ownUid: deps.self.uid,
       onStarted: deps.onControlStarted,
     }),
     workspaceStep(
@@ -138,7 +142,14 @@ export function planBoot(deps: StepDeps): BootPlan {
   steps.push(
     dockerdStep({ options, plan: docker, owner, stopGraceMs: graces.dockerd, supervisor, logger }, findings),
     agentApiStep(
-      { options, command: programs.agentApi, account, stopGraceMs: graces.agentApi, supervisor },
+      {
+        options,
+        command: programs.agentApi,
+        account,
+        stopGraceMs: graces.agentApi,
+        supervisor,
+        controlToken,
+      },
       findings,
     ),
   )

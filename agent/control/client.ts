@@ -1,48 +1,120 @@
-import { request } from 'node:http'
+import { request, type IncomingMessage } from 'node:http'
 import { codeOf, reasonOf } from '../../config/errors.js'
-import { AgentUnreachableError } from './errors.js'
+import { AgentUnreachableError, ControlFailedError } from './errors.js'
 import type { AgentStatus } from './status.js'
 
 /** Status is told from memory; an agent that takes longer is stuck. */
-const TIMEOUT_MS = 5_000
+const STATUS_TIMEOUT_MS = 5_000
+
+export interface ControlQuestion {
+  readonly method?: 'GET' | 'POST'
+  /** With its query. */
+  readonly path: string
+  readonly body?: object
+  /** Lets whoever is not root change services. */
+  readonly token?: string
+  /** Gives up waiting. */
+  readonly signal?: AbortSignal
+}
 
 /**
  * Asks the agent that listens on `socketPath`.
  *
  * @throws AgentUnreachableError when there is none, it may not be asked, or does not answer as it should.
+ * @throws ControlFailedError when it answers that it cannot.
  */
 export async function fetchStatus(socketPath: string): Promise<AgentStatus> {
+  const value = await askAgent(socketPath, {
+    path: '/status',
+    signal: AbortSignal.timeout(STATUS_TIMEOUT_MS),
+  })
+  // An agent of another version may say more, but never less than this.
+  if (!('phase' in value && 'boot' in value && 'services' in value))
+    throw new AgentUnreachableError(socketPath, 'its answer is no status')
+  return value as AgentStatus
+}
+
+/** The JSON object that the agent answers with; throws as {@link fetchStatus} does. */
+export async function askAgent(socketPath: string, question: ControlQuestion): Promise<object> {
   try {
-    const { status, body } = await get(socketPath, '/status')
-    if (status !== 200) throw new Error(`it answered ${status}: ${body.slice(0, 200)}`)
-    return readStatus(JSON.parse(body))
+    const text = await readText(await open(socketPath, question))
+    const value: unknown = JSON.parse(text)
+    if (typeof value !== 'object' || value === null) throw new Error('its answer is no JSON object')
+    return value
   } catch (error) {
-    throw new AgentUnreachableError(socketPath, explain(error), { cause: error })
+    throw explained(socketPath, error)
   }
 }
 
-function get(socketPath: string, path: string): Promise<{ status: number; body: string }> {
-  return new Promise((resolve, reject) => {
-    const asked = request({ socketPath, path, agent: false, signal: AbortSignal.timeout(TIMEOUT_MS) })
-    asked.on('error', reject)
-    asked.on('response', (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.on('error', reject)
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
-      )
-    })
-    asked.end()
-  })
+/**
+ * Calls `onLine` for each line of the answer, in order, until its end or until `signal` aborts; throws as
+ * {@link fetchStatus} does.
+ */
+export async function readLines(
+  socketPath: string,
+  question: ControlQuestion,
+  onLine: (line: string) => void | Promise<void>,
+): Promise<void> {
+  try {
+    const response = await open(socketPath, question)
+    let rest = ''
+    for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) {
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) await onLine(line)
+    }
+  } catch (error) {
+    if (question.signal?.aborted === true) return
+    throw explained(socketPath, error)
+  }
 }
 
-/** An agent of another version may say more, but never less than this. */
-function readStatus(value: unknown): AgentStatus {
-  const isStatus =
-    typeof value === 'object' && value !== null && 'phase' in value && 'boot' in value && 'services' in value
-  if (!isStatus) throw new Error('its answer is no status')
-  return value as AgentStatus
+/** Resolves with an answer of 200; rejects with ControlFailedError for any other. */
+async function open(socketPath: string, question: ControlQuestion): Promise<IncomingMessage> {
+  const { method = 'GET', path, body, token, signal } = question
+  const text = body === undefined ? undefined : JSON.stringify(body)
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const asked = request({
+      socketPath,
+      method,
+      path,
+      agent: false,
+      ...(signal === undefined ? {} : { signal }),
+      headers: {
+        ...(text === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
+    })
+    asked.on('error', reject)
+    asked.on('response', resolve)
+    asked.end(text)
+  })
+  const status = response.statusCode ?? 0
+  if (status !== 200) throw failureOf(status, await readText(response))
+  return response
+}
+
+async function readText(response: IncomingMessage): Promise<string> {
+  let text = ''
+  for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) text += chunk
+  return text
+}
+
+function failureOf(status: number, text: string): ControlFailedError {
+  let problem: { detail?: unknown; code?: unknown } = {}
+  try {
+    problem = Object(JSON.parse(text)) as typeof problem
+  } catch {
+    // Not one of ours answers there; its own words are all there is.
+  }
+  const detail = typeof problem.detail === 'string' ? problem.detail : text.slice(0, 200).trim()
+  const code = typeof problem.code === 'string' ? problem.code : undefined
+  return new ControlFailedError(detail === '' ? `it answered ${status}` : detail, status, code)
+}
+
+function explained(socketPath: string, error: unknown): unknown {
+  if (error instanceof ControlFailedError) return error
+  return new AgentUnreachableError(socketPath, explain(error), { cause: error })
 }
 
 function explain(error: unknown): string {

@@ -17,3 +17,41 @@ export class AgentUnreachableError extends DiscobotError {
     super(`cannot ask the agent at ${socketPath}: ${reason}`, options)
   }
 }
+
+/** Whoever asks may not change anything. */
+export class ControlRefusedError extends DiscobotError {
+  readonly code = 'CONTROL_REFUSED'
+
+  constructor(reason: string, options?: ErrorOptions) {
+    super(`cannot change anything for you: ${reason}`, options)
+  }
+}
+
+/** The agent cannot make sense of a request. */
+export class ControlRequestError extends DiscobotError {
+  readonly code = 'CONTROL_REQUEST_INVALID'
+
+  constructor(
+    readonly status: 400 | 404 | 405 | 413 | 429,
+    reason: string,
+    /** Methods that are possible there. */
+    readonly allow?: string,
+  ) {
+    super(`cannot answer: ${reason}`)
+  }
+}
+
+/** The agent answered, and the answer is no. */
+export class ControlFailedError extends DiscobotError {
+  readonly code = 'CONTROL_FAILED'
+
+  constructor(
+    message: string,
+    /** Of HTTP. */
+    readonly status: number,
+    /** The agent's own, where it gave one. */
+    readonly problem: string | undefined,
+  ) {
+    super(message)
+  }
+}

@@ -1,19 +1,19 @@
-import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { connect } from 'node:net'
-import { dirname } from 'node:path'
-import { codeOf, reasonOf } from '../../config/errors.js'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
-import { ControlSocketError } from './errors.js'
-import type { AgentStatus } from './status.js'
+import type { AgentActions } from './actions.js'
+import { sendProblem } from './answer.js'
+import { Callers, type CallerRules } from './caller.js'
+import { ControlRequestError, ControlSocketError } from './errors.js'
+import { controlRoutes, type Route } from './routes.js'
+import { clearWay, listenOn } from './socket-file.js'
 
-export interface ControlDeps {
+export interface ControlDeps extends CallerRules {
   readonly socketPath: string
   /** Who may connect besides root; absent means our own group. */
   readonly gid?: number
   readonly logger: Logger
-  /** Asked for every request. */
-  status(): AgentStatus
+  readonly actions: AgentActions
 }
 
 export interface ControlServer {
@@ -21,12 +21,10 @@ export interface ControlServer {
   close(): Promise<void>
 }
 
-/** Owner and group; nobody else. */
-const SOCKET_MODE = 0o660
-/** The same as a umask: the socket must not be open to all for the moment between bind and chmod. */
-const SOCKET_UMASK = 0o117
-/** unix(7): 108 bytes with the final NUL. A longer path is cut off silently, and the socket made elsewhere. */
-const MAX_PATH_BYTES = 107
+/** Of a request, not of an answer: a start may take as long as the service does. */
+const REQUEST_TIMEOUT_MS = 10_000
+/** Followers of the log, and some more. */
+const MAX_CONNECTIONS = 128
 
 /**
  * Serves HTTP on a Unix socket. What a dead agent left behind is removed; a socket that answers is not ours.
@@ -36,10 +34,22 @@ const MAX_PATH_BYTES = 107
 export async function startControlServer(deps: ControlDeps): Promise<ControlServer> {
   const { socketPath, logger } = deps
   await clearWay(socketPath)
-  const server = createServer((request, response) => answer(request, response, deps))
+  const callers = new Callers(deps)
+  const routes = controlRoutes(deps.actions)
+  const server = createServer(
+    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
+    (request, response) => {
+      response.on('error', () => undefined)
+      answer(request, response, routes, callers)
+        .catch((error: unknown) => sendProblem(response, error, logger))
+        // What of a body nobody has read would keep the connection from its next request.
+        .finally(() => request.resume())
+    },
+  )
+  server.maxConnections = MAX_CONNECTIONS
   server.on('clientError', (_error, socket) => socket.destroy())
   try {
-    await listen(server, socketPath, deps.gid)
+    await listenOn(server, socketPath, deps.gid)
   } catch (error) {
     server.close()
     throw new ControlSocketError(socketPath, reasonOf(error), { cause: error })
@@ -54,75 +64,33 @@ export async function startControlServer(deps: ControlDeps): Promise<ControlServ
   }
 }
 
-async function clearWay(socketPath: string): Promise<void> {
-  if (Buffer.byteLength(socketPath) > MAX_PATH_BYTES) {
-    throw new ControlSocketError(socketPath, `the path of a socket may have ${MAX_PATH_BYTES} bytes at most`)
-  }
-  try {
-    mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 })
-    if (!lstatSync(socketPath).isSocket()) {
-      throw new ControlSocketError(socketPath, 'there is a file of that name that is no socket')
-    }
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return
-    if (error instanceof ControlSocketError) throw error
-    throw new ControlSocketError(socketPath, reasonOf(error), { cause: error })
-  }
-  if (await isAlive(socketPath)) throw new ControlSocketError(socketPath, 'another agent answers there')
-  unlinkSync(socketPath)
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  routes: readonly Route[],
+  callers: Callers,
+): Promise<void> {
+  // A browser page that has found a way to the socket still says where it comes from.
+  if (request.headers.origin !== undefined) throw new ControlRequestError(400, 'this is not for browsers')
+  const [path = '/', search = ''] = (request.url ?? '/').split('?', 2)
+  const { route, parts } = routeOf(routes, path, request.method ?? 'GET')
+  const left = new AbortController()
+  response.once('close', () => left.abort())
+  if (route.change !== undefined) await callers.check(request, route.change)
+  await route.answer({ request, response, query: new URLSearchParams(search), parts, left: left.signal })
 }
 
-function isAlive(socketPath: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(socketPath)
-    socket.on('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.on('error', () => resolve(false))
-  })
-}
-
-async function listen(server: Server, socketPath: string, gid: number | undefined): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    // bind(2) happens within listen() for a path, so the umask need not stay.
-    const umask = process.umask(SOCKET_UMASK)
-    try {
-      server.listen(socketPath, () => {
-        server.off('error', reject)
-        resolve()
-      })
-    } finally {
-      process.umask(umask)
-    }
-  })
-  if (gid !== undefined) chownSync(socketPath, process.getuid?.() ?? 0, gid)
-  chmodSync(socketPath, SOCKET_MODE)
-}
-
-function answer(request: IncomingMessage, response: ServerResponse, deps: ControlDeps): void {
-  const path = (request.url ?? '/').split('?', 1)[0]
-  if (path !== '/status') return send(response, 404, { title: `there is nothing at ${path}` })
-  if (request.method !== 'GET' && request.method !== 'HEAD') {
-    response.setHeader('allow', 'GET, HEAD')
-    return send(response, 405, { title: `${request.method} is not possible here` })
+function routeOf(
+  routes: readonly Route[],
+  path: string,
+  asked: string,
+): { route: Route; parts: readonly string[] } {
+  const there = routes.filter((route) => route.path.test(path))
+  if (there.length === 0) throw new ControlRequestError(404, `there is nothing at ${path}`)
+  const route = there.find(({ method }) => method === asked || (method === 'GET' && asked === 'HEAD'))
+  if (route === undefined) {
+    const allow = there.map(({ method }) => (method === 'GET' ? 'GET, HEAD' : method)).join(', ')
+    throw new ControlRequestError(405, `${asked} is not possible at ${path}, only ${allow}`, allow)
   }
-  try {
-    send(response, 200, deps.status())
-  } catch (error) {
-    deps.logger.error({ reason: reasonOf(error) }, 'cannot tell the status')
-    send(response, 500, { title: 'the status could not be told; the log says why' })
-  }
-}
-
-/** Errors as in RFC 9457. */
-function send(response: ServerResponse, status: number, body: object): void {
-  const problem = status >= 400
-  const text = JSON.stringify(problem ? { type: 'about:blank', status, ...body } : body)
-  response.writeHead(status, {
-    'content-type': problem ? 'application/problem+json' : 'application/json',
-    'content-length': Buffer.byteLength(text),
-  })
-  response.end(text)
+  return { route, parts: route.path.exec(path)?.slice(1) ?? [] }
 }

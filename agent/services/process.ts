@@ -75,6 +75,7 @@ export class ServiceProcess {
     this.#log(this.#child.stderr, deps.logger.child({ service: spec.name, stream: 'stderr' }), spec.logLevel)
     this.ended = this.#untilLeaderEnds(this.#child, spec)
     if (spec.readiness.kind === 'newline') this.#awaitNewline(this.#child.stdio[spec.readiness.fd])
+    if (spec.handover !== undefined) handOver(this.#child.stdio[spec.handover.fd], spec.handover.text)
   }
 
   /** Aborts when the process has written a newline to its readiness descriptor. */
@@ -211,22 +212,28 @@ export class ServiceProcess {
 }
 
 function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): ChildProcess {
-  const { readiness } = spec
+  const { readiness, handover } = spec
   const [program, ...args] = restricted(spec, deps.runAs ?? systemRunAs)
-  const unused = readiness.kind === 'newline' ? Array<'ignore'>(readiness.fd - 3).fill('ignore') : []
+  const piped = [1, 2]
+  if (readiness.kind === 'newline') piped.push(readiness.fd)
+  if (handover !== undefined) piped.push(handover.fd)
   return deps.children.spawn(program, args, {
     cwd: spec.cwd,
     env: { ...spec.env, [MARKER_VARIABLE]: marker },
     // setsid(2): its own session and group.
     detached: true,
-    stdio: [
-      'ignore',
-      'pipe',
-      'pipe',
-      ...unused,
-      ...(readiness.kind === 'newline' ? (['pipe'] as const) : []),
-    ],
+    stdio: Array.from({ length: Math.max(...piped) + 1 }, (_, fd) =>
+      piped.includes(fd) ? 'pipe' : 'ignore',
+    ),
   })
+}
+
+/** Small enough for the socket's buffer (net.core.wmem_default, 208 KiB), so nobody has to wait for the reader. */
+function handOver(pipe: unknown, text: string): void {
+  if (!(pipe instanceof Socket)) return
+  pipe.on('error', () => undefined)
+  // Nothing is read from it, and its other end stays open in who does not close it.
+  pipe.end(text, () => pipe.destroy())
 }
 
 function notStarted(error: unknown, spec: ServiceSpec): ProcessEnd {

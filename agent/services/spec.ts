@@ -9,6 +9,11 @@ export interface ServiceSpec {
   /** The complete environment: nothing is inherited from process 1. */
   readonly env: Readonly<Record<string, string>>
   readonly cwd: string
+  /**
+   * Text for the process alone, which reads it from this descriptor to its end: unlike its environment and its
+   * files, no other process of the account can.
+   */
+  readonly handover?: { readonly fd: number; readonly text: string }
   /** Account to run as, with its supplementary groups; absent means ours. */
   readonly user?: string
   /** Nothing it starts can gain rights by set-uid programs or file capabilities: PR_SET_NO_NEW_PRIVS, prctl(2). */

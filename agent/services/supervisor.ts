@@ -135,6 +135,11 @@ export class Supervisor {
     return this.#find(name).signal(signal)
   }
 
+  /** @throws UnknownServiceError */
+  statusOf(name: string): ServiceStatus {
+    return this.#find(name).status()
+  }
+
   /** In the order they were added. */
   status(): ServiceStatus[] {
     return [...this.#services.values()].map((service) => service.status())

@@ -9,6 +9,7 @@ import { fetchStatus } from '../control/client.js'
 import { startControlServer, type ControlDeps } from '../control/server.js'
 import type { AgentStatus } from '../control/status.js'
 import { renderStatus } from '../control/status-table.js'
+import { LogStore } from '../logs/log-store.js'
 import { shortFolder, waitFor } from './lab.js'
 
 const STATUS: AgentStatus = {
@@ -42,8 +43,16 @@ const STATUS: AgentStatus = {
   extra: { bundled: false },
 }
 
-function deps(socketPath: string, more: Partial<ControlDeps> = {}): ControlDeps {
-  return { socketPath, logger: silentLogger, status: () => STATUS, ...more }
+/** Nothing can be changed here; control-verbs.test has services for that. */
+function deps(socketPath: string, more: Partial<ControlDeps> = {}, status = () => STATUS): ControlDeps {
+  const actions = {
+    logs: new LogStore({ maxBytesPerService: 1_000 }),
+    status,
+    change: () => Promise.reject(new Error('no services')),
+    signal: () => false,
+    reload: () => Promise.reject(new Error('nothing to read')),
+  }
+  return { socketPath, logger: silentLogger, ownUid: process.getuid?.() ?? -1, actions, ...more }
 }
 
 function ask(
@@ -80,7 +89,7 @@ t.test('what is not there, not possible or broken is answered as RFC 9457 says',
   const broken = (): never => {
     throw new Error('broken')
   }
-  const server = await startControlServer(deps(socketPath, { status: broken }))
+  const server = await startControlServer(deps(socketPath, {}, broken))
   t.teardown(() => server.close())
   for (const [path, method, status] of [
     ['/nothing', 'GET', 404],
@@ -89,9 +98,13 @@ t.test('what is not there, not possible or broken is answered as RFC 9457 says',
   ] as const) {
     const answer = await ask(socketPath, path, method)
     t.match(answer, { status, type: 'application/problem+json' })
-    t.match(JSON.parse(answer.body), { type: 'about:blank', status, title: String })
+    t.match(JSON.parse(answer.body), { type: 'about:blank', status, title: String, detail: String })
   }
-  await t.rejects(fetchStatus(socketPath), { code: 'AGENT_UNREACHABLE', message: /it answered 500/ })
+  await t.rejects(fetchStatus(socketPath), {
+    code: 'CONTROL_FAILED',
+    status: 500,
+    message: /the agent failed to answer/,
+  })
 })
 
 t.test('a socket left behind is replaced, a living one and a file are not', async (t) => {

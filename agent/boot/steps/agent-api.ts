@@ -16,6 +16,8 @@ export interface AgentApiStepDeps {
   readonly account: Account
   readonly stopGraceMs: number
   readonly supervisor: Supervisor
+  /** Lets the built-in one change services over the control socket. */
+  readonly controlToken: string
 }
 
 /** The agent API did not come up at the first attempt; it is started again until it is given up. */
@@ -23,6 +25,8 @@ export class AgentApiError extends DiscobotError {
   readonly code = 'AGENT_API_UNAVAILABLE'
 }
 
+/** The first that is free in a service; `api/main.ts` is told of it. */
+const TOKEN_FD = 3
 /** A command of the operator's may load a model or migrate a database before it answers. */
 const READY_TIMEOUT_MS = 60_000
 
@@ -65,8 +69,11 @@ async function startAgentApi(
         DISCOBOT_DATA_DIR: options.data.root,
         DISCOBOT_SESSION_ID: options.sessionId,
         ...(findings.proxy === undefined ? {} : { DISCOBOT_PROXY_API_PORT: String(findings.proxy.apiPort) }),
+        ...(own === undefined ? { DISCOBOT_CONTROL_TOKEN_FD: String(TOKEN_FD) } : {}),
       },
     }),
+    // Whoever does not expect it would leave it to be read by all that it starts.
+    ...(own === undefined ? { handover: { fd: TOKEN_FD, text: deps.controlToken } } : {}),
     // A workspace that cannot be had must not keep the container from coming up.
     cwd: (await isFolder(options.workspace.path)) ? options.workspace.path : options.data.root,
     ...(options.user === undefined ? {} : { user: options.user }),

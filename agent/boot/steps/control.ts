@@ -1,6 +1,6 @@
 import type { Logger } from '../../../config/logger.js'
+import type { AgentActions } from '../../control/actions.js'
 import { startControlServer, type ControlServer } from '../../control/server.js'
-import type { AgentStatus } from '../../control/status.js'
 import type { Account } from '../../services/run-as.js'
 import type { BootStep } from '../step.js'
 
@@ -9,7 +9,10 @@ export interface ControlStepDeps {
   /** Whose group may connect; resolves with undefined for our own. */
   readonly owner: () => Promise<Account | undefined>
   readonly logger: Logger
-  status(): AgentStatus
+  readonly actions: AgentActions
+  /** Lets the agent API change services. */
+  readonly token: string
+  readonly ownUid: number
   /** Whoever started the boot closes the server at its end. */
   onStarted(server: ControlServer): void
 }
@@ -27,7 +30,9 @@ export function controlStep(deps: ControlStepDeps): BootStep {
         socketPath: deps.socketPath,
         ...(owner === undefined ? {} : { gid: owner.gid }),
         logger: deps.logger,
-        status: () => deps.status(),
+        actions: deps.actions,
+        token: deps.token,
+        ownUid: deps.ownUid,
       })
       deps.onStarted(server)
       return deps.socketPath

@@ -4,6 +4,7 @@ import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import type { Logger } from '../../../config/logger.js'
 import { formatProblem } from '../../../config/problem.js'
 import { serviceEnvironment, type Account } from '../../environment.js'
+import { AGENT } from '../../logs/log-entry.js'
 import type { AgentOptions } from '../../options.js'
 import { variablesNamedIn, withoutSecrets } from '../../secret-variables.js'
 import type { FileService } from '../../services/file-load.js'
@@ -27,7 +28,7 @@ export class UserServicesError extends DiscobotError {
 }
 
 /** Also while a setting leaves them out: a name means the same in every container. */
-const BUILT_IN = ['proxy', 'dockerd', 'agent-api']
+const BUILT_IN = ['proxy', 'dockerd', 'agent-api', AGENT]
 const IMAGE_FOLDER = '/etc/discobot/services.d'
 /** The longest `ready_timeout` is an hour; the boot waits for as long as most take, and they go on. */
 const TIMEOUT_MS = 120_000

@@ -1,0 +1,79 @@
+import type { LogEntry } from '../logs/log-entry.js'
+import { readableEntry } from '../logs/log-entry.js'
+import type { ServiceStatus } from '../services/spec.js'
+import type { ServiceVerb } from './actions.js'
+import { askAgent, fetchStatus, readLines } from './client.js'
+import { printable } from './printable.js'
+import { renderStatus } from './status-table.js'
+
+/** Where a command asks, and where its answer goes. */
+export interface CommandDeps {
+  readonly socketPath: string
+  /** Resolves when the terminal, or whoever reads there, has taken it. */
+  readonly print: (text: string) => Promise<void>
+  readonly json: boolean
+  readonly colour: boolean
+  readonly now: () => Date
+  /** Aborts when nobody reads any more. */
+  readonly over: AbortSignal
+}
+
+/** Prints what the running agent says of itself. 0 when it answers, whatever it says. */
+export async function showStatus({ socketPath, print, json, colour, now }: CommandDeps): Promise<number> {
+  const found = await fetchStatus(socketPath)
+  const text = json ? JSON.stringify(found, undefined, 2) : renderStatus(found, { colour, now: now() })
+  await print(`${text}\n`)
+  return 0
+}
+
+export interface LogOptions {
+  readonly service?: string
+  readonly lines: number
+  readonly follow: boolean
+}
+
+/** Prints what services have said, and goes on until it is over where that is asked for. */
+export async function showLogs(deps: CommandDeps, { service, lines, follow }: LogOptions): Promise<number> {
+  const query = new URLSearchParams({
+    lines: String(lines),
+    ...(service === undefined ? {} : { service }),
+    ...(follow ? { follow: '1' } : {}),
+  })
+  const question = { path: `/logs?${query.toString()}`, signal: deps.over }
+  await readLines(deps.socketPath, question, (line) => deps.print(`${deps.json ? line : readable(line)}\n`))
+  return 0
+}
+
+/** A line of the answer as a person reads it; services may print what would move a terminal's cursor. */
+function readable(line: string): string {
+  const said = JSON.parse(line) as (Omit<LogEntry, 'time'> & { time: string }) | { lost: true }
+  if ('lost' in said) return '… lines were lost here: they came faster than they were read'
+  return printable(readableEntry({ ...said, time: Date.parse(said.time) }))
+}
+
+/** Resolves when the service is ready, or gone. */
+export async function changeService(deps: CommandDeps, verb: ServiceVerb, name: string): Promise<number> {
+  const path = `/services/${encodeURIComponent(name)}/${verb}`
+  const answer = (await askAgent(deps.socketPath, { method: 'POST', path })) as ServiceStatus
+  const { state, pid } = answer
+  const words = `${name} is ${state}${pid === undefined ? '' : `, pid ${pid}`}`
+  await deps.print(`${deps.json ? JSON.stringify(answer) : words}\n`)
+  return 0
+}
+
+/** 0 when somebody took the signal. */
+export async function sendSignal(deps: CommandDeps, signal: string, service?: string): Promise<number> {
+  const body = { signal, ...(service === undefined ? {} : { service }) }
+  const { taken } = (await askAgent(deps.socketPath, { method: 'POST', path: '/signal', body })) as {
+    taken?: boolean
+  }
+  if (taken === true) return 0
+  await deps.print(`${service ?? 'the agent'} does not run\n`)
+  return 1
+}
+
+export async function reload(deps: CommandDeps): Promise<number> {
+  await askAgent(deps.socketPath, { method: 'POST', path: '/reload' })
+  await deps.print('configuration read again\n')
+  return 0
+}
