@@ -5,11 +5,12 @@ import { runProxy } from './run.js'
 
 const USAGE = `Usage: discobot-proxy [--config FILE]
        discobot-proxy explain METHOD URL [--config FILE] [--json]
+       discobot-proxy prewarm IMAGE|URL… [--platform OS/ARCH] [--json]
 
 The caching HTTPS proxy of Discobot. Without --config the built-in defaults apply.
 
   -c, --config FILE   YAML configuration (also: -config FILE)
-  -h, --help          this text; after explain, what that does
+  -h, --help          this text; after a command, what that does
 
 Environment:
   DISCOBOT_DATA_DIR   where certificates and cache go by default (/.data)
@@ -23,6 +24,7 @@ async function main(args: readonly string[]): Promise<void> {
   const normal = args.map((arg) => (arg === '-config' ? '--config' : arg))
   const [command, ...rest] = normal
   if (command === 'explain') return explainAndExit(rest)
+  if (command === 'prewarm') return prewarmAndExit(rest)
   const { values } = parseArgs({
     args: normal,
     options: { config: { type: 'string', short: 'c' }, help: { type: 'boolean', short: 'h' } },
@@ -59,6 +61,24 @@ async function explainAndExit(args: readonly string[]): Promise<void> {
   } catch (error) {
     if (!(error instanceof ExplainUsageError) && !isUsageError(error)) throw error
     process.stderr.write(`discobot-proxy: ${reasonOf(error)}\n\n${EXPLAIN_USAGE}`)
+    process.exitCode = 2
+  }
+}
+
+async function prewarmAndExit(args: readonly string[]): Promise<void> {
+  const { PREWARM_USAGE, prewarmCommand } = await import('./warm/prewarm-command.js')
+  const { WarmUsageError } = await import('./warm/errors.js')
+  const { stdout } = process
+  const screen = {
+    isTTY: stdout.isTTY === true,
+    columns: stdout.columns ?? 80,
+    write: (text: string) => void stdout.write(text),
+  }
+  try {
+    process.exitCode = await prewarmCommand(args, screen, (interrupt) => process.once('SIGINT', interrupt))
+  } catch (error) {
+    if (!(error instanceof WarmUsageError) && !isUsageError(error)) throw error
+    process.stderr.write(`discobot-proxy: ${reasonOf(error)}\n\n${PREWARM_USAGE}`)
     process.exitCode = 2
   }
 }

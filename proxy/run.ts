@@ -9,6 +9,7 @@ import { configRoutes, configTrouble } from './api/config-routes.js'
 import { ApiServer } from './api/server.js'
 import { statusRoutes } from './api/status-routes.js'
 import { ensureToken } from './api/token.js'
+import { warmRoutes } from './api/warm-routes.js'
 import type { ResponseCache } from './cache/contract.js'
 import { openCache } from './cache/open-cache.js'
 import { systemResolve } from './dial.js'
@@ -20,6 +21,7 @@ import { ProxyServer } from './server.js'
 import { ensureAuthority, type Authority } from './tls/authority.js'
 import { createServerContexts } from './tls/contexts.js'
 import { createUpstreamTrust } from './tls/upstream-trust.js'
+import { Prewarmer } from './warm/prewarmer.js'
 
 /** Less than the 5 s after which the agent kills us. */
 const DRAIN_MS = 4_000
@@ -80,6 +82,10 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     logger,
     now: Date.now,
   })
+  const prewarmer = new Prewarmer(
+    () => ({ host: config.proxy.host[0] ?? LOOPBACK, port: proxy.port }),
+    process.arch,
+  )
   const api = new ApiServer({
     // Whatever the proxy listens on: figures and control are for this machine only.
     host: LOOPBACK,
@@ -92,6 +98,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
         logger,
       }),
       ...configRoutes({ live, token }),
+      ...warmRoutes({ prewarmer, logger }),
     },
     logger,
   })
@@ -110,7 +117,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     reload: () => live.reload(),
     async stop() {
       logger.info({}, 'stopping')
-      await live.close()
+      await Promise.all([live.close(), prewarmer.close()])
       await proxy.stop(DRAIN_MS)
       await Promise.all([api.stop(), cache.close()])
       logger.info({}, 'stopped')

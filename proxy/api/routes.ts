@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
 
 /** A request to 17081 that has been let in. */
 export interface ApiRequest {
@@ -6,16 +7,25 @@ export interface ApiRequest {
   readonly query: URLSearchParams
 }
 
-/** An answer, as JSON unless it is text. */
+/** An answer, as JSON unless it is text or a stream. */
 export interface Reply {
   readonly status: number
-  readonly body: object | TextBody
+  readonly body: object | TextBody | StreamBody
   readonly headers?: Readonly<Record<string, string>>
 }
 
 export class TextBody {
   constructor(
     readonly text: string,
+    /** Of the `Content-Type` header. */
+    readonly type: string,
+  ) {}
+}
+
+/** What takes its time; destroyed when the client leaves. An error in it resets the connection. */
+export class StreamBody {
+  constructor(
+    readonly stream: Readable,
     /** Of the `Content-Type` header. */
     readonly type: string,
   ) {}

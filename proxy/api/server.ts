@@ -1,9 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { pipeline } from 'node:stream/promises'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import { canonicalHost } from '../../config/host-name.js'
 import type { Logger } from '../../config/logger.js'
 import { discardBody } from './body.js'
-import { ReplyError, TextBody, type Reply, type Routes } from './routes.js'
+import { ReplyError, StreamBody, TextBody, type Reply, type Routes } from './routes.js'
 
 /** A control request is small and answered at once. */
 const REQUEST_LIMIT_MS = 10_000
@@ -59,7 +60,9 @@ export class ApiServer {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     // A client that leaves in the midst of its body is no error of ours.
     request.on('error', () => undefined)
-    const { status, body, headers } = await this.#answer(request)
+    const reply = await this.#answer(request)
+    if (reply.body instanceof StreamBody) return this.#stream(request, response, reply, reply.body)
+    const { status, body, headers } = reply
     const [text, type] =
       body instanceof TextBody ? [body.text, body.type] : [`${JSON.stringify(body)}\n`, 'application/json']
     // Closing over a body that is still on its way would reset the connection before the answer is read.
@@ -74,6 +77,27 @@ export class ApiServer {
     })
     response.end(request.method === 'HEAD' || status === 204 ? undefined : text)
     if (!request.complete) response.once('finish', () => request.destroy())
+  }
+
+  async #stream(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { status, headers }: Reply,
+    { stream, type }: StreamBody,
+  ): Promise<void> {
+    response.writeHead(status, { 'Content-Type': type, 'Cache-Control': 'no-store', ...headers })
+    response.flushHeaders()
+    if (request.method === 'HEAD') {
+      stream.destroy()
+      response.end()
+      return
+    }
+    try {
+      await pipeline(stream, response)
+    } catch (error) {
+      if (codeOf(error) === 'ERR_STREAM_PREMATURE_CLOSE') return
+      this.#options.logger.warn({ path: request.url, reason: reasonOf(error) }, 'a control answer broke off')
+    }
   }
 
   async #answer(request: IncomingMessage): Promise<Reply> {
