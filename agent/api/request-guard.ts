@@ -5,12 +5,17 @@ import type { Problem } from './problem.js'
 export interface GuardedHeaders {
   readonly host: string | undefined
   readonly origin: string | undefined
+  /** `Sec-Fetch-Site` (Fetch Metadata): only browsers send it, and no page can change it. */
+  readonly fetchSite?: string | undefined
 }
+
+const FOREIGN: Problem = { status: 403, detail: 'requests from pages of another origin are refused' }
 
 /**
  * Refuses requests that a web page made somebody's browser send. A page that rebinds its name's DNS to us has
  * that name in `Host`, so names other than `localhost` are refused and addresses are not; a page of another
- * origin that sends a form or a fetch has that origin in `Origin`.
+ * origin that sends a form or a fetch has that origin in `Origin`, and where it asks without one (an image, a
+ * script, a link) the browser itself says so in `Sec-Fetch-Site`. Another port of localhost is another origin.
  *
  * @param localAddress address the connection came in on: one on loopback is only asked for by loopback names.
  */
@@ -26,9 +31,10 @@ export function refusedRequest(headers: GuardedHeaders, localAddress: string): P
   }
   const { origin } = headers
   if (origin !== undefined && origin.toLowerCase() !== `http://${headers.host?.toLowerCase()}`) {
-    return { status: 403, detail: 'requests from pages of another origin are refused' }
+    return FOREIGN
   }
-  return undefined
+  const { fetchSite } = headers
+  return fetchSite === undefined || ['same-origin', 'none'].includes(fetchSite) ? undefined : FOREIGN
 }
 
 /** The name or address of a `Host` header without its port (RFC 9110 section 7.2), lower case. */

@@ -1,78 +1,78 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type Server } from 'node:http'
 import type { Socket } from 'node:net'
-import { DiscobotError, codeOf, reasonOf } from '../../config/errors.js'
+import { DiscobotError, codeOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
-import { sendJson, sendProblem } from './problem.js'
-import { refusedRequest } from './request-guard.js'
+import type { TokenCheck } from './access.js'
+import { answer, answerUpgrade } from './answer.js'
+import { isLoopback } from './request-guard.js'
+import type { Route } from './route.js'
+import { makeRouter } from './router.js'
+import { UnderWay } from './under-way.js'
 
 export class AgentApiListenError extends DiscobotError {
   readonly code = 'AGENT_API_LISTEN_FAILED'
 }
-
-export type Handler = (request: IncomingMessage) => Promise<object>
-
-/** Path → method → what answers it. */
-export type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>
 
 export interface AgentApiOptions {
   /** An IP address; loopback unless somebody decided otherwise. */
   readonly host: string
   /** 0 asks the kernel for a free one. */
   readonly port: number
-  readonly routes: Routes
+  readonly routes: readonly Route[]
+  /** Absent: everybody who can connect may ask, which only loopback allows. */
+  readonly token?: TokenCheck
+  /** For the head of a request. */
+  readonly clientTimeoutMs: number
   readonly logger: Logger
 }
 
 export interface AgentApi {
   readonly port: number
-  /** Refuses new connections, lets answers under way end for `graceMs`, and resolves when all are closed. */
+  /**
+   * Refuses new connections, ends what streams, lets other answers under way end for `graceMs`, and resolves when
+   * all are closed and nothing that a request started is left.
+   */
   close(graceMs: number): Promise<void>
 }
 
+/** Far more than people and agents of one container need, far less than the 1,024 descriptors a process may have. */
+const MAX_CONNECTIONS = 256
+/** How often Node looks for heads that take too long; its own half minute would be their real limit. */
+const CHECK_INTERVAL_MS = 2_000
+/** A client that is gone without a word, on a machine that is gone too. */
+const KEEP_ALIVE_PROBE_MS = 30_000
+
 /**
- * Serves `routes` as JSON over HTTP/1.1.
+ * Serves `routes` over HTTP/1.1.
  *
- * @throws AgentApiListenError when the address cannot be listened on.
+ * @throws AgentApiListenError when the address cannot be listened on, or must not be without a token.
  */
 export async function startAgentApi(options: AgentApiOptions): Promise<AgentApi> {
-  const server = createServer((request, response) => {
-    answer(options, request, response).catch((error: unknown) => {
-      options.logger.error({ url: request.url, reason: reasonOf(error) }, 'request failed')
-      if (response.headersSent) response.destroy()
-      else sendProblem(response, { status: 500, detail: 'the agent API failed; its log says why' })
-    })
-  })
-  const idle = trackIdle(server)
-  const port = await listen(server, options.host, options.port)
-  return { port, close: (graceMs) => close(server, idle, graceMs) }
-}
-
-async function answer(
-  options: AgentApiOptions,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  // What a request carries is not used, and an unread body would keep the connection from its next request.
-  request.resume()
-  const refused = refusedRequest(
-    { host: request.headers.host, origin: request.headers.origin },
-    request.socket.localAddress ?? options.host,
-  )
-  if (refused !== undefined) return sendProblem(response, refused)
-  const path = (request.url ?? '').split('?', 1)[0] ?? ''
-  const methods = Object.hasOwn(options.routes, path) ? options.routes[path] : undefined
-  if (methods === undefined)
-    return sendProblem(response, { status: 404, detail: `there is nothing at ${path}` })
-  const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '')
-  const handler = Object.hasOwn(methods, method) ? methods[method] : undefined
-  if (handler === undefined) {
-    const allow = Object.keys(methods)
-      .flatMap((name) => (name === 'GET' ? ['GET', 'HEAD'] : [name]))
-      .join(', ')
-    const detail = `${path} does not take ${request.method}, only ${allow}`
-    return sendProblem(response, { status: 405, detail, headers: { allow } })
+  const { host, port: wanted, token, clientTimeoutMs } = options
+  if (token === undefined && !isLoopback(host)) {
+    const reason = 'beyond loopback it takes a token; set DISCOBOT_API_TOKEN'
+    throw new AgentApiListenError(`cannot listen on ${host}:${wanted}: ${reason}`)
   }
-  sendJson(response, await handler(request))
+  const underWay = new UnderWay()
+  const service = { ...options, router: makeRouter(options.routes) }
+  const server = createServer(
+    {
+      headersTimeout: clientTimeoutMs,
+      // Bodies have limits of their own: a large file takes what it takes as long as it moves.
+      requestTimeout: 0,
+      connectionsCheckingInterval: CHECK_INTERVAL_MS,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+    },
+    (request, response) => underWay.add((leave) => answer(service, request, response, leave)),
+  )
+  server.maxConnections = MAX_CONNECTIONS
+  server.on('upgrade', (request, socket, head) =>
+    underWay.add((leave) => answerUpgrade(service, request, socket, head, leave)),
+  )
+  const idle = trackIdle(server)
+  const port = await listen(server, host, wanted)
+  return { port, close: (graceMs) => close(server, idle, underWay, graceMs) }
 }
 
 function listen(server: Server, host: string, port: number): Promise<number> {
@@ -103,16 +103,20 @@ function trackIdle(server: Server): ReadonlySet<Socket> {
       else socket.destroySoon()
     })
   })
+  // Not a connection of the server's any more.
+  server.on('upgrade', ({ socket }) => idle.delete(socket))
   return idle
 }
 
-function close(server: Server, idle: ReadonlySet<Socket>, graceMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => server.closeAllConnections(), graceMs)
-    server.close(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-    for (const socket of idle) socket.destroy()
-  })
+async function close(
+  server: Server,
+  idle: ReadonlySet<Socket>,
+  underWay: UnderWay,
+  graceMs: number,
+): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  for (const socket of idle) socket.destroy()
+  const timer = setTimeout(() => server.closeAllConnections(), graceMs)
+  await Promise.all([underWay.stop(), closed])
+  clearTimeout(timer)
 }

@@ -1,17 +1,17 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, request, type IncomingHttpHeaders, type RequestListener, type Server } from 'node:http'
+import { createServer, type RequestListener, type Server } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t from 'tap'
 import { briefly } from '../api/brief-memory.js'
 import { gitState } from '../api/git-state.js'
 import { refusedRequest } from '../api/request-guard.js'
+import { API_MAIN, ask, git, GIT_ENV, repository, startApi, type Scope } from './api-process.js'
 
-const MAIN = resolve(dirname(fileURLToPath(import.meta.url)), '../api/main.js')
-const GIT_ENV = { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent' }
+/** Port of a neighbour → when somebody has connected to it. */
+const connections = new Map<number, Promise<void>>()
 
 t.test('GET /health answers as soon as the process says it is ready', async (t) => {
   const api = await startApi(t)
@@ -148,7 +148,7 @@ t.test('SIGTERM ends it with 0, with an idle and with a stuck connection open', 
   await new Promise((resolve) => idle.once('connect', resolve))
   const underWay = ask(api.port, '/api/status')
   // The question to the neighbour shows that the request is being worked on.
-  await api.connectedTo(stuck)
+  await connections.get(stuck)
   api.child.kill('SIGTERM')
   t.equal((await underWay).status, 200, 'the answer under way is finished')
   t.equal(await api.exited, 0)
@@ -156,7 +156,7 @@ t.test('SIGTERM ends it with 0, with an idle and with a stuck connection open', 
 
 t.test('a port in use is named, with exit code 1', async (t) => {
   const taken = await serve(t, () => {})
-  const child = spawn(process.execPath, [MAIN], { env: { DISCOBOT_AGENT_PORT: String(taken) } })
+  const child = spawn(process.execPath, [API_MAIN], { env: { DISCOBOT_AGENT_PORT: String(taken) } })
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
   t.equal(await new Promise((resolve) => child.once('close', resolve)), 1)
@@ -221,69 +221,6 @@ t.test('one run of git serves all who ask within the time, and a failure is not 
   t.equal(await read(), 2)
 })
 
-interface Scope {
-  teardown(clean: () => Promise<void> | void): void
-}
-
-interface Answer {
-  readonly status: number
-  readonly headers: IncomingHttpHeaders
-  readonly body: string
-}
-
-interface Api {
-  readonly child: ChildProcess
-  readonly port: number
-  readonly exited: Promise<number | null>
-  /** Resolves when the process has a connection to that port. */
-  connectedTo(port: number): Promise<void>
-}
-
-const connections = new Map<number, Promise<void>>()
-
-async function startApi(t: Scope, env: Record<string, string> = {}): Promise<Api> {
-  const child = spawn(process.execPath, [MAIN], {
-    env: { ...GIT_ENV, DISCOBOT_AGENT_PORT: '0', DISCOBOT_PROXY_API_PORT: '1', ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve))
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await exited
-  })
-  const port = await new Promise<number>((resolve, reject) => {
-    let output = ''
-    child.stdout.on('data', (chunk: Buffer) => {
-      output += chunk.toString()
-      const found = /agent API ready port=(\d+)/.exec(output)?.[1]
-      if (found !== undefined) resolve(Number(found))
-    })
-    void exited.then((code) => reject(new Error(`ended with ${code}: ${output}`)))
-  })
-  return {
-    child,
-    port,
-    exited,
-    connectedTo: (to) => connections.get(to) ?? Promise.reject(new Error('unknown')),
-  }
-}
-
-function ask(
-  port: number,
-  path: string,
-  options: { readonly method?: string; readonly headers?: Record<string, string> } = {},
-): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const asked = request({ host: '127.0.0.1', port, path, agent: false, ...options }, (answer) => {
-      let body = ''
-      answer.setEncoding('utf8').on('data', (chunk: string) => (body += chunk))
-      answer.once('end', () => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body }))
-    })
-    asked.once('error', reject)
-    asked.end()
-  })
-}
-
 /** The path of a Unix socket may have 107 bytes; those of tap's folders are longer. */
 function shortFolder(t: Scope): string {
   const folder = mkdtempSync(join(tmpdir(), 'discobot-api-'))
@@ -308,17 +245,4 @@ async function serve(t: Scope, listener: RequestListener, socketPath?: string): 
 function json(body: object): RequestListener {
   return (_, response) =>
     void response.setHeader('content-type', 'application/json').end(JSON.stringify(body))
-}
-
-function repository(path: string): string {
-  mkdirSync(path, { recursive: true })
-  git(path, 'init', '--quiet', '--initial-branch=main')
-  writeFileSync(join(path, 'file'), 'content')
-  git(path, 'add', 'file')
-  git(path, '-c', 'user.name=t', '-c', 'user.email=t@example.com', 'commit', '--quiet', '--message=first')
-  return path
-}
-
-function git(path: string, ...args: string[]): void {
-  execFileSync('git', ['-C', path, ...args], { env: { ...GIT_ENV, GIT_CONFIG_NOSYSTEM: '1' } })
 }

@@ -1,0 +1,50 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Problem } from './problem.js'
+
+/**
+ * What a token may be made of: RFC 6750 section 2.1. From 16 characters on, because nobody counts wrong tries.
+ */
+export const TOKEN_PATTERN = /^[\w.~+/-]{16,256}={0,2}$/
+
+/** A WebSocket of a browser cannot carry `Authorization`; the token goes as one of the protocols it offers. */
+export const TOKEN_PROTOCOL = 'discobot.token.'
+
+/** Decides whether a request shows the token. */
+export type TokenCheck = (headers: IncomingHttpHeaders) => Problem | undefined
+
+/**
+ * Compares digests: the token itself need not be in our memory or environment, and the time a comparison takes
+ * tells nothing.
+ *
+ * @param sha256 of the token, 64 hex digits.
+ */
+export function tokenCheck(sha256: string): TokenCheck {
+  const expected = Buffer.from(sha256, 'hex')
+  return (headers) => {
+    const shown = bearer(headers.authorization) ?? protocolToken(headers['sec-websocket-protocol'])
+    if (shown !== undefined && timingSafeEqual(digest(shown), expected)) return undefined
+    const detail =
+      shown === undefined ? 'a token is needed: Authorization: Bearer …' : 'this is not the token'
+    return { status: 401, detail, headers: { 'www-authenticate': 'Bearer realm="discobot"' } }
+  }
+}
+
+export function tokenDigest(token: string): string {
+  return digest(token).toString('hex')
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}
+
+function bearer(header: string | undefined): string | undefined {
+  return /^Bearer +([\w.~+/-]+=*)$/i.exec(header ?? '')?.[1]
+}
+
+/** Protocols are HTTP tokens, which have no "/" or "=", so it is sent in base64url. */
+function protocolToken(header: string | undefined): string | undefined {
+  const found = (header ?? '').split(',').find((name) => name.trim().startsWith(TOKEN_PROTOCOL))
+  if (found === undefined) return undefined
+  return Buffer.from(found.trim().slice(TOKEN_PROTOCOL.length), 'base64url').toString()
+}

@@ -1,0 +1,99 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { DiscobotError, codeOf, reasonOf } from '../../../config/errors.js'
+import { systemClock } from '../../init/clock.js'
+import { sendSignal } from '../../services/send-signal.js'
+import { killMarked } from '../../services/stragglers.js'
+
+/** The command could not be started at all. */
+export class CommandStartError extends DiscobotError {
+  readonly code = 'API_COMMAND_NOT_STARTED'
+}
+
+/** Everything a command starts inherits it, also what leaves its process group. */
+export const COMMAND_VARIABLE = 'DISCOBOT_COMMAND'
+
+const NEVER = new AbortController().signal
+
+export interface CommandSpec {
+  readonly argv: readonly [string, ...string[]]
+  readonly cwd: string
+  readonly env: Readonly<Record<string, string>>
+  /** Absent: `/dev/null`. */
+  readonly stdin?: Buffer
+}
+
+export interface CommandEnd {
+  /** null when a signal ended it. */
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+/** A command that runs, in a session and process group of its own. */
+export interface Command {
+  readonly stdout: Readable
+  readonly stderr: Readable
+  /** When the command itself has ended; what it has started may still run. */
+  readonly ended: Promise<CommandEnd>
+  /** Ends it and all it has started: SIGTERM, a second, SIGKILL. Resolves when nothing is left. */
+  end(): Promise<void>
+}
+
+/** @throws CommandStartError when there is no such program, or it cannot be run. */
+export async function startCommand(spec: CommandSpec): Promise<Command> {
+  const marker = randomUUID()
+  const child = await spawnMarked(spec, marker)
+  const { pid, stdout, stderr, stdin } = child
+  if (pid === undefined || stdout === null || stderr === null)
+    throw new CommandStartError(`cannot run ${spec.argv[0]}: it has no pipes`)
+  const ended = new Promise<CommandEnd>((resolve) => {
+    child.once('exit', (code, signal) => resolve({ code, signal }))
+  })
+  // A command need not read what it is given.
+  stdin?.on('error', () => {})
+  stdin?.end(spec.stdin)
+  let ending: Promise<void> | undefined
+  return { stdout, stderr, ended, end: () => (ending ??= endMarked(pid, marker)) }
+}
+
+function spawnMarked(spec: CommandSpec, marker: string): Promise<ChildProcess> {
+  const [program, ...args] = spec.argv
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown): void => reject(notStarted(program, error))
+    try {
+      const child = spawn(program, args, {
+        cwd: spec.cwd,
+        env: { ...spec.env, [COMMAND_VARIABLE]: marker },
+        detached: true,
+        stdio: [spec.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      })
+      // When a command has ended, Node throws away what nobody has begun to read.
+      for (const pipe of [child.stdout, child.stderr]) pipe?.on('readable', () => {})
+      child.once('error', fail)
+      child.once('spawn', () => resolve(child))
+    } catch (error) {
+      // Some errors, E2BIG among them, are thrown.
+      fail(error)
+    }
+  })
+}
+
+/** The group is signalled as a whole, because a shell tells none of its children; the marker finds the rest. */
+export async function endMarked(pid: number, marker: string): Promise<void> {
+  sendSignal(-pid, 'SIGTERM')
+  await killMarked(marker, systemClock, NEVER, COMMAND_VARIABLE)
+  // What has replaced its environment. The number is not another group's yet: numbers are given out in turn.
+  sendSignal(-pid, 'SIGKILL')
+}
+
+function notStarted(program: string, error: unknown): CommandStartError {
+  const reasons: Readonly<Record<string, string>> = {
+    ENOENT: 'there is no such program',
+    EACCES: 'it may not be executed',
+    E2BIG: 'arguments and environment are too long',
+    ENOEXEC: 'it is no program',
+  }
+  const reason = reasons[codeOf(error) ?? ''] ?? reasonOf(error)
+  return new CommandStartError(`cannot run ${JSON.stringify(program)}: ${reason}`, { cause: error })
+}

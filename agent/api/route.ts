@@ -1,0 +1,75 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Logger } from '../../config/logger.js'
+import type { Query, QueryParameter } from './query.js'
+
+/** JSON Schema 2020-12, as OpenAPI 3.1 has it. */
+export type JsonSchema = Readonly<Record<string, unknown>>
+
+export interface Described {
+  readonly description: string
+}
+
+/** What a route answers with one status; problems are described for all routes alike. */
+export interface AnswerSpec extends Described {
+  /** Media type → the shape of the body; no shape for bytes. */
+  readonly content?: Readonly<Record<string, JsonSchema>>
+  readonly headers?: Readonly<Record<string, Described>>
+}
+
+export interface BodySpec extends Described {
+  readonly content: Readonly<Record<string, JsonSchema>>
+  /** More is refused with 413. */
+  readonly maxBytes: number
+}
+
+/** One request under way. */
+export interface Exchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  /** The parts of the path in braces, decoded. */
+  readonly params: Readonly<Record<string, string>>
+  readonly query: Query
+  /** Aborts when the client has gone, or the API is stopping: the reason says which. */
+  readonly signal: AbortSignal
+  readonly logger: Logger
+}
+
+export type LeaveReason = 'client-left' | 'stopping'
+
+/** A request for another protocol on this connection. */
+export interface Upgrade extends Exchange {
+  readonly socket: Duplex
+  /** What came behind the head already. */
+  readonly head: Buffer
+}
+
+interface Documented {
+  /** `{name}` stands for one segment. */
+  readonly path: string
+  readonly summary: string
+  readonly description?: string
+  readonly params?: Readonly<Record<string, Described>>
+  /** Others than these are refused. */
+  readonly query?: Readonly<Record<string, QueryParameter>>
+  /** Headers that change what it does. */
+  readonly headers?: Readonly<Record<string, Described>>
+  readonly answers: Readonly<Record<number, AnswerSpec>>
+  /** Status → when this very route answers so, beside those that all have. */
+  readonly problems?: Readonly<Record<number, string>>
+}
+
+/** One thing the API does: what serves it is what describes it. */
+export interface Route extends Documented {
+  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
+  /** A request with a body is refused where there is none here. */
+  readonly body?: BodySpec
+  /** Answered without the token. */
+  readonly open?: true
+  /** GET only: HEAD is not answered, because the body has no end of its own. */
+  readonly endless?: true
+  /** Resolves when nothing of the request is left; what it throws becomes a problem. */
+  handle(exchange: Exchange): Promise<void>
+  /** The same path and method asked for as a WebSocket. */
+  upgrade?(upgrade: Upgrade): Promise<void>
+}

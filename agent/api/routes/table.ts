@@ -1,0 +1,36 @@
+import { briefly } from '../brief-memory.js'
+import { WorkspaceTree } from '../files/tree.js'
+import { gitState } from '../git-state.js'
+import type { Route } from '../route.js'
+import type { ApiSettings } from '../settings.js'
+import { healthRoute, openapiRoute, statusRoute } from './about.js'
+import { execRoute } from './exec.js'
+
+/** A neighbour on the same machine that needs longer is what `degraded` is for. */
+const NEIGHBOUR_TIMEOUT_MS = 1_000
+const GIT_TIMEOUT_MS = 3_000
+const GIT_MEMORY_MS = 1_000
+
+/** Everything the API does. */
+export function routeTable(settings: ApiSettings, version: string): readonly Route[] {
+  const { workspace, controlSocket, proxyApiPort, commandEnv, limits } = settings
+  const tree = new WorkspaceTree(workspace)
+  const gitEnv = { PATH: commandEnv['PATH'] ?? '', HOME: commandEnv['HOME'] ?? '/' }
+  const readWorkspace = briefly(
+    () => gitState({ path: workspace, env: gitEnv, timeoutMs: GIT_TIMEOUT_MS }),
+    GIT_MEMORY_MS,
+    () => performance.now(),
+  )
+  const routes: readonly Route[] = [
+    healthRoute(),
+    openapiRoute(() => routes, version, settings.token !== undefined),
+    statusRoute({
+      ...(controlSocket === undefined ? {} : { controlSocket }),
+      proxyApiPort,
+      workspace: readWorkspace,
+      timeoutMs: NEIGHBOUR_TIMEOUT_MS,
+    }),
+    execRoute({ tree, env: commandEnv, limits }),
+  ]
+  return routes
+}
