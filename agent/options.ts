@@ -1,7 +1,10 @@
+import { isIP } from 'node:net'
 import { join, resolve } from 'node:path'
 import type { LogFormat, LogLevel } from '../config/config.js'
 import { DiscobotError } from '../config/errors.js'
-import { AGENT_API_PORT, DEFAULT_DATA_DIR, dataPaths, type DataPaths } from '../config/paths.js'
+import { AGENT_API_PORT, DEFAULT_DATA_DIR, dataPaths, LOOPBACK, type DataPaths } from '../config/paths.js'
+import { NOBODYS_DIGEST, TOKEN_PATTERN, tokenDigest } from './api/access.js'
+import { isLoopback } from './api/request-guard.js'
 import { CommandWordsError, shellWords, splitCommand } from './command-words.js'
 
 /**
@@ -22,11 +25,15 @@ export interface AgentOptions {
   readonly workspace: WorkspaceOptions
   /** Replaces the built-in agent API. */
   readonly agentCommand?: readonly [string, ...string[]]
+  /** Where the built-in agent API listens; beyond loopback only with a token. */
+  readonly agentHost: string
   readonly agentPort: number
   /** The port was named, so a command of the operator's own is expected to answer on it. */
   readonly agentPortNamed: boolean
   /** A layer of its own over home and workspace for each session. */
   readonly overlay: 'auto' | 'off'
+  /** SHA-256 of the token of the built-in agent API, in hex; the token itself goes no further. */
+  readonly apiTokenSha256?: string
   readonly docker: 'auto' | 'off'
   readonly dockerdArgs: readonly string[]
   /** Whether containers and builds are told to use the proxy; they do not trust its CA by themselves. */
@@ -102,6 +109,7 @@ export function readOptions(sources: OptionSources): AgentOptions {
   const user = accountName(reader, container)
   const agentCommand = reader.parsed('DISCOBOT_AGENT_COMMAND', splitCommand, 'the built-in agent API is used')
   const agentPort = reader.port('DISCOBOT_AGENT_PORT')
+  const apiTokenSha256 = apiToken(reader)
   const proxyConfig = reader.path('DISCOBOT_PROXY_CONFIG')
   return Object.freeze({
     mode,
@@ -115,9 +123,11 @@ export function readOptions(sources: OptionSources): AgentOptions {
       ...workspaceSource(reader),
     }),
     ...(agentCommand === undefined ? {} : { agentCommand }),
+    agentHost: agentHost(reader, apiTokenSha256 !== undefined),
     agentPort: agentPort ?? AGENT_API_PORT,
     agentPortNamed: agentPort !== undefined,
     overlay: reader.choice('DISCOBOT_OVERLAY', ['auto', 'off']),
+    ...(apiTokenSha256 === undefined ? {} : { apiTokenSha256 }),
     docker: reader.choice('DISCOBOT_DOCKER', ['auto', 'off']),
     dockerClientProxy: reader.choice('DISCOBOT_DOCKER_CLIENT_PROXY', ['off', 'on']),
     dockerdArgs: reader.parsed('DISCOBOT_DOCKERD_ARGS', shellWords, 'dockerd gets none of them') ?? [],
@@ -168,6 +178,24 @@ function accountName(reader: VariableReader, container: boolean): string | undef
   const wanted = 'want a name of at most 32 letters, digits, "_" and "-" that is not the proxy\'s own'
   reader.refuse('DISCOBOT_USER', named, `${wanted}; "discobot" is used`)
   return 'discobot'
+}
+
+function agentHost(reader: VariableReader, hasToken: boolean): string {
+  const named = reader.text('DISCOBOT_AGENT_HOST')
+  if (named === undefined) return LOOPBACK
+  const wanted = isIP(named) === 0 ? 'want an IP address' : 'beyond loopback it takes DISCOBOT_API_TOKEN'
+  if (isIP(named) !== 0 && (hasToken || isLoopback(named))) return named
+  reader.refuse('DISCOBOT_AGENT_HOST', named, `${wanted}; ${LOOPBACK} is used`)
+  return LOOPBACK
+}
+
+/** What is no token lets nobody in, because the default would let in everybody. */
+function apiToken(reader: VariableReader): string | undefined {
+  const token = reader.text('DISCOBOT_API_TOKEN')
+  if (token === undefined || TOKEN_PATTERN.test(token))
+    return token === undefined ? token : tokenDigest(token)
+  reader.problems.push('DISCOBOT_API_TOKEN: want 16 to 256 letters, digits and ._~+/-; nobody is let in')
+  return NOBODYS_DIGEST
 }
 
 function sessionId(reader: VariableReader): string {

@@ -7,6 +7,9 @@ import type { Problem } from './problem.js'
  */
 export const TOKEN_PATTERN = /^[\w.~+/-]{16,256}={0,2}$/
 
+/** In place of the digest of a token that cannot be used: no text is known that has it. */
+export const NOBODYS_DIGEST = '0'.repeat(64)
+
 /** A WebSocket of a browser cannot carry `Authorization`; the token goes as one of the protocols it offers. */
 export const TOKEN_PROTOCOL = 'discobot.token.'
 

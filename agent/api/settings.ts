@@ -1,5 +1,5 @@
 import { AGENT_API_PORT, LOOPBACK, PROXY_API_PORT } from '../../config/paths.js'
-import { tokenCheck, tokenDigest, TOKEN_PATTERN, type TokenCheck } from './access.js'
+import { NOBODYS_DIGEST, tokenCheck, tokenDigest, TOKEN_PATTERN, type TokenCheck } from './access.js'
 
 /** How much one client may take, and how long it may take for it. */
 export interface Limits {
@@ -82,7 +82,7 @@ function readToken(env: Environment, problems: string[]): TokenCheck | undefined
   if (token === undefined || token === '') return undefined
   if (TOKEN_PATTERN.test(token)) return tokenCheck(tokenDigest(token))
   problems.push('DISCOBOT_API_TOKEN: want 16 to 256 letters, digits and ._~+/-; nobody is let in')
-  return tokenCheck('0'.repeat(64))
+  return tokenCheck(NOBODYS_DIGEST)
 }
 
 function commandEnvironment(env: Environment): Record<string, string> {

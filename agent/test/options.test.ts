@@ -65,6 +65,14 @@ void t.test(
         ['DISCOBOT_AGENT_PORT', '-1', /"-1": want a port/, (o) => o.agentPort, 3002],
         ['DISCOBOT_AGENT_PORT', '0', /"0": want a port/, (o) => o.agentPort, 3002],
         ['DISCOBOT_AGENT_PORT', '0x50', /"0x50": want a port/, (o) => o.agentPort, 3002],
+        [
+          'DISCOBOT_AGENT_HOST',
+          'box',
+          /want an IP address; 127.0.0.1 is used/,
+          (o) => o.agentHost,
+          '127.0.0.1',
+        ],
+        ['DISCOBOT_AGENT_HOST', '0.0.0.0', /takes DISCOBOT_API_TOKEN; 127/, (o) => o.agentHost, '127.0.0.1'],
         ['DISCOBOT_DOCKER', 'yes', /"yes": want auto or off; "auto" is used/, (o) => o.docker, 'auto'],
         ['DISCOBOT_PROXY', '0', /"0": want on or off; "on" is used/, (o) => o.proxy, 'on'],
         [
@@ -113,6 +121,15 @@ void t.test(
     t.end()
   },
 )
+
+void t.test('the token of the agent API opens other addresses, and is kept as a digest only', (t) => {
+  const options = init({ DISCOBOT_AGENT_HOST: '::', DISCOBOT_API_TOKEN: 'a-token-of-more-than-16' })
+  t.match(options, { agentHost: '::', apiTokenSha256: /^[0-9a-f]{64}$/, problems: [] })
+  t.equal(options.inherited['DISCOBOT_API_TOKEN'], undefined)
+  const short = init({ DISCOBOT_API_TOKEN: 'short' })
+  t.match(short, { apiTokenSha256: /^0{64}$/, problems: [/^DISCOBOT_API_TOKEN: want 16 to 256/] })
+  t.end()
+})
 
 void t.test('a data dir that cannot be one ends it: nothing could be kept anywhere', (t) => {
   t.throws(() => init({ DISCOBOT_DATA_DIR: '/' }), OptionsError)

@@ -69,7 +69,7 @@ async function startAgentApi(
         DISCOBOT_DATA_DIR: options.data.root,
         DISCOBOT_SESSION_ID: options.sessionId,
         ...(findings.proxy === undefined ? {} : { DISCOBOT_PROXY_API_PORT: String(findings.proxy.apiPort) }),
-        ...(own === undefined ? { DISCOBOT_CONTROL_TOKEN_FD: String(TOKEN_FD) } : {}),
+        ...(own === undefined ? ownVariables(options) : {}),
       },
     }),
     // Whoever does not expect it would leave it to be read by all that it starts.
@@ -98,14 +98,27 @@ async function startAgentApi(
   return own === undefined ? `port ${options.agentPort}` : own[0]
 }
 
+/** For the built-in one. Whoever may read its environment learns the digest of its clients' token, not the token. */
+function ownVariables({ agentHost, apiTokenSha256 }: AgentOptions): Record<string, string> {
+  return {
+    DISCOBOT_AGENT_HOST: agentHost,
+    DISCOBOT_CONTROL_TOKEN_FD: String(TOKEN_FD),
+    ...(apiTokenSha256 === undefined ? {} : { DISCOBOT_API_TOKEN_SHA256: apiTokenSha256 }),
+  }
+}
+
 async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() === true
 }
 
 /** A command of the operator's need not listen at all; that it does is said by naming the port. */
 function readinessOf(options: AgentOptions): Readiness {
-  if (options.agentCommand === undefined)
-    return { kind: 'http', url: `http://${LOOPBACK}:${options.agentPort}/health` }
+  if (options.agentCommand === undefined) {
+    const { agentHost } = options
+    const host = ['0.0.0.0', '::'].includes(agentHost) ? LOOPBACK : agentHost
+    const authority = host.includes(':') ? `[${host}]` : host
+    return { kind: 'http', url: `http://${authority}:${options.agentPort}/health` }
+  }
   if (options.agentPortNamed) return { kind: 'tcp', host: LOOPBACK, port: options.agentPort }
   return { kind: 'started' }
 }
