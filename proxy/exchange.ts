@@ -3,6 +3,7 @@ import type { Logger } from '../config/logger.js'
 import type { CacheRequest, FetchVariation, ResponseCache, UpstreamResponse } from './cache/contract.js'
 import type { Route } from './dial.js'
 import type { Answer, Upstream } from './forward.js'
+import { assertFraming } from './framing.js'
 import type { Gate } from './gate.js'
 import { headerValue, without, type RawHeaders } from './headers.js'
 import { StreamResetError } from './h2/stream-error.js'
@@ -75,6 +76,7 @@ export class Exchanges {
     let to: RequestTarget | undefined
     try {
       to = requestTarget(request, client.tunnel)
+      assertFraming(request)
       this.#log(request, to, await answer(await this.#admit(request, to)), started)
     } catch (error) {
       this.#fail(error, request, response, client, to, started)
@@ -205,7 +207,7 @@ export class Exchanges {
       this.#log(request, to, { status: response.statusCode }, started, `broke off: ${refusal.message}`)
     } else {
       // The rest of an upload nobody reads would be taken for the next request.
-      if (!request.complete) response.shouldKeepAlive = false
+      if (!request.complete && bodyFollows(request)) response.shouldKeepAlive = false
       sendRefusal(response, refusal)
       this.#log(request, to, { status: refusal.status }, started, refusal.message)
     }

@@ -25,9 +25,16 @@ export function headerValue(headers: RawHeaders, name: string): string | undefin
   return found
 }
 
+/**
+ * What `Connection` may not take away: without its length a body would be sent on as a request of its own.
+ * RFC 9110, 7.6.1 forbids to name such fields there.
+ */
+const NEVER_HOP_BY_HOP = ['host', 'content-length']
+
 /** The headers meant for the other end: without hop-by-hop ones and those that `Connection` names. */
 export function endToEnd(headers: RawHeaders): string[] {
   const named = new Set(tokens(headerValue(headers, 'connection')))
+  for (const name of NEVER_HOP_BY_HOP) named.delete(name)
   return without(headers, (name) => HOP_BY_HOP.has(name) || named.has(name))
 }
 
@@ -57,5 +64,7 @@ export function tokens(value: string | undefined): string[] {
     .filter((token) => token !== '')
 }
 
-/** RFC 9110, 7.6.3. */
-export const VIA = '1.1 discobot'
+/** RFC 9110, 7.6.3: by which version of HTTP a message came to us. */
+export function via(httpVersion = '1.1'): string {
+  return `${httpVersion} discobot`
+}

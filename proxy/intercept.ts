@@ -1,4 +1,4 @@
-import { METHODS, type Server as HttpServer } from 'node:http'
+import type { Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { codeOf } from '../config/errors.js'
@@ -12,6 +12,7 @@ import type { TunnelContext } from './request-target.js'
 import type { Target } from './target.js'
 import type { ServerContexts } from './tls/contexts.js'
 import { splice } from './tunnel.js'
+import { tunnelProtocol, type TunnelProtocol } from './tunnel-protocol.js'
 
 // client → tunnel (CONNECT or SOCKS) → TLS ended here, plain HTTP, or raw bytes to upstream
 
@@ -191,19 +192,6 @@ export class Interceptor {
     this.#deps.register(inner, client)
     this.#deps.http.emit('connection', inner)
   }
-}
-
-type TunnelProtocol = 'tls' | 'http' | 'raw'
-
-const METHOD_STARTS = METHODS.map((method) => `${method} `)
-const LONGEST_METHOD = Math.max(...METHOD_STARTS.map(({ length }) => length))
-
-/** A TLS handshake record, or the start of a request line; `SSH-2.0` and the like are neither. */
-function tunnelProtocol(bytes: Buffer): TunnelProtocol | undefined {
-  if (bytes[0] === 0x16) return 'tls'
-  const text = bytes.toString('latin1', 0, LONGEST_METHOD)
-  if (METHOD_STARTS.some((start) => text.startsWith(start))) return 'http'
-  return METHOD_STARTS.some((start) => start.startsWith(text)) ? undefined : 'raw'
 }
 
 /** `servername` is documented, but missing from Node's types; false where the client sent no name. */

@@ -9,6 +9,8 @@ export interface ClientRequest extends Readable {
   readonly method?: string | undefined
   /** Request target as sent. */
   readonly url?: string | undefined
+  /** `1.1`, `2.0` */
+  readonly httpVersion: string
   readonly httpVersionMajor: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   readonly rawHeaders: string[]
@@ -38,6 +40,8 @@ export interface ClientResponse extends Writable {
 
 /** What upstream answered: `IncomingMessage` is one. A truncated body ends in an error. */
 export interface UpstreamMessage extends Readable {
+  /** `1.1`, `2.0` */
+  readonly httpVersion: string
   readonly statusCode?: number | undefined
   readonly statusMessage?: string | undefined
   readonly rawHeaders: string[]

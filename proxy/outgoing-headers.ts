@@ -1,11 +1,11 @@
-import { VIA, endToEnd, headerValue, type RawHeaders } from './headers.js'
+import { endToEnd, headerValue, via, type RawHeaders } from './headers.js'
 import type { ClientRequest } from './message.js'
 import { hostHeader, type RequestTarget } from './request-target.js'
 
 /** The client's headers as they go on: end-to-end ones, and the framing a body needs. */
 export function requestHeaders(request: ClientRequest, hasBody: boolean): RawHeaders {
   const headers = endToEnd(request.rawHeaders)
-  headers.push('Via', VIA)
+  headers.push('Via', via(request.httpVersion))
   if (hasBody && request.headers['transfer-encoding'] !== undefined) {
     headers.push('Transfer-Encoding', 'chunked')
     const trailer = headerValue(request.rawHeaders, 'trailer')

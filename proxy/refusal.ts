@@ -4,6 +4,7 @@ import type { ClientResponse } from './message.js'
 import { StreamResetError } from './h2/stream-error.js'
 import { NotStoredError } from './cache/errors.js'
 import { DialForbiddenError, ResolveError } from './dial.js'
+import { FramingError } from './framing.js'
 import { BlockedError } from './policy.js'
 import { AuthorityMismatchError, TargetError } from './target.js'
 
@@ -29,6 +30,9 @@ const UPSTREAM_CODES: Readonly<Record<string, readonly [status: number, type: st
 
 export function refusalOf(error: unknown, authority: string): Refusal {
   if (error instanceof TargetError) return { status: 400, type: 'http_request_error', message: error.message }
+  if (error instanceof FramingError) {
+    return { status: error.status, type: 'http_request_error', message: error.message }
+  }
   if (error instanceof AuthorityMismatchError) {
     return { status: 421, type: 'http_request_denied', message: error.message }
   }

@@ -2,7 +2,7 @@ import { STATUS_CODES, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { UpstreamResponse } from './cache/contract.js'
 import { StreamResetError } from './h2/stream-error.js'
-import { VIA, endToEnd, pairs, without, type RawHeaders } from './headers.js'
+import { endToEnd, pairs, via, without, type RawHeaders } from './headers.js'
 import type { ClientResponse, UpstreamMessage } from './message.js'
 
 // upstream → us → client
@@ -23,7 +23,8 @@ export function resetClient(socket: Socket, response: ClientResponse, cause?: un
 /** Sends an upstream answer on as it comes. @throws what broke the body off. */
 export function relay(upstream: UpstreamResponse, response: ClientResponse, socket: Socket): Promise<void> {
   const { body, rawHeaders } = upstream
-  response.writeHead(upstream.status, upstream.reason, [...withoutFraming(rawHeaders), 'Via', VIA])
+  const headers = [...withoutFraming(rawHeaders), 'Via', via(upstream.httpVersion)]
+  response.writeHead(upstream.status, upstream.reason, headers)
   // What ends with its head must do so in HTTP/2 too: gRPC tells an error by it.
   if (upstream.headOnly !== true) response.flushHeaders()
   return new Promise((resolve, reject) => {
@@ -49,6 +50,7 @@ export function upstreamResponse(message: UpstreamMessage): UpstreamResponse {
     reason: message.statusMessage ?? '',
     rawHeaders: endToEnd(message.rawHeaders),
     body: message,
+    httpVersion: message.httpVersion,
     ...(message.headOnly === undefined ? {} : { headOnly: message.headOnly }),
   }
 }

@@ -16,12 +16,13 @@ import { Http2Front } from './h2/front.js'
 import { Interceptor } from './intercept.js'
 import { Listener } from './listener.js'
 import type { Observations } from './observations.js'
+import { Pipeline } from './pipeline.js'
 import { renderRefusal } from './refusal.js'
 import type { Secrets } from './secrets.js'
 import { compileSettings, type Settings } from './settings.js'
 import { serveSocks5 } from './socks5.js'
 import type { ServerContexts } from './tls/contexts.js'
-import { serveUpgrade } from './upgrade.js'
+import { serveUpgrade, withoutOffer } from './upgrade.js'
 
 /** A slow client has this long for the headers of a request; its body may take as long as it flows. */
 const HEADERS_LIMIT_MS = 60_000
@@ -61,6 +62,7 @@ export class ProxyServer {
   readonly #http: HttpServer
   readonly #http2: Http2Front
   readonly #clients = new WeakMap<Duplex, ClientConnection>()
+  readonly #pipelines = new WeakMap<Duplex, Pipeline>()
   readonly #logger: Logger
   #settings: Settings
   #upstream: Upstream
@@ -104,6 +106,8 @@ export class ProxyServer {
         )
         return
       }
+      // The tunnel's bytes would mix with an answer that is on its way.
+      if (!this.#pipelineOf(socket).isIdle) return void socket.destroy()
       void serveConnect(request, socket, head, interceptor, options.logger)
     })
     this.#listener = new Listener({
@@ -177,6 +181,7 @@ export class ProxyServer {
       connectionsCheckingInterval: 5_000,
     })
     const serve = (request: IncomingMessage, response: ServerResponse): void => {
+      if (!this.#pipelineOf(request.socket).admits(request, response)) return
       void exchanges.serve(request, response, this.#clientOf(request.socket))
     }
     http.on('request', serve)
@@ -185,27 +190,45 @@ export class ProxyServer {
     http.on('checkExpectation', serve)
     http.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       socket.on('error', () => socket.destroy())
+      if (!this.#pipelineOf(socket).isIdle) return void socket.destroy()
+      const plain = withoutOffer(request, head)
+      if (plain !== undefined) {
+        socket.unshift(plain)
+        http.emit('connection', socket)
+        return
+      }
       void serveUpgrade(request, socket, head, this.#clientOf(socket), exchanges)
     })
-    http.on('clientError', (error, socket) => refuseMalformed(error, socket))
+    http.on('clientError', (error, socket) => this.#refuseMalformed(error, socket))
     // This server listens on nothing: sockets are handed to it. Without the event it would not look for
     // clients that are slow with their headers.
     http.emit('listening')
     return http
   }
 
+  #refuseMalformed(error: Error, socket: Duplex): void {
+    if (!socket.writable || codeOf(error) === 'ECONNRESET') {
+      socket.destroy()
+      return
+    }
+    const [status, message] = malformedAnswer(codeOf(error) ?? '')
+    const refusal = { status, type: 'http_request_error', message }
+    const pipeline = this.#pipelines.get(socket)
+    if (pipeline === undefined) closeWith(socket, renderRefusal(refusal))
+    else pipeline.refuse(socket, refusal)
+  }
+
   #clientOf(socket: Socket): ClientConnection {
     return this.#clients.get(socket) ?? { socket }
   }
-}
 
-function refuseMalformed(error: Error, socket: Duplex): void {
-  if (!socket.writable || codeOf(error) === 'ECONNRESET') {
-    socket.destroy()
-    return
+  #pipelineOf(socket: Socket): Pipeline {
+    const known = this.#pipelines.get(socket)
+    if (known !== undefined) return known
+    const pipeline = new Pipeline(this.#clientOf(socket))
+    this.#pipelines.set(socket, pipeline)
+    return pipeline
   }
-  const [status, message] = malformedAnswer(codeOf(error) ?? '')
-  closeWith(socket, renderRefusal({ status, type: 'http_request_error', message }))
 }
 
 function malformedAnswer(code: string): [status: number, message: string] {

@@ -2,12 +2,27 @@ import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { closeWith } from './close-with.js'
 import type { ClientConnection, Exchanges } from './exchange.js'
-import { endToEnd, headerValue, pairs, tokens } from './headers.js'
-import { requestHeaders } from './outgoing-headers.js'
+import { endToEnd, headerValue, pairs, tokens, without } from './headers.js'
+import { bodyFollows, requestHeaders } from './outgoing-headers.js'
 import { relay, upstreamResponse } from './relay.js'
 import { splice } from './tunnel.js'
 
 // client → Upgrade → upstream 101 → raw bytes both ways (WebSocket, `Upgrade: tcp`, …)
+
+/**
+ * The request again without its offer to switch protocols, and what followed it, to be parsed anew; undefined
+ * where the offer stands. RFC 9110, 7.8: an offer may be left unanswered.
+ */
+export function withoutOffer(request: IncomingMessage, head: Buffer): Buffer | undefined {
+  const protocols = tokens(headerValue(request.rawHeaders, 'upgrade'))
+  // RFC 7540, 3.2: taken up, h2c would be a way past the policy. And Node's parser has left the body where it
+  // was: sent on without it, the request would take the beginning of upstream's next one for its body.
+  if (!protocols.includes('h2c') && !bodyFollows(request)) return undefined
+  const fields = pairs(without(request.rawHeaders, (name) => name === 'upgrade'))
+  const lines = fields.map(([name, value]) => `${name}: ${value}\r\n`)
+  const text = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n${lines.join('')}\r\n`
+  return Buffer.concat([Buffer.from(text, 'latin1'), head])
+}
 
 /**
  * Serves a request that asks to switch protocols. Node has detached its parser by now, so the connection is
@@ -21,11 +36,7 @@ export async function serveUpgrade(
   exchanges: Exchanges,
 ): Promise<void> {
   const response = detachedResponse(request, inner)
-  const protocol = headerValue(request.rawHeaders, 'upgrade')
-  // RFC 7540, 3.2: an offer that may be left unanswered, and a way past the policy if it were taken up.
-  if (protocol === undefined || tokens(protocol).includes('h2c')) {
-    return exchanges.serve(request, response, client)
-  }
+  const protocol = headerValue(request.rawHeaders, 'upgrade') ?? ''
   return exchanges.run(request, response, client, async (admitted) => {
     const gone = new AbortController()
     inner.once('close', () => gone.abort())

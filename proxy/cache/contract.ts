@@ -25,6 +25,8 @@ export interface UpstreamResponse {
   /** `[name, value, name, value, …]`, end-to-end headers only. */
   readonly rawHeaders: readonly string[]
   readonly body: Readable
+  /** `1.1`; absent where nobody knows. */
+  readonly httpVersion?: string
   /** The head was all there is. */
   readonly headOnly?: boolean
 }

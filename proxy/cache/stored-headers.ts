@@ -1,4 +1,4 @@
-import { VIA, endToEnd, headerValue, without, type RawHeaders } from '../headers.js'
+import { endToEnd, headerValue, via, without, type RawHeaders } from '../headers.js'
 import type { ContentDigest } from './content-digest.js'
 import type { EntryMeta } from './meta.js'
 
@@ -54,12 +54,12 @@ export function endToEndStored(raw: RawHeaders): string[] {
 export function fillingHead(raw: RawHeaders): string[] {
   const ours = new Set(['content-length', 'x-cache', 'x-cache-date'])
   const passed = without(endToEnd(raw), (name) => ours.has(name))
-  return [...passed, 'Via', VIA, 'X-Cache', 'MISS']
+  return [...passed, 'Via', via(), 'X-Cache', 'MISS']
 }
 
 /** The head for those who joined a running fetch, without framing. `X-Cache-Date` is missing: nothing is stored yet. */
 export function joiningHead(stored: RawHeaders): string[] {
-  return [...stored, ...acceptRanges(stored), 'Via', VIA, 'X-Cache', 'HIT']
+  return [...stored, ...acceptRanges(stored), 'Via', via(), 'X-Cache', 'HIT']
 }
 
 /** The head of an answer from the store, without framing. */
@@ -71,7 +71,7 @@ export function storedHead(meta: EntryMeta, nowMs: number): string[] {
     'Age',
     String(meta.age + resident),
     'Via',
-    VIA,
+    via(),
     'X-Cache',
     'HIT',
     'X-Cache-Date',

@@ -6,6 +6,7 @@ import { Http2Incoming } from './incoming.js'
 
 /** An answer that came by HTTP/2, in the terms of HTTP/1.1. */
 export class Http2Answer extends Http2Incoming implements UpstreamMessage {
+  readonly httpVersion = '2.0'
   statusCode = 0
   /** There is none in HTTP/2. */
   statusMessage = ''

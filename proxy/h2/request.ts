@@ -8,6 +8,7 @@ import { Http2Incoming } from './incoming.js'
 export class Http2Request extends Http2Incoming implements ClientRequest {
   readonly method: string
   readonly url: string
+  readonly httpVersion = '2.0'
   readonly httpVersionMajor = 2
   readonly headers: Readonly<Record<string, string | undefined>>
   readonly pseudo: { readonly authority: string | undefined; readonly scheme: string | undefined }

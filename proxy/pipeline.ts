@@ -1,0 +1,71 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { closeWith } from './close-with.js'
+import { renderRefusal, sendRefusal, type Refusal } from './refusal.js'
+import { resetClient } from './relay.js'
+import type { ClientConnection } from './exchange.js'
+
+interface Exchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+}
+
+/**
+ * The requests of one HTTP/1.1 connection whose answers are not complete. Node answers them in order; what is
+ * here keeps that order where Node's parser or a refusal ends the connection in the middle.
+ */
+export class Pipeline {
+  readonly #client: ClientConnection
+  readonly #open: Exchange[] = []
+  #last: Exchange | undefined
+  #ending = false
+
+  constructor(client: ClientConnection) {
+    this.#client = client
+  }
+
+  /** No answer is on its way. */
+  get isIdle(): boolean {
+    return this.#open.length === 0
+  }
+
+  /**
+   * Notes a request that is about to be served. False when it must not be: after an answer that closes the
+   * connection nothing on it is a request any more (RFC 9112, 9.6), it may be the rest of an upload.
+   */
+  admits(request: IncomingMessage, response: ServerResponse): boolean {
+    if (this.#ending || this.#open.some((exchange) => !exchange.response.shouldKeepAlive)) return false
+    const exchange = { request, response }
+    this.#open.push(exchange)
+    this.#last = exchange
+    response.once('close', () => {
+      this.#open.splice(this.#open.indexOf(exchange), 1)
+      if (!response.shouldKeepAlive) this.#ending = true
+    })
+    return true
+  }
+
+  /** Answers bytes that are no HTTP, in their turn, and ends the connection. */
+  refuse(socket: Duplex, refusal: Refusal): void {
+    if (this.#ending) return
+    this.#ending = true
+    const last = this.#last
+    const unfinished = last !== undefined && !last.request.complete
+    if (unfinished && last.response.writableEnded) {
+      // Its answer is out; a second one would be taken for that of the next request.
+      socket.destroy()
+    } else if (unfinished && last.response.headersSent) {
+      resetClient(this.#client.socket, last.response)
+    } else if (unfinished) {
+      last.response.shouldKeepAlive = false
+      sendRefusal(last.response, refusal)
+    } else {
+      const waiting = this.#open.at(-1)
+      const say = (): void => {
+        if (socket.writable) closeWith(socket, renderRefusal(refusal))
+      }
+      if (waiting === undefined) say()
+      else waiting.response.once('close', say)
+    }
+  }
+}
