@@ -95,6 +95,8 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
 
 async function run(options: AgentOptions): Promise<number> {
   keepHeapSmall()
+  // Whoever read our output has gone, which is no reason to end.
+  process.stdout.on('error', () => undefined)
   const [{ createLogger }, { runAgent }, { systemClock }, { findPrograms }] = await Promise.all([
     import('../config/logger.js'),
     import('./run.js'),

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { join, resolve } from 'node:path'
+import { parseByteSize } from '../config/byte-size.js'
 import type { LogFormat, LogLevel } from '../config/config.js'
 import { DiscobotError } from '../config/errors.js'
 import { AGENT_API_PORT, DEFAULT_DATA_DIR, dataPaths, LOOPBACK, type DataPaths } from '../config/paths.js'
@@ -43,13 +44,22 @@ export interface AgentOptions {
   readonly proxyConfig?: string
   readonly shutdownOrder: 'dependents-first' | 'document'
   readonly controlSocket: string
-  readonly log: { readonly level: LogLevel; readonly format: LogFormat }
+  readonly log: LogOptions
   /** What was in our environment, without our secrets: the agent command may need it. */
   readonly inherited: Readonly<Record<string, string>>
   /** The secrets that were in it: for the proxy, as far as its configuration asks for them. */
   readonly secrets: Readonly<Record<string, string>>
   /** Values that could not be used and what was taken instead; shown in `status`. */
   readonly problems: readonly string[]
+}
+
+export interface LogOptions {
+  readonly level: LogLevel
+  readonly format: LogFormat
+  /** Kept on disk for each service; 0 for none. */
+  readonly files: number
+  /** Of each of them. */
+  readonly fileBytes: number
 }
 
 export interface WorkspaceOptions {
@@ -74,6 +84,9 @@ export interface OptionSources {
   /** Home of the account we run as. */
   readonly homedir: string
 }
+
+/** More would be a matter for a log collector. */
+const MAX_LOG_FILES = 100
 
 export const CONTAINER_SOCKET = '/run/discobot/agent.sock'
 
@@ -138,6 +151,8 @@ export function readOptions(sources: OptionSources): AgentOptions {
     log: Object.freeze({
       level: reader.choice('DISCOBOT_LOG_LEVEL', ['info', 'debug', 'warn', 'error']),
       format: reader.choice('DISCOBOT_LOG_FORMAT', ['text', 'json']),
+      files: reader.count('DISCOBOT_LOG_FILES', 3, MAX_LOG_FILES),
+      fileBytes: reader.size('DISCOBOT_LOG_FILE_SIZE', '5MB'),
     }),
     inherited: Object.freeze(partOf(sources.env, (name) => !isSecret(name))),
     secrets: Object.freeze(partOf(sources.env, isSecret)),
@@ -260,6 +275,24 @@ class VariableReader {
     if (port >= 1 && port <= 65535) return port
     this.refuse(name, value, `want a port from 1 to 65535; ${AGENT_API_PORT} is used`)
     return undefined
+  }
+
+  /** A whole number from 0. */
+  count(name: string, fallback: number, most: number): number {
+    const value = this.text(name)
+    if (value === undefined) return fallback
+    if (/^\d{1,9}$/.test(value) && Number(value) <= most) return Number(value)
+    this.refuse(name, value, `want a whole number up to ${most}; ${fallback} is used`)
+    return fallback
+  }
+
+  /** Bytes, of a size such as 5MB. */
+  size(name: string, fallback: string): number {
+    const value = this.text(name)
+    const bytes = parseByteSize(value ?? fallback)
+    if (bytes !== undefined) return bytes
+    this.refuse(name, value ?? '', `want a size such as ${fallback}, which is used`)
+    return parseByteSize(fallback) ?? 0
   }
 
   /** The first choice is the default. */

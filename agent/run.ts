@@ -12,6 +12,7 @@ import { ChildRegistry } from './init/children.js'
 import { startReaper } from './init/reaper.js'
 import { handleSignals } from './init/signals.js'
 import { keptLogger } from './logs/kept-logger.js'
+import { LogFiles } from './logs/log-files.js'
 import { LogStore } from './logs/log-store.js'
 import type { ServiceStatus } from './services/spec.js'
 import { Supervisor } from './services/supervisor.js'
@@ -34,7 +35,21 @@ export interface RunDeps extends BootSettings {
  */
 export async function runAgent(deps: RunDeps): Promise<number> {
   const { options, clock } = deps
-  const logs = new LogStore({ maxBytesPerService: LOG_BYTES_PER_SERVICE })
+  const files = new LogFiles({
+    folder: options.data.logsDir,
+    format: options.log.format,
+    maxBytes: options.log.fileBytes,
+    files: options.log.files,
+    clock,
+    onTrouble: (reason) => {
+      if (reason === undefined) logger.info({}, 'log lines are kept on disk again')
+      else logger.warn({ reason }, 'log lines are not kept on disk')
+    },
+  })
+  const logs = new LogStore({
+    maxBytesPerService: LOG_BYTES_PER_SERVICE,
+    keep: (entry) => files.keep(entry),
+  })
   const logger = keptLogger(deps.logger, logs, clock)
   const startedAt = clock.now()
   const over = new End()
@@ -65,7 +80,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     boot: steps,
     services: supervisor.status(),
     reaper: reaper.status(),
-    degraded: [...options.problems, ...degradedSteps(steps)],
+    degraded: [...options.problems, ...degradedSteps(steps), ...lostLines(files)],
     extra: { mode: options.mode, session: options.sessionId, dataDir: options.data.root },
   })
 
@@ -85,6 +100,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
           name === undefined ? process.kill(process.pid, signal) : supervisor.signal(name, signal),
         reload: () => reload(),
       },
+      onHome: (owner) => files.begin(owner?.gid),
       onControlStarted: (server) => (control = server),
     })
     ;({ reload, release } = plan)
@@ -121,6 +137,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   reaper.stop()
   removeHandlers()
   logger.info({ exitCode, ms: report.tookMs, killed: report.killed.join(', ') || 'none' }, 'stopped')
+  await files.close()
   return exitCode
 }
 
@@ -201,6 +218,10 @@ function listen(over: End, supervisor: Supervisor, logger: Logger, reload: () =>
     removeSignals()
     process.off('uncaughtException', onDefect)
   }
+}
+
+function lostLines({ trouble }: LogFiles): string[] {
+  return trouble === undefined ? [] : [`logs: lines are not kept on disk: ${trouble}; make room for them`]
 }
 
 function degradedSteps(steps: readonly StepStatus[]): string[] {

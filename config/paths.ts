@@ -23,6 +23,7 @@ export interface DataPaths {
   readonly dockerDir: string
   /** Layers of the home: the base and what each session changed. */
   readonly homeDir: string
+  readonly logsDir: string
 }
 
 export function dataPaths(root: string): DataPaths {
@@ -38,6 +39,7 @@ export function dataPaths(root: string): DataPaths {
     cacheDir: join(proxyDir, 'cache'),
     apiToken: join(proxyDir, 'api-token'),
     dockerDir: join(root, 'docker'),
+    logsDir: join(root, 'logs'),
     homeDir: join(root, 'home'),
   }
 }

@@ -45,6 +45,8 @@ export interface StepDeps extends BootSettings {
   readonly findings: BootFindings
   readonly run: RunCommand
   readonly actions: AgentActions
+  /** Accounts and folders are there; called before the next step starts. */
+  onHome(owner: Account | undefined): Promise<void>
   onControlStarted(server: ControlServer): void
 }
 
@@ -90,7 +92,9 @@ export function planBoot(deps: StepDeps): BootPlan {
 
   const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger }
   const steps: BootStep[] = [
-    homeStep({ options, docker: docker.run, run }, findings),
+    followedBy(homeStep({ options, docker: docker.run, run }, findings), async () =>
+      deps.onHome(await owner()),
+    ),
     controlStep({
       socketPath: options.controlSocket,
       owner,
@@ -165,6 +169,18 @@ export function planBoot(deps: StepDeps): BootPlan {
       } finally {
         supervisor.signal('proxy', 'SIGHUP')
       }
+    },
+  }
+}
+
+/** Before whatever needs the step is started. */
+function followedBy(step: BootStep, next: () => Promise<void>): BootStep {
+  return {
+    ...step,
+    run: async (signal) => {
+      const remark = await step.run(signal)
+      await next()
+      return remark
     },
   }
 }

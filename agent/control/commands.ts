@@ -3,7 +3,6 @@ import { readableEntry } from '../logs/log-entry.js'
 import type { ServiceStatus } from '../services/spec.js'
 import type { ServiceVerb } from './actions.js'
 import { askAgent, fetchStatus, readLines } from './client.js'
-import { printable } from './printable.js'
 import { renderStatus } from './status-table.js'
 
 /** Where a command asks, and where its answer goes. */
@@ -44,11 +43,11 @@ export async function showLogs(deps: CommandDeps, { service, lines, follow }: Lo
   return 0
 }
 
-/** A line of the answer as a person reads it; services may print what would move a terminal's cursor. */
+/** A line of the answer as a person reads it. */
 function readable(line: string): string {
   const said = JSON.parse(line) as (Omit<LogEntry, 'time'> & { time: string }) | { lost: true }
   if ('lost' in said) return '… lines were lost here: they came faster than they were read'
-  return printable(readableEntry({ ...said, time: Date.parse(said.time) }))
+  return readableEntry({ ...said, time: Date.parse(said.time) })
 }
 
 /** Resolves when the service is ready, or gone. */

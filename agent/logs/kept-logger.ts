@@ -1,5 +1,6 @@
 import type { LogLevel } from '../../config/config.js'
-import { readableFields, type Logger } from '../../config/logger.js'
+import type { Logger } from '../../config/logger.js'
+import { readableFields } from '../../config/readable-line.js'
 import type { Clock } from '../init/clock.js'
 import { AGENT, type LogEntry } from './log-entry.js'
 import type { LogStore } from './log-store.js'

@@ -1,4 +1,5 @@
 import type { LogLevel } from '../../config/config.js'
+import { escapeControls } from '../../config/readable-line.js'
 
 /** One line that a service or the agent itself said. */
 export interface LogEntry {
@@ -18,10 +19,13 @@ export type NewLogEntry = Omit<LogEntry, 'seq'>
 /** The name under which the agent's own lines are kept; no service may have it. */
 export const AGENT = 'agent'
 
-/** `2026-11-21T02:41:03.123Z INFO  proxy stderr the line`, without a newline. */
+/**
+ * `2026-11-21T02:41:03.123Z INFO  proxy stderr the line`, without a newline and without what would move a
+ * terminal's cursor.
+ */
 export function readableEntry({ time, level, service, stream, text }: LogEntry): string {
   const from = stream === 'agent' ? service : `${service} ${stream}`
-  return `${new Date(time).toISOString()} ${level.toUpperCase().padEnd(5)} ${from} ${text}`
+  return `${new Date(time).toISOString()} ${level.toUpperCase().padEnd(5)} ${from} ${escapeControls(text)}`
 }
 
 /** The same as one JSON object, with the time as ISO 8601. */

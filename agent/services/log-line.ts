@@ -1,5 +1,6 @@
 import type { LogLevel } from '../../config/config.js'
-import { READABLE_PREFIX, type Logger } from '../../config/logger.js'
+import type { Logger } from '../../config/logger.js'
+import { READABLE_PREFIX } from '../../config/readable-line.js'
 
 const LEVELS: Readonly<Record<string, LogLevel>> = {
   DEBUG: 'debug',

@@ -162,7 +162,7 @@ t.test('the log of a service or of all is shown, in order, and followed', async 
   await call('start', 'b')
   await waitFor('the other', () => logs.last(9, 'b').length === 1)
   t.match(await call('logs', 'a', '-n', '2'), /^\S+Z INFO {2}a stdout a5\n\S+Z INFO {2}a stderr ae\n$/)
-  t.match(await call('logs', 'b'), / b stdout +\[31mred\n$/, 'what would colour the terminal is gone')
+  t.match(await call('logs', 'b'), / b stdout \\u001b\[31mred\n$/, 'nothing colours the terminal')
   const all = (await call('logs', '--json'))
     .trimEnd()
     .split('\n')

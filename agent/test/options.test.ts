@@ -36,7 +36,7 @@ void t.test('as process 1 the names are those of design.md', (t) => {
     proxy: 'on',
     shutdownOrder: 'dependents-first',
     sessionId: 'default',
-    log: { level: 'info', format: 'text' },
+    log: { level: 'info', format: 'text', files: 3, fileBytes: 5 * 1024 * 1024 },
   })
   t.equal(options.data.root, '/.data')
   t.ok(Object.isFrozen(options) && Object.isFrozen(options.workspace))

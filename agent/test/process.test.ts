@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { ChildRegistry } from '../init/children.js'
 import { systemClock } from '../init/clock.js'
-import { LineSplitter, MAX_LINE_BYTES } from '../services/line-splitter.js'
+import { CUT_MARK, LineSplitter, MAX_LINE_BYTES } from '../services/line-splitter.js'
 import { ServiceProcess } from '../services/process.js'
 import { commandAs, findAccount } from '../services/run-as.js'
 import { recordingLogger, shell } from './lab.js'
@@ -29,8 +29,29 @@ t.test('a flood is read to its end, line by line, tagged with service and stream
   t.equal(output[199_999], '200000')
   t.strictSame(
     output.slice(200_000).map((line) => line.length),
-    [MAX_LINE_BYTES, MAX_LINE_BYTES, MAX_LINE_BYTES, 200_000 - 3 * MAX_LINE_BYTES],
+    [MAX_LINE_BYTES + 1, MAX_LINE_BYTES + 1, MAX_LINE_BYTES + 1, 200_000 - 3 * MAX_LINE_BYTES],
   )
+  t.ok(output[200_000]?.endsWith(`x${CUT_MARK}`), 'a line that goes on is marked')
+})
+
+t.test('a line is never cut within a character, and what is no UTF-8 harms nothing', async (t) => {
+  for (const character of ['é', '€', '😀']) {
+    for (const before of ['', 'a', 'aa', 'aaa']) {
+      const lines: string[] = []
+      const splitter = new LineSplitter((line) => lines.push(line))
+      const text = before + character.repeat(MAX_LINE_BYTES / 2)
+      splitter.push(Buffer.from(`${text}\n`))
+      t.equal(lines.join('').replaceAll(CUT_MARK, ''), text, `${character} after ${before}`)
+      t.ok(lines.every((line) => Buffer.byteLength(line) <= MAX_LINE_BYTES + 3))
+    }
+  }
+  const lines: string[] = []
+  const splitter = new LineSplitter((line) => lines.push(line))
+  splitter.push(Buffer.from([0xff, 0xfe, 0x0a, 0xe2, 0x82, 0x0a]))
+  splitter.push(Buffer.alloc(2 * MAX_LINE_BYTES, 0x80))
+  splitter.flush()
+  t.strictSame(lines.slice(0, 2), ['\ufffd\ufffd', '\ufffd'])
+  t.equal(lines.length, 4)
 })
 
 t.test('lines come out the same however the bytes arrive', async (t) => {
