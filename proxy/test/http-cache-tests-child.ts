@@ -1,0 +1,52 @@
+import { request as httpRequest } from 'node:http'
+import suites from 'http-cache-tests/tests/index.mjs'
+import { getResults, runTests, type Fetched, type FetchInit } from 'http-cache-tests/client/runner.mjs'
+
+// The client of http-cache-tests, in a process of its own because it keeps its results in its modules:
+// node http-cache-tests-child.js PROXY-PORT ORIGIN-URL
+
+/** Most of the time is spent on pauses of 3 s that let answers become stale, so all wait together. */
+const AT_ONCE = 200
+
+const [, , proxyPort = '', originUrl = ''] = process.argv
+
+/** Does not follow redirects: the tests ask for them themselves. */
+function fetchThroughProxy(
+  url: string,
+  { method = 'GET', headers = [], body }: FetchInit = {},
+): Promise<Fetched> {
+  return new Promise((resolve, reject) => {
+    const length = body === undefined ? [] : ['Content-Length', String(Buffer.byteLength(body))]
+    const own = ['Host', new URL(url).host, 'Accept', '*/*', ...length]
+    const outgoing = httpRequest({
+      host: '127.0.0.1',
+      port: Number(proxyPort),
+      method,
+      path: url,
+      headers: [...own, ...headers.flatMap(([name, value]) => [name, String(value)])],
+    })
+    outgoing.on('error', reject)
+    outgoing.once('response', (message) => {
+      const chunks: Buffer[] = []
+      message.on('data', (chunk: Buffer) => chunks.push(chunk))
+      message.on('error', reject)
+      message.once('end', () => {
+        const { rawHeaders } = message
+        const received = new Headers()
+        for (let at = 0; at + 1 < rawHeaders.length; at += 2)
+          received.append(rawHeaders[at] ?? '', rawHeaders[at + 1] ?? '')
+        resolve({
+          status: message.statusCode ?? 0,
+          statusText: message.statusMessage ?? '',
+          headers: received,
+          text: () => Promise.resolve(Buffer.concat(chunks).toString()),
+        })
+      })
+    })
+    outgoing.end(body)
+  })
+}
+
+await runTests(suites, fetchThroughProxy, false, originUrl, AT_ONCE)
+process.send?.(getResults())
+process.disconnect()
