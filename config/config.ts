@@ -45,8 +45,8 @@ export interface CacheSection {
   readonly patterns: readonly string[]
   /** In the order in which they are asked, after `patterns`; each with a `match`. */
   readonly rules: readonly CacheRule[]
-  /** Milliseconds after which an entry is asked for again; 0 means never. */
-  readonly ttl: number
+  /** Milliseconds after which an entry is asked for again, 0 meaning never; or as upstream says (RFC 9111). */
+  readonly ttl: number | 'upstream'
   /** Milliseconds past its `ttl` for which an entry is served when upstream fails. */
   readonly stale_if_error: number
   /** Serve what is stored and ask upstream for nothing. */
@@ -72,8 +72,7 @@ export interface CacheRule {
     /** Regular expression over the URL's path. */
     readonly path: string
   }
-  /** Milliseconds; 0 means never. */
-  readonly ttl?: number
+  readonly ttl?: CacheSection['ttl']
   /** Requests that differ only in their query share an entry. */
   readonly ignore_query?: boolean
   /** The path holds a digest of this kind, which the body must have. */

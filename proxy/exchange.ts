@@ -146,7 +146,7 @@ export class Exchanges {
           break
       }
     }
-    return this.#forward(request, response, client, admitted)
+    return this.#forward(request, response, client, admitted, cacheable)
   }
 
   async #forward(
@@ -154,6 +154,7 @@ export class Exchanges {
     response: ClientResponse,
     client: ClientConnection,
     admitted: Admitted,
+    cacheable: CacheRequest,
   ): Promise<Outcome> {
     const gone = new AbortController()
     response.once('close', () => gone.abort())
@@ -167,9 +168,11 @@ export class Exchanges {
       answer.socket.destroy()
       throw new Error('upstream switched protocols without being asked')
     }
-    const { message } = answer
-    await relay(upstreamResponse(message), response, client.socket)
-    return { status: message.statusCode ?? 0 }
+    const upstream = upstreamResponse(answer.message)
+    // Before the client knows: what it asks for next is to be what it has made of it.
+    this.#deps.cache.forwarded(cacheable, upstream)
+    await relay(upstream, response, client.socket)
+    return { status: upstream.status }
   }
 
   /** The whole representation, for the cache: whatever part or condition this client asked for left out. */

@@ -1,7 +1,19 @@
 import * as v from 'valibot'
 import { pathPatternComplaint } from '../path-pattern.js'
 import { described, judged, list, optional } from './keys.js'
-import { byteSize, hostPattern, path, percent, sizeOrNone, text, timeSpan, toggle } from './values.js'
+import {
+  byteSize,
+  hostPattern,
+  path,
+  percent,
+  sizeOrNone,
+  text,
+  timeSpan,
+  timeToLive,
+  toggle,
+} from './values.js'
+
+const TTL = 'Time after which upstream is asked again; 0 means never, upstream as long as it says itself.'
 
 const pathPattern = v.pipe(text, judged(pathPatternComplaint))
 
@@ -32,7 +44,7 @@ export const cacheRuleKeys = {
     'Name of the rule; one that is shipped is changed by it.',
   ),
   match: optional(v.strictObject(matchKeys, 'is not a mapping; write { path: REGEX }'), 'What it is for.'),
-  ttl: optional(timeSpan, 'Time after which upstream is asked again; 0 means never.'),
+  ttl: optional(timeToLive, TTL),
   ignore_query: optional(toggle, 'Whether requests that differ only in their query share an entry.'),
   verify: optional(
     v.picklist(['sha256', 'sha512'], 'is not a digest; write sha256 or sha512'),
@@ -63,7 +75,7 @@ export const cacheKeys = {
     ),
     'What else is kept, and how.',
   ),
-  ttl: optional(timeSpan, 'Time after which upstream is asked again; 0 means never.'),
+  ttl: optional(timeToLive, TTL),
   stale_if_error: optional(timeSpan, 'Time past it for which an entry is served when upstream fails.'),
   offline: optional(toggle, 'Whether only what is stored is served, and upstream asked for nothing.'),
   authorization: optional(

@@ -53,20 +53,28 @@ export const sizeOrNone = v.union(
   'is not a size; write 0 for none, bytes, or a number with KB, MB, GB or TB',
 )
 
-export const timeSpan = v.pipe(
-  v.union([v.number(), v.string()], 'is not a time span; write 90s, 12h, 7d or 2w'),
-  v.rawTransform<number | string, number>(({ dataset, addIssue, NEVER }) => {
-    const ms = parseTimeSpan(dataset.value)
-    if (ms !== undefined) return ms
-    const isSpan = typeof dataset.value === 'number' || TIME_SPAN_PATTERN.test(dataset.value)
-    addIssue({
-      message: isSpan
-        ? `is out of range; a time span is at most ${MAX_TIME_SPAN_MS / 86_400_000}d, in whole milliseconds`
-        : 'is not a time span; write 90s, 12h, 7d or 2w',
-    })
-    return NEVER
-  }),
-)
+const NO_SPAN = 'is not a time span; write 90s, 12h, 7d or 2w'
+export const timeSpan = spanOr(NO_SPAN)
+export const timeToLive = spanOr(`${NO_SPAN}, or upstream`, 'upstream')
+
+/** @param word accepted beside spans, as it stands. */
+function spanOr<Word extends string = never>(complaint: string, word?: Word) {
+  return v.pipe(
+    v.union([v.number(), v.string()], complaint),
+    v.rawTransform<number | string, number | Word>(({ dataset, addIssue, NEVER }) => {
+      if (word !== undefined && dataset.value === word) return word
+      const ms = parseTimeSpan(dataset.value)
+      if (ms !== undefined) return ms
+      const isSpan = typeof dataset.value === 'number' || TIME_SPAN_PATTERN.test(dataset.value)
+      addIssue({
+        message: isSpan
+          ? `is out of range; a time span is at most ${MAX_TIME_SPAN_MS / 86_400_000}d, in whole milliseconds`
+          : complaint,
+      })
+      return NEVER
+    }),
+  )
+}
 
 export const PERCENT = 'is not a share; write a whole number of percent from 1 to 100'
 export const percent = v.pipe(

@@ -38,7 +38,7 @@ t.test('a rule changes the shipped one of its name, key by key; new ones come fi
   ttl: 1.5h
   rules:
     - { name: npm, enabled: false, ttl: 7d }
-    - { name: mine, match: { host: '*.Example.com', path: ^/x }, max_object: 1MB }
+    - { name: mine, match: { host: '*.Example.com', path: ^/x }, max_object: 1MB, ttl: upstream }
 `,
   )
   t.equal(ttl, 5_400_000)
@@ -49,6 +49,7 @@ t.test('a rule changes the shipped one of its name, key by key; new ones come fi
     name: 'mine',
     match: { host: ['*.example.com'], path: '^/x' },
     max_object: 1024 ** 2,
+    ttl: 'upstream',
   })
   t.strictSame(
     rules.slice(2).map(({ name }) => name),
@@ -76,6 +77,8 @@ t.test('what is wrong with a rule is said with its place', async (t) => {
     ['rules: [{ name: npm, verify: md5 }]', /write sha256 or sha512/],
     ['rules: [[]]', /is a list; write a mapping/],
     ['ttl: 5 days', /value "5 days" is not a time span/],
+    ['ttl: Upstream', /value "Upstream" is not a time span; write 90s, 12h, 7d or 2w, or upstream/],
+    ['stale_if_error: upstream', /is not a time span; write 90s, 12h, 7d or 2w/],
     ['ttl: -1', /is out of range/],
     ['fill_share: 0', /whole number of percent/],
     ['fill: never', /write always, share or readers/],
@@ -84,6 +87,7 @@ t.test('what is wrong with a rule is said with its place', async (t) => {
   ]
   for (const [text, expected] of wrongs) t.match(await complaint(t, `cache:\n  ${text}\n`), expected, text)
   t.match(await load(t, 'cache: { min_free: 0, memory: 0, ttl: 0 }\n'), { min_free: 0, memory: 0, ttl: 0 })
+  t.equal((await load(t, 'cache: { ttl: upstream }\n')).ttl, 'upstream')
 })
 
 t.test('a workspace may not take more memory, nor leave less of the disk, than is in force', async (t) => {

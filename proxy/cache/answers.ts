@@ -7,7 +7,7 @@ import type { Entries } from './entries.js'
 import { BodyAbortedError, NotStoredError } from './errors.js'
 import type { JoinedBody } from './fill.js'
 import type { Fills, RunningFill } from './fills.js'
-import { expiredForMs } from './freshness.js'
+import { expiredForMs, forbidsStale, type Aging } from './freshness.js'
 import { growingAnswer, sendGrowing } from './growing-answer.js'
 import { entryKey, type EntryKey } from './key.js'
 import type { EntryMeta } from './meta.js'
@@ -97,7 +97,10 @@ export class Answers {
       if (typeof running === 'object') {
         if (!(await this.#mayHave(ask, running.access.token === undefined ? '' : running.access.scope)))
           return BYPASS
-        if (running.fill.state === 'growing') return this.#join(ask, running)
+        if (running.fill.state === 'growing') {
+          // What is stale as it comes is for the one who asked for it.
+          return this.#expiredForMs(ask, running) < 0 ? this.#join(ask, running) : BYPASS
+        }
         await client.unlessGone(running.fill.done)
       }
       const entry = entries.held(key.name) ?? (await entries.find(key.name, key.text))
@@ -123,10 +126,14 @@ export class Answers {
     let sending = false
     try {
       if (!(await this.#mayHave(ask, meta.access))) return BYPASS
-      const expiredMs = expiredForMs(meta, ask.rule, this.#options.now())
-      if (expiredMs >= 0 && !ask.offline) {
+      const expiredMs = this.#expiredForMs(ask, meta)
+      if (expiredMs >= 0 && !ask.settings.offline) {
+        // RFC 9111, 5.2.1.7: stored, but not to be used without asking.
+        if (ask.offline) return BYPASS
         if (this.#options.fills.get(ask.key.name) !== undefined) return undefined
-        const renewed = await this.#renew(ask, meta, expiredMs <= ask.settings.staleIfErrorMs)
+        const mayBeStale =
+          expiredMs <= ask.settings.staleIfErrorMs && !forbidsStale(meta, this.#options.now())
+        const renewed = await this.#renew(ask, meta, mayBeStale)
         if ('kind' in renewed) return renewed
         meta = renewed
       }
@@ -136,6 +143,13 @@ export class Answers {
       // Closed by whoever sends it otherwise.
       if (!sending) await entry.body.close()
     }
+  }
+
+  /** Milliseconds; negative while it may be served. */
+  #expiredForMs({ key, rule }: Ask, aging: Aging): number {
+    // Of bytes that a digest fixes, upstream can have no other.
+    if (key.digest !== undefined && rule.ttlMs === 'upstream') return -Infinity
+    return expiredForMs(aging, rule, this.#options.now())
   }
 
   async #mayHave(

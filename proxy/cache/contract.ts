@@ -101,6 +101,8 @@ export interface ResponseCache {
     response: ClientResponse,
     fetchUpstream: FetchUpstream,
   ): Promise<CacheOutcome>
+  /** Heeds what became of a request that was forwarded: one that may have changed something ends what is stored of it. */
+  forwarded(request: CacheRequest, answer: Pick<UpstreamResponse, 'status' | 'rawHeaders'>): void
   stats(): CacheStats
   /**
    * New requests follow `section`; bodies under way end as they began. A smaller `max_size` evicts. Switched off,

@@ -2,6 +2,7 @@ import type { CacheSection } from '../../config/config.js'
 import type { ClientResponse } from '../message.js'
 import { Answers, notStored } from './answers.js'
 import type { BufferPool } from './buffer-pool.js'
+import { changedBy } from './changed-by.js'
 import { Client } from './client.js'
 import type {
   CacheOutcome,
@@ -10,10 +11,12 @@ import type {
   FetchUpstream,
   ResponseCache,
   RuleStats,
+  UpstreamResponse,
 } from './contract.js'
 import type { Entries } from './entries.js'
 import type { Fills } from './fills.js'
 import type { Incidents } from './incidents.js'
+import { entryKey } from './key.js'
 import type { DirectoryLock } from './lock.js'
 import { Reader } from './reader.js'
 import { compileCacheSettings, type CacheSettings } from './settings.js'
@@ -83,6 +86,18 @@ export class DiskCache implements ResponseCache {
       this.#answering.delete(answering)
       this.#readers.delete(reader)
       client.release()
+    }
+  }
+
+  forwarded(request: CacheRequest, answer: Pick<UpstreamResponse, 'status' | 'rawHeaders'>): void {
+    const { entries, fills } = this.#options
+    for (const changed of changedBy(request, answer)) {
+      const covering = this.#settings.rules.find(changed)
+      // What a digest fixes cannot have changed.
+      if (covering === undefined || covering.digest !== undefined) continue
+      const { name } = entryKey(changed, covering)
+      fills.discard(name)
+      entries.forget(name)
     }
   }
 

@@ -120,6 +120,11 @@ export class Fill {
     return this.#window.end
   }
 
+  /** Makes no entry of it; those who read along have it to the end. */
+  forgo(): void {
+    this.#stopKeeping()
+  }
+
   /** Ends the fill and its readers. */
   abort(reason: string): void {
     this.#fail(reason, false)

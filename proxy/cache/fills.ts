@@ -5,15 +5,15 @@ import { BodyProof } from './body-proof.js'
 import type { CacheRequest, FetchUpstream, UpstreamResponse } from './contract.js'
 import type { Entries } from './entries.js'
 import { Fill, type FillOptions } from './fill.js'
-import { refreshed, revalidation } from './freshness.js'
+import { revalidation } from './freshness.js'
 import type { Incidents } from './incidents.js'
 import type { EntryKey } from './key.js'
 import type { EntryMeta } from './meta.js'
 import type { AppliedRule } from './rules.js'
 import { resumption } from './resumption.js'
-import { contentLength, whyNotKept } from './storable.js'
+import { contentLength, whyNotKept, whyUseless } from './storable.js'
 import type { Store } from './store.js'
-import { headersToStore, upstreamAge } from './stored-headers.js'
+import { headersToStore, refreshed, upstreamAge } from './stored-headers.js'
 import type { Tally } from './tally.js'
 import type { TempBody } from './temp-body.js'
 import { UpstreamBody } from './upstream-body.js'
@@ -22,8 +22,11 @@ import { UpstreamBody } from './upstream-body.js'
 export interface RunningFill {
   readonly fill: Fill
   readonly response: UpstreamResponse
-  /** What will be stored of the head. */
+  /** What will be stored of the head, and when that came: milliseconds since 1970. */
   readonly headers: readonly string[]
+  readonly storedAt: number
+  /** Seconds that it had spent in other caches. */
+  readonly age: number
   /** What it took to be fetched. */
   readonly access: Access
 }
@@ -112,6 +115,20 @@ export class Fills {
     return opened
   }
 
+  /** Nothing is made of a fill that is under way, nor can anybody join it any more. */
+  discard(name: string): void {
+    const joinable = this.#joinable.get(name)
+    if (joinable === undefined) return
+    this.#joinable.delete(name)
+    void joinable.then(async (running) => {
+      if (typeof running !== 'object') return
+      running.fill.forgo()
+      await running.fill.done
+      // Where it was too late to keep it from being made.
+      if (running.fill.state === 'kept') this.#options.entries.forget(name)
+    })
+  }
+
   /** Ends all fills; resolves when their files are gone, which takes until their readers have left. */
   async close(): Promise<void> {
     for (const abort of this.#open.keys()) abort.abort()
@@ -131,10 +148,14 @@ export class Fills {
     response.body.on('error', () => undefined)
     if (response.status === 304 && stored !== undefined && conditions.length > 0) {
       response.body.resume()
-      return { kind: 'unchanged', meta: await this.#confirm(key, stored, response) }
+      return { kind: 'unchanged', meta: await this.#confirm(question, stored, response) }
     }
+    const receivedAt = now()
     const maxSize = Math.min(entries.maxSize, rule.maxObjectBytes)
-    const reason = whyNotKept(request, key, response, maxSize)
+    const useless = key.digest === undefined && rule.ttlMs === 'upstream'
+    const reason =
+      whyNotKept(request, key, response, rule, maxSize) ??
+      (useless ? whyUseless(response.rawHeaders, receivedAt) : undefined)
     if (reason !== undefined) {
       logger.debug({ key: key.text, reason }, 'cache: not kept')
       return { kind: 'unkept', response }
@@ -146,7 +167,6 @@ export class Fills {
       incidents.report('cache cannot write, traffic goes on uncached', error)
       return { kind: 'unkept', response }
     }
-    const receivedAt = now()
     const headers = headersToStore(response.rawHeaders, key.digest, receivedAt)
     const proceed = resumption(response, key.digest, fetchUpstream, abort.signal)
     const body = new UpstreamBody(response.body, proceed)
@@ -155,6 +175,8 @@ export class Fills {
       access: question.access,
       response,
       headers,
+      storedAt: receivedAt,
+      age: upstreamAge(response.rawHeaders),
     }
     abort.signal.addEventListener('abort', () => running.fill.abort('the proxy is stopping'), { once: true })
     first(running)
@@ -163,9 +185,21 @@ export class Fills {
     return { kind: 'filling', ...running }
   }
 
-  async #confirm(key: EntryKey, stored: EntryMeta, { rawHeaders }: UpstreamResponse): Promise<EntryMeta> {
+  async #confirm(
+    { request, key, rule }: Question,
+    stored: EntryMeta,
+    answer: UpstreamResponse,
+  ): Promise<EntryMeta> {
     const { entries, incidents, now } = this.#options
-    const meta = refreshed(stored, rawHeaders, now())
+    const meta = refreshed(stored, answer.rawHeaders, key.digest, now())
+    const renewed = { ...answer, status: 200, rawHeaders: meta.headers }
+    // By whom it was confirmed makes no difference to what was fetched by another.
+    const anonymous = { ...request, header: () => undefined }
+    if (whyNotKept(anonymous, key, renewed, rule, Infinity) !== undefined) {
+      // Good for the one who asked, and for nobody after.
+      entries.forget(key.name)
+      return meta
+    }
     // Where it cannot be written, the next request asks again.
     await entries
       .confirm(key.name, meta)

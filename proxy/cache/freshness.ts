@@ -1,27 +1,49 @@
-import { headerValue, without, type RawHeaders } from '../headers.js'
+import { headerValue, type RawHeaders } from '../headers.js'
+import { cacheControl } from './cache-control.js'
+import { httpDate } from './http-date.js'
 import type { EntryMeta } from './meta.js'
 import type { AppliedRule } from './rules.js'
-import { endToEndStored, upstreamAge } from './stored-headers.js'
+
+/** A head, and how old it was when it came. */
+export type Aging = Pick<EntryMeta, 'headers' | 'storedAt' | 'age'>
+
+/** Those of RFC 9111, 4.2.4 that keep a shared cache from serving what is stale. */
+const FORBID_STALE = ['must-revalidate', 'proxy-revalidate', 's-maxage', 'no-cache']
 
 /** Milliseconds since an entry was past its time to live; negative before. */
-export function expiredForMs({ storedAt }: EntryMeta, { ttlMs }: AppliedRule, nowMs: number): number {
-  return nowMs - storedAt - ttlMs
+export function expiredForMs(aging: Aging, { ttlMs }: Pick<AppliedRule, 'ttlMs'>, nowMs: number): number {
+  return ttlMs === 'upstream' ? staleForMs(aging, nowMs) : nowMs - aging.storedAt - ttlMs
+}
+
+/** Whether the sender forbids that it be served now even where nobody can be asked about it. */
+export function forbidsStale(aging: Aging, nowMs: number): boolean {
+  if (staleForMs(aging, nowMs) < 0) return false
+  const control = cacheControl(headerValue(aging.headers, 'cache-control'))
+  return FORBID_STALE.some((name) => control.has(name))
+}
+
+/** Milliseconds since it was past the time for which its sender calls it fresh (RFC 9111, 4.2); negative before. */
+function staleForMs({ headers, storedAt, age }: Aging, nowMs: number): number {
+  const date = httpDate(headerValue(headers, 'date')) ?? storedAt
+  const initialAgeMs = Math.max(storedAt - date, age * 1000)
+  return initialAgeMs + (nowMs - storedAt) - lifetimeMs(headers, date)
+}
+
+/** RFC 9111, 4.2.1, for a shared cache; 0 where nothing is said, for nothing is guessed. */
+function lifetimeMs(headers: RawHeaders, dateMs: number): number {
+  const control = cacheControl(headerValue(headers, 'cache-control'))
+  if (control.has('no-cache')) return 0
+  const seconds = control.seconds('s-maxage') ?? control.seconds('max-age')
+  if (seconds !== undefined) return seconds * 1000
+  return Math.max(0, (httpDate(headerValue(headers, 'expires')) ?? 0) - dateMs)
 }
 
 /** The conditions of a request that asks whether an entry still holds (RFC 9111, 4.3.1); none without validator. */
-export function revalidation({ headers }: EntryMeta): string[] {
+export function revalidation({ headers }: Pick<EntryMeta, 'headers'>): string[] {
   const tag = headerValue(headers, 'etag')
   const modified = headerValue(headers, 'last-modified')
   return [
     ...(tag === undefined ? [] : ['If-None-Match', tag]),
     ...(modified === undefined ? [] : ['If-Modified-Since', modified]),
   ]
-}
-
-/** The entry after a 304 (RFC 9111, 4.3.4): what that says of the head replaces what was stored. */
-export function refreshed(meta: EntryMeta, answer: RawHeaders, nowMs: number): EntryMeta {
-  const news = endToEndStored(answer)
-  const named = new Set(news.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase()))
-  const kept = without(meta.headers, (name) => named.has(name))
-  return { ...meta, headers: [...kept, ...news], storedAt: nowMs, age: upstreamAge(answer) }
 }

@@ -34,6 +34,7 @@ export function noCache(): ResponseCache {
   return {
     covers: () => false,
     respond: () => Promise.resolve({ kind: 'bypass' }),
+    forwarded: () => undefined,
     stats: () => ({
       hits: 0,
       misses: 0,
@@ -82,6 +83,10 @@ class OnDemandCache implements ResponseCache {
 
   respond(request: CacheRequest, response: ServerResponse, fetch: FetchUpstream): Promise<CacheOutcome> {
     return this.#cache.respond(request, response, fetch)
+  }
+
+  forwarded(...exchange: Parameters<ResponseCache['forwarded']>): void {
+    this.#cache.forwarded(...exchange)
   }
 
   stats(): CacheStats {

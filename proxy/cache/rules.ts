@@ -9,8 +9,8 @@ export const PATTERNS_RULE = 'patterns'
 /** What a rule says of the entries it makes. */
 export interface AppliedRule {
   readonly name: string
-  /** Milliseconds after which upstream is asked again; Infinity means never. */
-  readonly ttlMs: number
+  /** Milliseconds after which upstream is asked again, Infinity meaning never; or as upstream says (RFC 9111). */
+  readonly ttlMs: number | 'upstream'
   readonly ignoreQuery: boolean
   /** Bytes; Infinity where only the cache's own size counts. */
   readonly maxObjectBytes: number
@@ -67,7 +67,7 @@ export function compileRules(section: Pick<CacheSection, 'patterns' | 'rules' | 
   }
 }
 
-function compileRule(rule: CacheRule, ttlMs: number): CompiledRule[] {
+function compileRule(rule: CacheRule, ttlMs: CacheSection['ttl']): CompiledRule[] {
   if (rule.match === undefined || rule.enabled === false) return []
   const path = new RegExp(rule.match.path)
   const hosts =
@@ -83,7 +83,7 @@ function compileRule(rule: CacheRule, ttlMs: number): CompiledRule[] {
   ]
 }
 
-function applied(rule: CacheRule, sectionTtlMs: number): AppliedRule {
+function applied(rule: CacheRule, sectionTtlMs: CacheSection['ttl']): AppliedRule {
   const ttlMs = rule.ttl ?? sectionTtlMs
   return {
     name: rule.name,

@@ -1,4 +1,5 @@
 import { endToEnd, headerValue, via, without, type RawHeaders } from '../headers.js'
+import { MAX_SECONDS } from './cache-control.js'
 import type { ContentDigest } from './content-digest.js'
 import type { EntryMeta } from './meta.js'
 
@@ -45,9 +46,21 @@ export function headersToStore(
   return kept
 }
 
-/** What a 304 may change of an entry's head: nothing that describes the bytes, which it does not bring. */
-export function endToEndStored(raw: RawHeaders): string[] {
-  return without(endToEnd(raw), (name) => NEVER_STORED.test(name) || /^content-(?!location)/.test(name))
+/** What was said of the bytes when they came holds as long as they do (RFC 9111, 3.2): a 304 brings none. */
+const OF_THE_BYTES =
+  /^(content-(digest|encoding|length|md5|range)|digest|docker-content-digest|etag|repr-digest)$/
+
+/** The entry after a 304 (RFC 9111, 4.3.4): what that says of the head replaces what was stored. */
+export function refreshed(
+  meta: EntryMeta,
+  answer: RawHeaders,
+  digest: ContentDigest | undefined,
+  nowMs: number,
+): EntryMeta {
+  const news = without(headersToStore(answer, digest, nowMs), (name) => OF_THE_BYTES.test(name))
+  const named = new Set(news.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase()))
+  const kept = without(meta.headers, (name) => named.has(name))
+  return { ...meta, headers: [...kept, ...news], storedAt: nowMs, age: upstreamAge(answer) }
 }
 
 /** The head for the one whose request fetched the body: upstream's own, without framing. */
@@ -103,8 +116,9 @@ export function notModifiedHead(head: RawHeaders): string[] {
   return without(head, (name) => !NOT_MODIFIED_HEADERS.has(name))
 }
 
-/** `Age` of an upstream answer in seconds; 0 where there is none that makes sense. */
+/** `Age` of an upstream answer in seconds; one that makes no sense is taken for the greatest there is. */
 export function upstreamAge(raw: RawHeaders): number {
-  const value = headerValue(raw, 'age') ?? ''
-  return /^\d{1,10}$/.test(value) ? Number(value) : 0
+  const value = headerValue(raw, 'age')
+  if (value === undefined) return 0
+  return /^\d+$/.test(value) ? Math.min(Number(value), MAX_SECONDS) : MAX_SECONDS
 }

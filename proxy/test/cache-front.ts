@@ -125,6 +125,7 @@ async function answer(
     outcome.kind === 'relay'
       ? outcome.response
       : await ask(originPort, request.method ?? 'GET', request.url ?? '/', request.rawHeaders)
+  if (outcome.kind === 'bypass') cache.forwarded(cacheRequest, upstream)
   response.writeHead(upstream.status, upstream.reason, [...upstream.rawHeaders])
   upstream.body.once('error', () => response.socket?.resetAndDestroy())
   upstream.body.pipe(response)

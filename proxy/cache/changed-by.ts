@@ -1,0 +1,28 @@
+import { headerValue } from '../headers.js'
+import type { CacheRequest, UpstreamResponse } from './contract.js'
+
+/** RFC 9110, 9.2.1: these ask for nothing to change. */
+const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
+
+/** Where an answer may name something else that has changed with what was asked for. */
+const NAMING = ['location', 'content-location']
+
+/**
+ * What stored answers no longer stand for after an exchange (RFC 9111, 4.4): what was asked for, and what the
+ * answer names on the same host. Nothing on another one: a host would decide what is stored of its neighbours.
+ */
+export function changedBy(
+  request: CacheRequest,
+  { status, rawHeaders }: Pick<UpstreamResponse, 'status' | 'rawHeaders'>,
+): CacheRequest[] {
+  if (SAFE.has(request.method) || status < 200 || status >= 400) return []
+  const asked = new URL(`${request.scheme}://${request.authority}${request.path}${request.query}`)
+  const changed = [request]
+  for (const header of NAMING) {
+    const value = headerValue(rawHeaders, header)
+    const named = value !== undefined && URL.canParse(value, asked.href) ? new URL(value, asked) : undefined
+    if (named?.origin !== asked.origin) continue
+    changed.push({ ...request, path: named.pathname, query: named.search })
+  }
+  return changed
+}
