@@ -16,6 +16,7 @@ export interface Config {
   readonly rules: readonly AccessRule[]
   readonly policy: PolicySection
   readonly egress: EgressSection
+  readonly timeouts: TimeoutsSection
   readonly logging: LoggingSection
 }
 
@@ -153,6 +154,18 @@ export interface EgressSection {
   readonly allow: readonly string[]
   /** Addresses or CIDR blocks that may not be dialled. */
   readonly block: readonly string[]
+}
+
+/** Milliseconds, 100 to 24 days. */
+export interface TimeoutsSection {
+  /** For a connection to upstream, TLS included. */
+  readonly connect: number
+  /** For a client to say what it wants: its first byte, handshakes, the head of a request. */
+  readonly headers: number
+  /** For which nothing may come or go, in a request, an answer or a tunnel. */
+  readonly idle: number
+  /** For which a client's connection is kept for its next request. */
+  readonly keep_alive: number
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'

@@ -103,6 +103,12 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       allow: take('egress', 'allow'),
       block: take('egress', 'block'),
     },
+    timeouts: {
+      connect: take('timeouts', 'connect'),
+      headers: take('timeouts', 'headers'),
+      idle: take('timeouts', 'idle'),
+      keep_alive: take('timeouts', 'keep_alive'),
+    },
     logging: {
       level: take('logging', 'level'),
       format: take('logging', 'format'),

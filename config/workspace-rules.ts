@@ -130,6 +130,15 @@ function refusalsByOption(
       if ((values.cache?.min_free ?? 0) >= config.cache.min_free) return undefined
       return `a workspace may only choose more than ${config.cache.min_free} bytes`
     },
+    ...Object.fromEntries(
+      (['connect', 'headers', 'idle', 'keep_alive'] as const).map((key) => [
+        `timeouts.${key}`,
+        (): string | undefined => {
+          if ((values.timeouts?.[key] ?? 0) <= config.timeouts[key]) return undefined
+          return `a workspace may only choose less than ${config.timeouts[key] / 1000}s`
+        },
+      ]),
+    ),
     'logging.file': () => logFileRefusal(values.logging?.file ?? '', dataDir),
     'policy.mode': () =>
       values.policy?.mode === 'enforce' ? undefined : 'the operator has lists and rules enforced',

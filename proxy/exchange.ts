@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Logger } from '../config/logger.js'
 import type { CacheRequest, FetchVariation, ResponseCache, UpstreamResponse } from './cache/contract.js'
+import { watchClient } from './client-stall.js'
 import type { Route } from './dial.js'
 import type { Answer, Upstream } from './forward.js'
 import { assertFraming } from './framing.js'
@@ -44,6 +45,7 @@ export interface Admitted {
 export interface Outcome {
   readonly status: number
   readonly cache?: 'HIT' | 'MISS'
+  readonly problem?: string
 }
 
 export class Exchanges {
@@ -51,6 +53,11 @@ export class Exchanges {
 
   constructor(deps: ExchangeDeps) {
     this.#deps = deps
+  }
+
+  /** For which nothing may come or go, in milliseconds. */
+  get idleMs(): number {
+    return this.#deps.settings().timeouts.idle
   }
 
   /** Answers one request, from the cache or from upstream. Never rejects. */
@@ -73,6 +80,7 @@ export class Exchanges {
     const started = this.#deps.now()
     // What we say ourselves; everything else of the head is upstream's.
     response.sendDate = false
+    const stop = watchClient(response, client.socket, this.idleMs, () => resetClient(client.socket, response))
     let to: RequestTarget | undefined
     try {
       to = requestTarget(request, client.tunnel)
@@ -80,6 +88,8 @@ export class Exchanges {
       this.#log(request, to, await answer(await this.#admit(request, to)), started)
     } catch (error) {
       this.#fail(error, request, response, client, to, started)
+    } finally {
+      stop()
     }
   }
 
@@ -220,9 +230,9 @@ export class Exchanges {
   #log(
     request: ClientRequest,
     to: RequestTarget | undefined,
-    { status, cache }: Outcome,
+    { status, cache, problem: met }: Outcome,
     started: number,
-    problem?: string,
+    problem = met,
   ): void {
     const level = problem === undefined ? 'info' : 'warn'
     if (!this.#deps.logger.isLevelEnabled(level)) return

@@ -9,16 +9,17 @@ import { connect as netConnect, type Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import type { SecureContext } from 'node:tls'
 import { codeOf, reasonOf } from '../config/errors.js'
+import type { TimeoutsSection } from '../config/config.js'
+import { limitConnecting } from './connect-limit.js'
 import type { Route } from './dial.js'
 import { SpareAgent } from './h2/spare-agent.js'
 import { UpstreamPool } from './h2/upstream-pool.js'
 import { pairs, type RawHeaders } from './headers.js'
+import { IdleError, watchIdle } from './idle-watch.js'
 import type { UpstreamMessage } from './message.js'
 
 // us → upstream: pooled connections, verified TLS, guarded dialing.
 
-/** A host that does not accept within this time is answered for with 504; Linux itself would try for 127 s. */
-const CONNECT_LIMIT_MS = 30_000
 /** Upstream servers commonly keep idle connections for 60 s or more; ours end first, so that few are stale. */
 const IDLE_LIMIT_MS = 30_000
 const MAX_IDLE_PER_HOST = 32
@@ -59,9 +60,11 @@ export class Upstream {
   readonly #http: HttpAgent
   readonly #https: SpareAgent
   readonly #http2: UpstreamPool
+  readonly #timeouts: TimeoutsSection
 
   /** @param trust what upstream certificates are verified with. */
-  constructor(trust: SecureContext) {
+  constructor(trust: SecureContext, timeouts: TimeoutsSection) {
+    this.#timeouts = timeouts
     const pool = {
       ...HAPPY_EYEBALLS,
       keepAlive: true,
@@ -77,6 +80,7 @@ export class Upstream {
     })
     this.#http2 = new UpstreamPool({
       trust,
+      timeouts,
       spare: ({ host, port }, socket) => this.#https.give(host, port, socket),
     })
   }
@@ -117,11 +121,9 @@ export class Upstream {
         allowHalfOpen: true,
         noDelay: true,
       })
-      const timer = setTimeout(() => socket.destroy(timedOut()), CONNECT_LIMIT_MS)
+      limitConnecting(socket, 'connect', this.#timeouts.connect)
       socket.once('error', reject)
-      socket.once('close', () => clearTimeout(timer))
       socket.once('connect', () => {
-        clearTimeout(timer)
         socket.off('error', reject)
         // Between this moment and the splice a reset must not be an uncaught error.
         socket.on('error', () => socket.destroy())
@@ -170,7 +172,9 @@ export class Upstream {
     // Written out by now. A pooled connection keeps the options of the request it was opened for, and would so
     // keep the secrets in its headers.
     headers.length = 0
-    limitConnecting(request)
+    request.once('socket', (socket) =>
+      limitConnecting(socket, scheme === 'https' ? 'secureConnect' : 'connect', this.#timeouts.connect),
+    )
 
     const answer = new Promise<Answer>((resolve, reject) => {
       request.on('error', reject)
@@ -182,6 +186,7 @@ export class Upstream {
         resolve({ kind: 'upgraded', message, socket, head })
       })
     })
+    limitIdling(request, body, this.#timeouts.idle)
     const { onInformation } = outgoing
     if (onInformation !== undefined) {
       request.on('information', ({ statusCode, rawHeaders }) => onInformation(statusCode, rawHeaders))
@@ -224,16 +229,26 @@ function sendBody(body: Readable, request: ClientRequest): void {
   })
 }
 
-function limitConnecting(request: ClientRequest): void {
+/** From the connection to the last byte: while an answer is waited for as well as in its body. */
+function limitIdling(request: ClientRequest, body: Readable | undefined, limitMs: number): void {
+  let answer: IncomingMessage | undefined
+  request.once('response', (message) => (answer = message))
   request.once('socket', (socket) => {
-    if (!socket.connecting) return
-    const timer = setTimeout(() => request.destroy(timedOut()), CONNECT_LIMIT_MS)
-    const settled = (): void => clearTimeout(timer)
-    socket.once('connect', settled)
-    request.once('close', settled)
+    const stop = watchIdle({
+      limitMs,
+      progress: () => socket.bytesRead + socket.bytesWritten,
+      onIdle() {
+        const error = new IdleError(waitsForClient(body, socket) ? 'client' : 'upstream', limitMs)
+        // Destroying the request would say only that the answer was aborted.
+        if (answer === undefined) request.destroy(error)
+        else answer.destroy(error)
+      },
+    })
+    request.once('close', stop)
   })
 }
 
-function timedOut(): NodeJS.ErrnoException {
-  return Object.assign(new Error(`no connection after ${CONNECT_LIMIT_MS / 1000} s`), { code: 'ETIMEDOUT' })
+/** An upload of which nothing more has come, though upstream would take it. */
+function waitsForClient(body: Readable | undefined, socket: Socket): boolean {
+  return body !== undefined && !body.readableEnded && body.readableLength === 0 && !socket.writableNeedDrain
 }

@@ -9,6 +9,7 @@ import type { Upstream } from './forward.js'
 import type { Admission, Gate } from './gate.js'
 import { peek } from './peek.js'
 import type { TunnelContext } from './request-target.js'
+import type { Settings } from './settings.js'
 import type { Target } from './target.js'
 import type { ServerContexts } from './tls/contexts.js'
 import { splice } from './tunnel.js'
@@ -18,9 +19,6 @@ import { tunnelProtocol, type TunnelProtocol } from './tunnel-protocol.js'
 
 /** After this silence the server may be the one that speaks first (SSH, SMTP): ask it. */
 const SERVER_FIRST_MS = 300
-/** A tunnel in which nobody speaks is closed. */
-const FIRST_BYTE_LIMIT_MS = 60_000
-const HANDSHAKE_LIMIT_MS = 30_000
 /** Who leaves this soon without a word has seen the certificate and nothing else. */
 const LOOK_AND_LEAVE_MS = 2_000
 
@@ -29,6 +27,7 @@ const DISTRUST = 'the client does not trust our CA; install it there, or list th
 export interface InterceptDeps {
   readonly gate: Gate
   readonly upstream: () => Upstream
+  readonly settings: () => Settings
   readonly contexts: ServerContexts
   /** Serves the requests inside tunnels. */
   readonly http: HttpServer
@@ -73,7 +72,7 @@ export class Interceptor {
       const { server, admission } = await this.#dial(target)
       gate.record(admission)
       accepted()
-      await splice(socket, server)
+      await this.#splice(socket, server, target)
       return
     }
     accepted()
@@ -97,7 +96,7 @@ export class Interceptor {
   /** What the client speaks. While it is silent, upstream is asked whether it speaks first. */
   async #protocolOf(socket: Socket, target: Target): Promise<TunnelProtocol | 'served' | undefined> {
     const looking = new AbortController()
-    const spoken = peek(socket, tunnelProtocol, FIRST_BYTE_LIMIT_MS, looking.signal)
+    const spoken = peek(socket, tunnelProtocol, this.#deps.settings().timeouts.headers, looking.signal)
     const first = await Promise.race([spoken, silence(SERVER_FIRST_MS)])
     if (first !== 'silent') return first
     const dialled = await this.#dial(target).catch(() => undefined)
@@ -112,7 +111,7 @@ export class Interceptor {
     looking.abort()
     await spoken
     this.#deps.gate.record(admission)
-    await splice(socket, server)
+    await this.#splice(socket, server, target)
     return 'served'
   }
 
@@ -120,13 +119,21 @@ export class Interceptor {
     try {
       const { server, admission } = await this.#dial(target)
       this.#deps.gate.record(admission)
-      await splice(socket, server)
+      await this.#splice(socket, server, target)
     } catch (error) {
       this.#deps.logger.warn(
         { host: target.authority, problem: error instanceof Error ? error.message : String(error) },
         'tunnel closed',
       )
       socket.resetAndDestroy()
+    }
+  }
+
+  async #splice(socket: Socket, server: Socket, target: Target): Promise<void> {
+    const how = await splice(socket, server, this.#deps.settings().timeouts.idle)
+    if (how === 'idle') {
+      const problem = 'nothing flowed for timeouts.idle'
+      this.#deps.logger.info({ host: target.authority, problem }, 'tunnel closed')
     }
   }
 
@@ -146,7 +153,7 @@ export class Interceptor {
       // where a failed handshake would say nothing.
       SNICallback: (name, callback) => callback(null, contexts.for(canonicalHost(name) ?? target.host)),
     })
-    const timer = setTimeout(() => socket.destroy(), HANDSHAKE_LIMIT_MS)
+    const timer = setTimeout(() => socket.destroy(), this.#deps.settings().timeouts.headers)
     let done = false
     let told = false
     const started = performance.now()

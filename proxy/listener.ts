@@ -3,8 +3,6 @@ import { codeOf } from '../config/errors.js'
 import type { Logger } from '../config/logger.js'
 import { peek } from './peek.js'
 
-/** A connection that says nothing for this long is closed; the same bound as for a request's headers. */
-const FIRST_BYTE_LIMIT_MS = 60_000
 /** An address that is not there yet (a Docker bridge) is tried again this often. */
 const RETRY_MS = 1_000
 
@@ -14,6 +12,8 @@ export interface ListenerOptions {
   /** The first must be there; the others may appear later. */
   readonly hosts: readonly string[]
   readonly port: number
+  /** A connection that says nothing for this long is closed. */
+  readonly firstByteMs: () => number
   readonly onClient: Readonly<Record<ClientProtocol, (socket: Socket) => void>>
   readonly logger: Logger
 }
@@ -100,7 +100,7 @@ export class Listener {
     socket.once('close', () => this.#sockets.delete(socket))
     // A reset may come at any moment of a connection's life; whoever holds it then sees 'close'.
     socket.on('error', () => socket.destroy())
-    void peek(socket, protocolOf, FIRST_BYTE_LIMIT_MS).then((protocol) => {
+    void peek(socket, protocolOf, this.#options.firstByteMs()).then((protocol) => {
       if (protocol === undefined) socket.destroy()
       else this.#options.onClient[protocol](socket)
     })

@@ -5,6 +5,7 @@ import { StreamResetError } from './h2/stream-error.js'
 import { NotStoredError } from './cache/errors.js'
 import { DialForbiddenError, ResolveError } from './dial.js'
 import { FramingError } from './framing.js'
+import { IdleError } from './idle-watch.js'
 import { BlockedError } from './policy.js'
 import { AuthorityMismatchError, TargetError } from './target.js'
 
@@ -49,6 +50,15 @@ export function refusalOf(error: unknown, authority: string): Refusal {
       type: 'connection_terminated',
       message: `cannot get an answer from ${authority}: ${error.message}`,
     }
+  }
+  if (error instanceof IdleError) {
+    return error.waitedFor === 'client'
+      ? { status: 408, type: 'http_request_error', message: `cannot read the request: ${error.message}` }
+      : {
+          status: 504,
+          type: 'http_response_timeout',
+          message: `no answer from ${authority}: ${error.message}`,
+        }
   }
   if (error instanceof NotStoredError) {
     // RFC 9111, 5.2.1.7 has 504 for a cache that may not ask.

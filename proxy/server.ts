@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server as HttpServer, type Ser
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { SecureContext } from 'node:tls'
-import type { Config } from '../config/config.js'
+import type { Config, TimeoutsSection } from '../config/config.js'
 import { codeOf } from '../config/errors.js'
 import type { Logger } from '../config/logger.js'
 import type { ResponseCache } from './cache/contract.js'
@@ -13,6 +13,7 @@ import { Exchanges, type ClientConnection } from './exchange.js'
 import { Upstream } from './forward.js'
 import { Gate } from './gate.js'
 import { Http2Front } from './h2/front.js'
+import { seconds } from './idle-watch.js'
 import { Interceptor } from './intercept.js'
 import { Listener } from './listener.js'
 import type { Observations } from './observations.js'
@@ -24,10 +25,8 @@ import { serveSocks5 } from './socks5.js'
 import type { ServerContexts } from './tls/contexts.js'
 import { serveUpgrade, withoutOffer } from './upgrade.js'
 
-/** A slow client has this long for the headers of a request; its body may take as long as it flows. */
-const HEADERS_LIMIT_MS = 60_000
-/** Longer than clients keep idle connections, so that it is they who close: no request meets a closing one. */
-const KEEP_ALIVE_MS = 65_000
+/** How often it is looked for clients that are slow with their headers. */
+const HEADERS_LOOK_MS = 1_000
 /** Some registries send tokens of 20 KiB and more. */
 const MAX_HEADER_BYTES = 64 * 1024
 
@@ -70,7 +69,7 @@ export class ProxyServer {
   constructor(options: ProxyServerOptions) {
     this.#logger = options.logger
     this.#settings = compileSettings(options.config, options.secrets, options.logger)
-    this.#upstream = new Upstream(options.trust)
+    this.#upstream = new Upstream(options.trust, options.config.timeouts)
     const shared = {
       gate: new Gate({
         policy: () => this.#settings.policy,
@@ -81,16 +80,21 @@ export class ProxyServer {
         observations: options.observations,
       }),
       upstream: () => this.#upstream,
+      settings: () => this.#settings,
       logger: options.logger,
     }
     const exchanges = new Exchanges({
       ...shared,
-      settings: () => this.#settings,
       cache: options.cache,
       now: options.now,
     })
     this.#http = this.#createHttp(exchanges)
-    this.#http2 = new Http2Front({ exchanges, logger: options.logger })
+    this.#limitClients()
+    this.#http2 = new Http2Front({
+      exchanges,
+      keepAliveMs: () => this.#settings.timeouts.keep_alive,
+      logger: options.logger,
+    })
     const interceptor = new Interceptor({
       ...shared,
       contexts: options.contexts,
@@ -113,6 +117,7 @@ export class ProxyServer {
     this.#listener = new Listener({
       hosts: options.config.proxy.host,
       port: options.config.proxy.port,
+      firstByteMs: () => this.#settings.timeouts.headers,
       logger: options.logger,
       onClient: {
         http: (socket) => {
@@ -121,6 +126,7 @@ export class ProxyServer {
         },
         socks5: (socket) =>
           void serveSocks5(socket, {
+            handshakeMs: this.#settings.timeouts.headers,
             tunnel: async (client, target, accepted) => {
               await interceptor.admit(target)
               await interceptor.serve(client, target, accepted)
@@ -147,7 +153,8 @@ export class ProxyServer {
   reconfigure(next: Reconfiguration): void {
     const former = this.#upstream
     this.#settings = compileSettings(next.config, next.secrets, this.#logger)
-    this.#upstream = new Upstream(next.trust)
+    this.#upstream = new Upstream(next.trust, next.config.timeouts)
+    this.#limitClients()
     // Idle connections may lead to an address that is now forbidden.
     former.retire()
   }
@@ -175,10 +182,8 @@ export class ProxyServer {
   #createHttp(exchanges: Exchanges): HttpServer {
     const http = createServer({
       requestTimeout: 0,
-      headersTimeout: HEADERS_LIMIT_MS,
-      keepAliveTimeout: KEEP_ALIVE_MS,
       maxHeaderSize: MAX_HEADER_BYTES,
-      connectionsCheckingInterval: 5_000,
+      connectionsCheckingInterval: HEADERS_LOOK_MS,
     })
     const serve = (request: IncomingMessage, response: ServerResponse): void => {
       if (!this.#pipelineOf(request.socket).admits(request, response)) return
@@ -211,11 +216,18 @@ export class ProxyServer {
       socket.destroy()
       return
     }
-    const [status, message] = malformedAnswer(codeOf(error) ?? '')
+    const [status, message] = malformedAnswer(codeOf(error) ?? '', this.#settings.timeouts)
     const refusal = { status, type: 'http_request_error', message }
     const pipeline = this.#pipelines.get(socket)
     if (pipeline === undefined) closeWith(socket, renderRefusal(refusal))
     else pipeline.refuse(socket, refusal)
+  }
+
+  /** Node reads these anew for each connection. */
+  #limitClients(): void {
+    const { headers, keep_alive } = this.#settings.timeouts
+    this.#http.headersTimeout = headers
+    this.#http.keepAliveTimeout = keep_alive
   }
 
   #clientOf(socket: Socket): ClientConnection {
@@ -231,12 +243,12 @@ export class ProxyServer {
   }
 }
 
-function malformedAnswer(code: string): [status: number, message: string] {
+function malformedAnswer(code: string, { headers }: TimeoutsSection): [status: number, message: string] {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
       return [431, `cannot read the request: its headers are larger than ${MAX_HEADER_BYTES / 1024} KiB`]
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return [408, `cannot read the request: its headers took longer than ${HEADERS_LIMIT_MS / 1000} s`]
+      return [408, `cannot read the request: its headers took longer than ${seconds(headers)}`]
     default:
       return [400, `cannot read the request: it is not valid HTTP (${code})`]
   }

@@ -1,4 +1,4 @@
-import type { Config } from '../config/config.js'
+import type { Config, TimeoutsSection } from '../config/config.js'
 import type { Logger } from '../config/logger.js'
 import { Injector } from './inject.js'
 import { Policy } from './policy.js'
@@ -8,11 +8,14 @@ import type { Secrets } from './secrets.js'
 export interface Settings {
   readonly policy: Policy
   readonly injector: Injector
+  /** Milliseconds. */
+  readonly timeouts: TimeoutsSection
 }
 
 export function compileSettings(config: Config, secrets: Secrets, logger: Logger): Settings {
   return {
     policy: new Policy(config),
+    timeouts: config.timeouts,
     injector: new Injector(config.headers, secrets, (withheld) =>
       logger.warn(withheld, withheld.rule === undefined ? 'placeholder not swapped' : 'header rule withheld'),
     ),

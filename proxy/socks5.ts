@@ -25,10 +25,9 @@ const REPLY = {
   addressTypeNotSupported: 0x08,
 } as const
 
-/** A client has this long for greeting and request together. */
-const HANDSHAKE_LIMIT_MS = 30_000
-
 export interface Socks5Options {
+  /** A client has this long for greeting and request together. */
+  readonly handshakeMs: number
   /**
    * Admits and serves the tunnel. Calls `accepted` when the client may speak; what it throws before that
    * becomes the protocol's own reply.
@@ -37,8 +36,8 @@ export interface Socks5Options {
 }
 
 /** Serves one SOCKS5 client: no authentication, CONNECT only, by name, IPv4 or IPv6. */
-export async function serveSocks5(socket: Socket, { tunnel }: Socks5Options): Promise<void> {
-  const timer = setTimeout(() => socket.destroy(), HANDSHAKE_LIMIT_MS)
+export async function serveSocks5(socket: Socket, { handshakeMs, tunnel }: Socks5Options): Promise<void> {
+  const timer = setTimeout(() => socket.destroy(), handshakeMs)
   try {
     const target = await readRequest(socket)
     clearTimeout(timer)

@@ -1,25 +1,42 @@
-import { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import { watchIdle } from './idle-watch.js'
 
 /**
  * client ⇄ us ⇄ upstream, bytes untouched, with backpressure both ways. An end on one side ends the other
  * half only (TCP half-close); an abort on one side aborts the other.
  *
- * Resolves when both sides are closed.
+ * Resolves when both sides are closed; with `idle` where we closed them, after `idleMs` in which nothing flowed.
  *
  * @param below the TCP connection under `client` where that is TLS: an abort must be seen there.
  */
-export function splice(client: Duplex, upstream: Duplex, below: Duplex = client): Promise<void> {
+export function splice(
+  client: Socket,
+  upstream: Socket,
+  idleMs: number,
+  below: Socket = client,
+): Promise<'ended' | 'idle'> {
   return new Promise((resolve) => {
     let open = 2
-    const watch = (side: Duplex, other: Duplex, belowOther: Duplex): void => {
+    let how: 'ended' | 'idle' = 'ended'
+    const stop = watchIdle({
+      limitMs: idleMs,
+      progress: () => client.bytesRead + client.bytesWritten + upstream.bytesRead + upstream.bytesWritten,
+      onIdle() {
+        how = 'idle'
+        abort(below)
+        abort(upstream)
+      },
+    })
+    const watch = (side: Socket, other: Socket, belowOther: Socket): void => {
       const closed = (): void => {
         // Its end was passed on by the pipe; without an end it was cut.
         if (!side.readableEnded) abort(belowOther)
         else if (!other.writableEnded) other.end()
         open -= 1
-        if (open === 0) resolve()
+        if (open > 0) return
+        stop()
+        resolve(how)
       }
       // It may have been cut before anybody looked.
       if (side.closed) closed()
@@ -33,7 +50,7 @@ export function splice(client: Duplex, upstream: Duplex, below: Duplex = client)
 }
 
 /** A reset says what an orderly end would hide: that bytes may be missing. */
-function abort(side: Duplex): void {
-  if (side instanceof Socket && !(side instanceof TLSSocket)) side.resetAndDestroy()
-  else side.destroy()
+function abort(side: Socket): void {
+  if (side instanceof TLSSocket) side.destroy()
+  else side.resetAndDestroy()
 }

@@ -50,8 +50,8 @@ export async function serveUpgrade(
     inner.write(switchingHead(answer.message))
     if (answer.head.length > 0) inner.write(answer.head)
     if (head.length > 0) answer.socket.write(head)
-    await splice(inner, answer.socket, client.socket)
-    return { status: 101 }
+    const how = await splice(inner, answer.socket, exchanges.idleMs, client.socket)
+    return { status: 101, ...(how === 'idle' && { problem: 'ended: nothing flowed for timeouts.idle' }) }
   })
 }
 

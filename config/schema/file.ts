@@ -14,6 +14,7 @@ import { judged, list, mapping, NOT_A_MAPPING, optional } from './keys.js'
 import { loggingKeys } from './logging.js'
 import { proxyKeys } from './proxy.js'
 import { secretKeys, secrets } from './secrets.js'
+import { timeoutsKeys } from './timeouts.js'
 import { tlsKeys } from './tls.js'
 import { text } from './values.js'
 
@@ -27,6 +28,7 @@ const sections = {
   blocklist: blocklistKeys,
   policy: policyKeys,
   egress: egressKeys,
+  timeouts: timeoutsKeys,
   logging: loggingKeys,
 }
 
@@ -73,6 +75,7 @@ export const fileSchema = v.strictObject(
       'How lists and rules are applied.',
     ),
     egress: optional(mapping(v.strictObject(sections.egress, NOT_A_MAPPING)), 'Where connections may lead.'),
+    timeouts: optional(mapping(v.strictObject(sections.timeouts, NOT_A_MAPPING)), 'What takes too long.'),
     logging: optional(mapping(v.strictObject(sections.logging, NOT_A_MAPPING)), 'What is logged, and how.'),
     locks: optional(list(lock), "Keys or sections that a workspace's file may not change."),
   },

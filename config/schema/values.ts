@@ -76,7 +76,19 @@ function spanOr<Word extends string = never>(complaint: string, word?: Word) {
   )
 }
 
-export const PERCENT = 'is not a share; write a whole number of percent from 1 to 100'
+export /** What a timer of Node can wait at most, 2^31 - 1 ms, in whole days. */
+const MAX_TIME_LIMIT_MS = 24 * 86_400_000
+/** Shorter ones would end what works. */
+const MIN_TIME_LIMIT_MS = 100
+const NOT_A_TIME_LIMIT = 'is out of range; a time-out is from 100ms to 24d'
+
+export const timeLimit = v.pipe(
+  timeSpan,
+  v.minValue(MIN_TIME_LIMIT_MS, NOT_A_TIME_LIMIT),
+  v.maxValue(MAX_TIME_LIMIT_MS, NOT_A_TIME_LIMIT),
+)
+
+const PERCENT = 'is not a share; write a whole number of percent from 1 to 100'
 export const percent = v.pipe(
   v.number(PERCENT),
   v.integer(PERCENT),

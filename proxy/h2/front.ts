@@ -26,12 +26,12 @@ const MAX_HEADER_FIELDS = 1_000
 const STREAM_WINDOW_BYTES = 256 * 1024
 /** What waits to be sent on one connection, in MB: twice what MAX_STREAMS answers hand over at a time. */
 const MAX_SESSION_MEMORY_MB = 64
-/** As for HTTP/1.1: longer than clients keep an idle connection. */
-const IDLE_LIMIT_MS = 65_000
 /** Last words of a connection that is told to calm down. */
 const FAREWELL_MS = 1_000
 
 export interface Http2FrontOptions {
+  /** For which a connection without a request is kept. */
+  readonly keepAliveMs: () => number
   readonly exchanges: Exchanges
   readonly logger: Logger
 }
@@ -80,7 +80,7 @@ export class Http2Front {
     const gauge = new FloodGauge((what) => this.#calm(session, client, what))
     let open = 0
     // Counts from the last stream, not from the last byte: bytes that never make a request are no life.
-    const whenIdle = (): NodeJS.Timeout => setTimeout(() => session.close(), IDLE_LIMIT_MS)
+    const whenIdle = (): NodeJS.Timeout => setTimeout(() => session.close(), this.#options.keepAliveMs())
     let idle = whenIdle()
     session.on('error', () => undefined)
     session.on('ping', () => gauge.add('pings'))

@@ -42,6 +42,11 @@ export class Http2Incoming extends Readable {
     })
   }
 
+  /** Bytes that have come. */
+  get received(): number {
+    return this.#received
+  }
+
   /** The peer has sent all of it. */
   get complete(): boolean {
     return this.#complete

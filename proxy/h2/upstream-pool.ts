@@ -1,5 +1,7 @@
 import { connect, type SecureContext, type TLSSocket } from 'node:tls'
 import { LRUCache } from 'lru-cache'
+import type { TimeoutsSection } from '../../config/config.js'
+import { limitConnecting } from '../connect-limit.js'
 import type { Route } from '../dial.js'
 import type { Target } from '../target.js'
 import type { Http2Answer } from './answer.js'
@@ -7,8 +9,6 @@ import { UpstreamSession, type Http2Outgoing } from './upstream-session.js'
 
 // us → upstream over HTTP/2, where both sides want it
 
-/** As for HTTP/1.1: a host that does not accept within this time is answered for with 504. */
-const CONNECT_LIMIT_MS = 30_000
 /** A request that was refused untouched is sent again this often, then the refusal is passed on. */
 const MAX_ATTEMPTS = 3
 /** What a server speaks changes when it is upgraded; until then, asking costs a handshake. */
@@ -24,6 +24,7 @@ interface Place {
 export interface UpstreamPoolOptions {
   /** What upstream certificates are verified with. */
   readonly trust: SecureContext
+  readonly timeouts: TimeoutsSection
   /** Takes a connection that was made for HTTP/2 to a server that wants HTTP/1.1. */
   readonly spare: (target: Target, socket: TLSSocket) => void
 }
@@ -97,13 +98,14 @@ export class UpstreamPool {
 
   async #connect(route: Route, place: Place): Promise<UpstreamSession | undefined> {
     const { target } = route
-    const socket = await handshake(route, this.#options.trust)
+    const { trust, timeouts } = this.#options
+    const socket = await handshake(route, trust, timeouts.connect)
     if (socket.alpnProtocol !== 'h2') {
       this.#speaks.set(target.authority, 'http/1.1')
       this.#options.spare(target, socket)
       return undefined
     }
-    const session = new UpstreamSession(target.authority, socket, () => {
+    const session = new UpstreamSession(target.authority, socket, timeouts, () => {
       place.sessions.delete(session)
       this.#drop(target.authority, place)
     })
@@ -128,7 +130,7 @@ export class UpstreamPool {
 }
 
 /** @throws what kept the connection from being had. */
-function handshake({ target, lookup }: Route, trust: SecureContext): Promise<TLSSocket> {
+function handshake({ target, lookup }: Route, trust: SecureContext, limitMs: number): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       host: target.host,
@@ -141,16 +143,8 @@ function handshake({ target, lookup }: Route, trust: SecureContext): Promise<TLS
       rejectUnauthorized: true,
     })
     socket.setNoDelay(true)
-    const timer = setTimeout(() => socket.destroy(timedOut()), CONNECT_LIMIT_MS)
-    socket.once('close', () => clearTimeout(timer))
+    limitConnecting(socket, 'secureConnect', limitMs)
     socket.on('error', reject)
-    socket.once('secureConnect', () => {
-      clearTimeout(timer)
-      resolve(socket)
-    })
+    socket.once('secureConnect', () => resolve(socket))
   })
-}
-
-function timedOut(): NodeJS.ErrnoException {
-  return Object.assign(new Error(`no connection after ${CONNECT_LIMIT_MS / 1000} s`), { code: 'ETIMEDOUT' })
 }

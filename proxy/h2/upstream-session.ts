@@ -8,9 +8,11 @@ import {
 } from 'node:http2'
 import type { Readable } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
+import type { TimeoutsSection } from '../../config/config.js'
 import { codeOf } from '../../config/errors.js'
 import type { Route } from '../dial.js'
 import { headerValue, type RawHeaders } from '../headers.js'
+import { IdleError, watchIdle } from '../idle-watch.js'
 import { Http2Answer } from './answer.js'
 import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
 import { streamError } from './stream-error.js'
@@ -20,8 +22,6 @@ const IDLE_LIMIT_MS = 30_000
 /** A connection that was quiet for this long is asked whether it lives while it is used again. */
 const QUIET_MS = 10_000
 const PING_LIMIT_MS = 10_000
-/** A server says its limits first of all (RFC 9113, 3.4); one that does not is not there. */
-const SETTINGS_LIMIT_MS = 30_000
 /** Uploads that wait to be sent and headers, of all streams of a connection; Node's 10 refuses answers above it. */
 const MAX_SESSION_MEMORY_MB = 64
 const MAX_HEADER_LIST_BYTES = 64 * 1024
@@ -53,6 +53,7 @@ export class UpstreamSession {
   /** Resolves once the server has said how many streams it takes, or the connection is gone. */
   readonly ready: Promise<void>
   readonly #session: ClientHttp2Session
+  readonly #timeouts: TimeoutsSection
   #limitKnown = false
   #open = 0
   #answered = false
@@ -63,7 +64,8 @@ export class UpstreamSession {
   #idle: NodeJS.Timeout
 
   /** @param socket its handshake is done, and HTTP/2 was agreed on. */
-  constructor(authority: string, socket: TLSSocket, onClose: () => void) {
+  constructor(authority: string, socket: TLSSocket, timeouts: TimeoutsSection, onClose: () => void) {
+    this.#timeouts = timeouts
     this.#session = connect(`https://${authority}`, {
       createConnection: () => socket,
       maxSessionMemory: MAX_SESSION_MEMORY_MB,
@@ -119,6 +121,8 @@ export class UpstreamSession {
     outgoing.signal.addEventListener('abort', cancel, { once: true })
     stream.once('close', () => outgoing.signal.removeEventListener('abort', cancel))
     if (outgoing.body !== undefined) sendBody(outgoing.body, stream)
+    let idle: IdleError | undefined
+    limitIdling(stream, answer, outgoing.body, this.#timeouts.idle, (error) => (idle = error))
     const { onInformation } = outgoing
     stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
       onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
@@ -134,7 +138,9 @@ export class UpstreamSession {
         resolve(answer)
       })
       stream.on('error', () => undefined)
-      stream.once('close', () => resolve(this.#failureOf(stream)))
+      stream.once('close', () =>
+        resolve(idle === undefined ? this.#failureOf(stream) : { error: idle, untouched: false }),
+      )
     })
   }
 
@@ -188,7 +194,8 @@ export class UpstreamSession {
 
   #limitsKnown(): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#session.destroy(vanished()), SETTINGS_LIMIT_MS)
+      // A server says its limits first of all (RFC 9113, 3.4); one that does not is not there.
+      const timer = setTimeout(() => this.#session.destroy(vanished()), this.#timeouts.connect)
       const settle = (): void => {
         clearTimeout(timer)
         this.#limitKnown = true
@@ -220,6 +227,30 @@ function sendBody(body: Readable, stream: ClientHttp2Stream): void {
   body.once('close', () => {
     if (!body.readableEnded) stream.close(constants.NGHTTP2_CANCEL)
   })
+}
+
+/** While the answer is waited for as well as in its body. Other streams of the connection go on. */
+function limitIdling(
+  stream: ClientHttp2Stream,
+  answer: Http2Answer,
+  body: Readable | undefined,
+  limitMs: number,
+  onIdle: (error: IdleError) => void,
+): void {
+  let sent = 0
+  body?.on('data', (chunk: Buffer) => (sent += chunk.length))
+  const stop = watchIdle({
+    limitMs,
+    progress: () => sent + answer.received,
+    onIdle() {
+      const starved = body !== undefined && !body.readableEnded && body.readableLength === 0
+      const error = new IdleError(starved && !stream.writableNeedDrain ? 'client' : 'upstream', limitMs)
+      onIdle(error)
+      answer.destroy(error)
+      stream.close(constants.NGHTTP2_CANCEL)
+    },
+  })
+  stream.once('close', stop)
 }
 
 function vanished(): NodeJS.ErrnoException {

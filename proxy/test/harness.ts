@@ -40,6 +40,7 @@ export interface TestProxyOptions {
   readonly mode?: Config['policy']['mode']
   readonly egress?: Partial<Config['egress']>
   readonly passthrough?: readonly string[]
+  readonly timeouts?: Partial<Config['timeouts']>
   readonly cache?: ResponseCache
   readonly logger?: Logger
   /** Instead of `addresses`. */
@@ -92,6 +93,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     rules: options.rules ?? [],
     policy: { mode: options.mode ?? 'enforce' },
     egress: { private: 'allow', connect_ports: [], allow: [], block: [], ...options.egress },
+    timeouts: { ...loadDefaultConfig().config.timeouts, ...options.timeouts },
     logging: { level: 'error', format: 'text', file: '' },
   }
   const observations = new Observations(options.logger ?? silentLogger, Date.now)

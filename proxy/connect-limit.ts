@@ -1,0 +1,17 @@
+import type { Socket } from 'node:net'
+
+/**
+ * A socket that is not connected by then fails with ETIMEDOUT, as it would by itself after the 127 s for which
+ * Linux tries. With `secureConnect` the TLS handshake must be over too.
+ */
+export function limitConnecting(socket: Socket, until: 'connect' | 'secureConnect', limitMs: number): void {
+  // One of the pool, long connected.
+  if (!socket.connecting) return
+  const timer = setTimeout(() => {
+    const error = new Error(`no connection after ${limitMs / 1000} s`)
+    socket.destroy(Object.assign(error, { code: 'ETIMEDOUT' }))
+  }, limitMs)
+  const settle = (): void => clearTimeout(timer)
+  socket.once(until, settle)
+  socket.once('close', settle)
+}
