@@ -101,8 +101,7 @@ function admit({ host, token, routes, router }: Service, request: IncomingMessag
 function checkBody(route: Route, request: IncomingMessage): void {
   const { headers } = request
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
-  if (hasBody && route.body === undefined)
-    refuse(400, `${route.method} ${route.path} takes no body`, { connection: 'close' })
+  if (hasBody && route.body === undefined) refuse(400, `${route.method} ${route.path} takes no body`)
   // An unread body would keep the connection from its next request.
   if (route.body === undefined) request.resume()
 }
@@ -137,5 +136,7 @@ function answerFailure(
   const problem: Problem = refused
     ? error.problem
     : { status: 500, detail: 'the agent API failed; its log says why' }
-  sendProblem(response, problem)
+  // What is still to come of the body is not waited for.
+  const headers = request.complete ? problem.headers : { ...problem.headers, connection: 'close' }
+  sendProblem(response, { ...problem, ...(headers === undefined ? {} : { headers }) })
 }

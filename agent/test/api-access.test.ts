@@ -116,10 +116,7 @@ t.test('heads and bodies that never end are given up', async (t) => {
   t.match(await say(api.port, 'GET /health HTTP/1.1\r\nHost: localhost\r\n'), /^HTTP\/1\.1 408 /)
   t.match(await say(api.port, ''), /^(HTTP\/1\.1 408 |$)/, 'nothing at all')
   const head = 'POST /api/exec HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n'
-  t.match(
-    await say(api.port, `${head}Content-Length: 100\r\n\r\n{`),
-    /^HTTP\/1\.1 408 .*"did not arrive|did not arrive/s,
-  )
+  t.match(await say(api.port, `${head}Content-Length: 100\r\n\r\n{`), /^HTTP\/1\.1 408 .*did not arrive/s)
 })
 
 t.test('a request for another protocol is answered in this one, or refused', async (t) => {

@@ -8,6 +8,8 @@ import { refuseSystemError } from './system-refusal.js'
 
 const FOLDER_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 
+const ANY_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
 /** A folder held open: what is done `at` it is done there, whatever becomes of its name meanwhile. */
 export class Folder {
   readonly #handle: FileHandle
@@ -58,6 +60,22 @@ export class WorkspaceTree {
   async openFolder(path: string): Promise<Folder> {
     const names = namesOf(path)
     return await this.#guard(path, async (root) => this.#walk(root, await this.#real(root, names, path)))
+  }
+
+  /** Whatever is there, opened for reading, links followed. A pipe is opened without waiting for its other end. */
+  async openAny(path: string): Promise<FileHandle> {
+    const names = namesOf(path)
+    return await this.#guard(path, async (root) => {
+      const real = await this.#real(root, names, path)
+      const name = real.pop()
+      if (name === undefined) return await open(root, FOLDER_FLAGS)
+      const folder = await this.#walk(root, real)
+      try {
+        return await open(folder.at(name), ANY_FLAGS)
+      } finally {
+        await folder.close()
+      }
+    })
   }
 
   /** Where the thing at `path` really is: links are followed. The folder is to be closed. */

@@ -5,7 +5,7 @@ import { CommandStartError, startCommand, type Command } from '../command/comman
 import { EXEC_SCHEMA, parseExecRequest, type ExecRequest } from '../command/exec-request.js'
 import { Utf8Chunks, type OutputData } from '../command/utf8-chunks.js'
 import type { WorkspaceTree } from '../files/tree.js'
-import { readJson } from '../json-body.js'
+import { readJson } from '../request-body.js'
 import { writePaced } from '../paced-write.js'
 import { refuse, SAFE_HEADERS } from '../problem.js'
 import type { Exchange, LeaveReason, Route } from '../route.js'

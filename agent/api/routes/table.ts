@@ -5,6 +5,7 @@ import type { Route } from '../route.js'
 import type { ApiSettings } from '../settings.js'
 import { healthRoute, openapiRoute, statusRoute } from './about.js'
 import { execRoute } from './exec.js'
+import { filesRoutes } from './files.js'
 
 /** A neighbour on the same machine that needs longer is what `degraded` is for. */
 const NEIGHBOUR_TIMEOUT_MS = 1_000
@@ -31,6 +32,7 @@ export function routeTable(settings: ApiSettings, version: string): readonly Rou
       timeoutMs: NEIGHBOUR_TIMEOUT_MS,
     }),
     execRoute({ tree, env: commandEnv, limits }),
+    ...filesRoutes({ tree, limits }),
   ]
   return routes
 }
