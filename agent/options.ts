@@ -62,6 +62,13 @@ export interface LogOptions {
   readonly fileBytes: number
 }
 
+/**
+ * How much of a repository is fetched. `auto`: what the first checkout needs where git can fetch the rest later by
+ * itself, else everything.
+ */
+export type CloneHistory =
+  { readonly kind: 'auto' | 'partial' | 'full' } | { readonly kind: 'shallow'; readonly commits: number }
+
 export interface WorkspaceOptions {
   /** Git URL or directory as it was given; may hold a secret. */
   readonly source?: string
@@ -73,6 +80,12 @@ export interface WorkspaceOptions {
   readonly gitSshKey?: string
   /** File of host keys for `ssh`. */
   readonly gitKnownHosts?: string
+  /** `auto` when absent. */
+  readonly history?: CloneHistory
+  /** An existing clone is fetched at every start; its branches and files stay as they are. */
+  readonly fetch?: 'off' | 'on'
+  readonly submodules?: 'on' | 'off'
+  readonly lfs?: 'on' | 'off'
 }
 
 /** What `readOptions` looks at; `main.ts` takes it from the process. */
@@ -231,12 +244,27 @@ function workspaceSource(reader: VariableReader): Omit<WorkspaceOptions, 'path' 
   const gitSshKey = reader.text('DISCOBOT_GIT_SSH_KEY')
   const gitKnownHosts = reader.path('DISCOBOT_GIT_KNOWN_HOSTS')
   return {
+    history: cloneHistory(reader),
+    fetch: reader.choice('DISCOBOT_WORKSPACE_FETCH', ['off', 'on']),
+    submodules: reader.choice('DISCOBOT_WORKSPACE_SUBMODULES', ['on', 'off']),
+    lfs: reader.choice('DISCOBOT_WORKSPACE_LFS', ['on', 'off']),
     ...(source === undefined ? {} : { source }),
     ...(ref === undefined ? {} : { ref }),
     ...(gitToken === undefined ? {} : { gitToken }),
     ...(gitSshKey === undefined ? {} : { gitSshKey }),
     ...(gitKnownHosts === undefined ? {} : { gitKnownHosts }),
   }
+}
+
+function cloneHistory(reader: VariableReader): CloneHistory {
+  const name = 'DISCOBOT_WORKSPACE_CLONE'
+  const value = reader.text(name)
+  if (value === undefined || value === 'auto') return { kind: 'auto' }
+  if (value === 'partial' || value === 'full') return { kind: value }
+  const commits = Number(/^depth:([1-9]\d{0,8})$/.exec(value)?.[1])
+  if (commits > 0) return { kind: 'shallow', commits }
+  reader.refuse(name, value, 'want auto, partial, full or depth:N; "auto" is used')
+  return { kind: 'auto' }
 }
 
 function isSecret(name: string): boolean {

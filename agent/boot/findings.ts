@@ -1,5 +1,7 @@
 import type { ProxyAccess } from '../environment.js'
 import type { HomePlan } from '../overlay/home-plan.js'
+import type { Mark } from '../workspace/settle.js'
+import type { GitSource } from '../workspace/source.js'
 
 /**
  * What one boot step found out and later ones build on. Each field has one writer; whoever reads it names that
@@ -10,6 +12,8 @@ export interface BootFindings {
   fetchPreload?: string
   /** By `home`, in a container. */
   home?: HomePlan
+  /** By `workspace`, when it is a clone of ours, and by the steps that complete it. */
+  clone?: Clone
   /** By `proxy-config`. */
   proxy?: ProxyEndpoints
   /** By `proxy-config`: the variables of ours that are the proxy's alone. */
@@ -37,6 +41,13 @@ export function proxyAccess({
     ...trust,
     ...(fetchPreload === undefined ? {} : { fetchPreload }),
   }
+}
+
+/** A clone of ours, where the steps before the overlay find it. */
+export interface Clone {
+  readonly path: string
+  readonly source: GitSource
+  readonly mark: Mark
 }
 
 /** Where the proxy of the configuration in force is to be reached from this machine. */

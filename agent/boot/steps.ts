@@ -13,12 +13,14 @@ import type { Supervisor } from '../services/supervisor.js'
 import type { SessionOverlay } from '../overlay/session-overlay.js'
 import { readAccount } from '../system/accounts.js'
 import type { RunCommand } from '../system/command.js'
+import type { GitDeps } from '../workspace/with-git-access.js'
 import type { BootFindings } from './findings.js'
 import type { BootStep } from './step.js'
 import { agentApiStep } from './steps/agent-api.js'
 import { caStep } from './steps/ca.js'
 import { controlStep } from './steps/control.js'
 import { dockerdStep } from './steps/dockerd.js'
+import { largeFilesStep, submodulesStep } from './steps/extras.js'
 import { homeStep, PROXY_USER } from './steps/home.js'
 import { linkStep } from './steps/link.js'
 import { overlayStep } from './steps/overlay.js'
@@ -90,6 +92,15 @@ export function planBoot(deps: StepDeps): BootPlan {
 
   let overlay: SessionOverlay | undefined
 
+  const git: GitDeps = {
+    options: options.workspace,
+    runtimeDir: container ? '/run/discobot' : data.root,
+    owner,
+    env: commandEnvironment(account, inherited),
+    run,
+    logger,
+    clock,
+  }
   const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger }
   const steps: BootStep[] = [
     followedBy(homeStep({ options, docker: docker.run, run }, findings), async () =>
@@ -104,18 +115,10 @@ export function planBoot(deps: StepDeps): BootPlan {
       ownUid: deps.self.uid,
       onStarted: deps.onControlStarted,
     }),
-    workspaceStep(
-      {
-        options: options.workspace,
-        cwd: deps.cwd,
-        runtimeDir: container ? '/run/discobot' : data.root,
-        owner,
-        env: commandEnvironment(account, inherited),
-        run,
-        logger,
-      },
-      findings,
-    ),
+    workspaceStep({ ...git, cwd: deps.cwd }, findings),
+    ...(options.workspace.source === undefined
+      ? []
+      : [submodulesStep(git, findings), largeFilesStep(git, findings)]),
     ...(container ? [overlayStep({ options, logger, onMount: (one) => (overlay = one) }, findings)] : []),
     ...(options.workspace.link === undefined
       ? []

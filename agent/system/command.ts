@@ -14,6 +14,8 @@ export interface CommandOptions {
   readonly signal: AbortSignal
   /** Taken out of everything that is reported. */
   readonly secrets?: readonly string[]
+  /** Gets what it prints as it comes, unmasked: for who looks for progress in it, never to be shown. */
+  readonly onOutput?: (text: string) => void
 }
 
 /**
@@ -72,6 +74,12 @@ export function commandRunner(children: ChildRegistry): RunCommand {
       setTimeout(() => signalGroup(child.pid, 'SIGKILL'), ABORT_GRACE_MS).unref()
     }
     options.signal.addEventListener('abort', onAbort, { once: true })
+    const { onOutput } = options
+    if (onOutput !== undefined) {
+      const hand = (chunk: Buffer): void => onOutput(chunk.toString('latin1'))
+      child.stdout.on('data', hand)
+      child.stderr.on('data', hand)
+    }
     let exit: { code: number | null } | undefined
     child.once('exit', (code) => {
       exit = { code }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 
 /** tap's test object, as far as it is needed here. */
@@ -16,32 +17,42 @@ export interface GitServer {
 /**
  * Git's own smart HTTP server below `root`, for whoever sends these Basic credentials; or a redirect to
  * another server for paths below `/moved/`.
+ *
+ * @param more `tls` makes it https; of as many packs as `breakOff` says only the first bytes are sent.
  */
 export async function startGitServer(
   t: Scope,
   root: string,
   credentials?: { readonly username: string; readonly password: string },
   movedTo?: string,
+  more: { readonly tls?: { readonly cert: string; readonly key: string }; readonly breakOff?: number } = {},
 ): Promise<GitServer> {
   const authorizations: string[] = []
   const wanted =
     credentials &&
     `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64')}`
-  const server = createServer((request, response) => {
+  let toBreakOff = more.breakOff ?? 0
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
     const authorization = request.headers.authorization ?? ''
     authorizations.push(authorization)
     if (movedTo !== undefined && request.url?.startsWith('/moved/') === true) {
       response.writeHead(302, { location: movedTo + request.url.slice('/moved'.length) }).end()
     } else if (wanted !== undefined && authorization !== wanted) {
       response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end()
+    } else if (toBreakOff > 0 && request.method === 'POST') {
+      toBreakOff -= 1
+      response.writeHead(200, { 'content-type': 'application/x-git-upload-pack-result' })
+      response.write('0008NAK\n', () => response.destroy())
     } else serve(root, request, response)
-  })
+  }
+  const server = more.tls === undefined ? createServer(answer) : createTlsServer(more.tls, answer)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => {
     server.closeAllConnections()
     return new Promise<void>((resolve) => server.close(() => resolve()))
   })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, authorizations }
+  const scheme = more.tls === undefined ? 'http' : 'https'
+  return { url: `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`, authorizations }
 }
 
 /** CGI/1.1, RFC 3875, as much of it as git http-backend needs. */
@@ -52,9 +63,11 @@ function serve(root: string, request: IncomingMessage, response: ServerResponse)
       PATH: process.env['PATH'],
       GIT_PROJECT_ROOT: root,
       GIT_HTTP_EXPORT_ALL: '1',
-      GIT_CONFIG_COUNT: '1',
+      GIT_CONFIG_COUNT: '2',
       GIT_CONFIG_KEY_0: 'safe.directory',
       GIT_CONFIG_VALUE_0: '*',
+      GIT_CONFIG_KEY_1: 'uploadpack.allowFilter',
+      GIT_CONFIG_VALUE_1: 'true',
       PATH_INFO: decodeURIComponent(url.pathname),
       QUERY_STRING: url.search.slice(1),
       REQUEST_METHOD: request.method,

@@ -19,6 +19,7 @@ import t from 'tap'
 import { silentLogger } from '../../config/logger.js'
 import { prepareWorkspace, type WorkspaceStepDeps } from '../boot/steps/workspace.js'
 import { ChildRegistry } from '../init/children.js'
+import { systemClock } from '../init/clock.js'
 import type { WorkspaceOptions } from '../options.js'
 import { findAccount, type Account } from '../services/run-as.js'
 import { commandRunner } from '../system/command.js'
@@ -99,11 +100,12 @@ function depsFor(place: Place, options: Partial<WorkspaceOptions>, owner?: Accou
     env: { PATH, HOME: home },
     run,
     logger: silentLogger,
+    clock: systemClock,
   }
 }
 
-const prepare = (deps: WorkspaceStepDeps): Promise<string> =>
-  prepareWorkspace(deps, new AbortController().signal)
+const prepare = async (deps: WorkspaceStepDeps): Promise<string> =>
+  (await prepareWorkspace(deps, new AbortController().signal)).remark
 
 /** A zombie has ended: it only waits for this machine's process 1. */
 function isRunning(pid: number): boolean {

@@ -1,10 +1,13 @@
 import type { CommandOptions, RunCommand } from '../system/command.js'
+import { CommandError } from '../system/command.js'
+import type { FetchedHistory } from './history.js'
 import { WorkspaceSourceError, type GitSource } from './source.js'
 
 export interface CloneOptions {
   readonly source: GitSource
   /** Branch, tag, commit or full ref name, already checked by `requireRef`. */
   readonly ref?: string
+  readonly history: FetchedHistory
   /** Must not exist yet. */
   readonly into: string
   readonly run: RunCommand
@@ -16,6 +19,8 @@ export interface CheckedOut {
   readonly branch: string
   /** Absent in an empty repository. */
   readonly commit?: string
+  /** As it was fetched in the end: not every server can leave something out. */
+  readonly history: FetchedHistory
 }
 
 /**
@@ -25,18 +30,52 @@ export interface CheckedOut {
  * @throws CommandError from git; WorkspaceSourceError when the remote has no such ref.
  */
 export async function cloneInto(options: CloneOptions): Promise<CheckedOut> {
-  const { source, into, run, command } = options
-  await run(
-    ['git', 'clone', '--quiet', '--no-checkout', '--origin', 'origin', '--', source.url, into],
-    command,
-  )
+  const history = await fetchInto(options)
+  const { into, run, command } = options
   const git = (...args: string[]): Promise<string> => run(['git', ...args], { ...command, cwd: into })
-  const found = options.ref === undefined ? await defaultBranch(git) : await resolveRef(git, options.ref)
-  if (found.commit === undefined) return { branch: found.branch }
-  await git('checkout', '--quiet', '-B', found.branch, found.commit, '--')
+  const found =
+    options.ref === undefined ? await defaultBranch(git) : await resolveRef(git, options.ref, history)
+  if (found.commit === undefined) return { branch: found.branch, history }
+  await git('checkout', '--progress', '-B', found.branch, found.commit, '--')
   if (found.upstream !== undefined)
     await git('branch', '--quiet', `--set-upstream-to=${found.upstream}`, found.branch)
-  return { branch: found.branch, commit: found.commit }
+  return { branch: found.branch, commit: found.commit, history }
+}
+
+async function fetchInto({ source, history, into, run, command }: CloneOptions): Promise<FetchedHistory> {
+  const clone = (...args: string[]): Promise<string> =>
+    run(
+      [
+        ...(['git', 'clone', '--progress', '--no-checkout', '--origin', 'origin'] as const),
+        ...args,
+        '--',
+        source.url,
+        into,
+      ],
+      command,
+    )
+  try {
+    // A server that knows no filters ignores them, and git says so and takes everything.
+    await clone(...historyArguments(history))
+    return history
+  } catch (error) {
+    // One that serves files only (dumb http) has no part of a history to give.
+    const refused = error instanceof CommandError && /does not support shallow/i.test(error.stderr)
+    if (!refused) throw error
+    await clone()
+    return { kind: 'full' }
+  }
+}
+
+function historyArguments(history: FetchedHistory): string[] {
+  switch (history.kind) {
+    case 'full':
+      return []
+    case 'partial':
+      return ['--filter=blob:none']
+    case 'shallow':
+      return ['--depth', String(history.commits)]
+  }
 }
 
 type Git = (...args: string[]) => Promise<string>
@@ -61,8 +100,9 @@ async function defaultBranch(git: Git): Promise<Found> {
   return { branch: (await attempt(git('symbolic-ref', '--quiet', '--short', 'HEAD'))) ?? 'main' }
 }
 
-async function resolveRef(git: Git, ref: string): Promise<Found> {
+async function resolveRef(git: Git, ref: string, history: FetchedHistory): Promise<Found> {
   const branch = ref.replace(/^refs\/heads\//, '')
+  if (history.kind === 'shallow') await addBranch(git, branch, history.commits)
   const head = await commitOf(git, `refs/remotes/origin/${branch}`)
   if (head !== undefined) return { branch, commit: head, upstream: `origin/${branch}` }
   const tag = ref.replace(/^refs\/tags\//, '')
@@ -72,14 +112,23 @@ async function resolveRef(git: Git, ref: string): Promise<Found> {
   const commit = isCommit ? await commitOf(git, ref) : undefined
   if (commit !== undefined) return { branch: localBranch(commit.slice(0, 12)), commit }
   // What no branch or tag leads to, such as the head of a pull request.
-  if ((await attempt(git('fetch', '--quiet', 'origin', ref))) !== undefined) {
+  const depth = history.kind === 'shallow' ? historyArguments(history) : []
+  if ((await attempt(git('fetch', '--quiet', ...depth, 'origin', ref))) !== undefined) {
     const fetched = await commitOf(git, 'FETCH_HEAD')
     if (fetched !== undefined)
-      return { branch: localBranch(isCommit ? fetched.slice(0, 12) : ref), commit: fetched }
+      return { branch: localBranch(isCommit ? fetched.slice(0, 12) : tag), commit: fetched }
   }
+  const shallow = history.kind === 'shallow' && isCommit ? ', or not within DISCOBOT_WORKSPACE_CLONE' : ''
   throw new WorkspaceSourceError(
-    `cannot check out DISCOBOT_WORKSPACE_REF ${JSON.stringify(ref)}: the repository has no such branch, tag or commit`,
+    `cannot check out DISCOBOT_WORKSPACE_REF ${JSON.stringify(ref)}: the repository has no such branch, tag or commit${shallow}`,
   )
+}
+
+/** A shallow clone has the default branch alone, and later fetches keep to the branches it knows. */
+async function addBranch(git: Git, branch: string, commits: number): Promise<void> {
+  const refspec = `+refs/heads/${branch}:refs/remotes/origin/${branch}`
+  const fetched = await attempt(git('fetch', '--progress', '--depth', String(commits), 'origin', refspec))
+  if (fetched !== undefined) await git('remote', 'set-branches', '--add', 'origin', branch)
 }
 
 function localBranch(ref: string): string {

@@ -22,6 +22,8 @@ export interface GitAccessOptions {
   readonly owner?: { readonly uid: number; readonly gid: number }
   /** The account is somebody's own, with git and ssh settings worth keeping. */
   readonly ownSettings: boolean
+  /** What the repository itself names is fetched: from other hosts and over other transports, none in clear text. */
+  readonly submodules?: boolean
 }
 
 /** Environment for git children that may use the secrets; `release` removes every trace of them. */
@@ -58,7 +60,9 @@ export async function openGitAccess(options: GitAccessOptions): Promise<GitAcces
     const env: Record<string, string> = {
       GIT_TERMINAL_PROMPT: '0',
       // Also after a redirect, and whatever the user's settings allow.
-      GIT_ALLOW_PROTOCOL: source.transport === 'http' ? 'http:https' : source.transport,
+      GIT_ALLOW_PROTOCOL: allowedTransports(options),
+      // Its files are a step of their own.
+      GIT_LFS_SKIP_SMUDGE: '1',
     }
     if (!options.ownSettings || credentials !== undefined) config.push(['credential.helper', ''])
     if (credentials !== undefined) {
@@ -69,14 +73,21 @@ export async function openGitAccess(options: GitAccessOptions): Promise<GitAcces
       const helper = `!f() { test "$1" = get && cat ${shellQuote(file)}; }; f`
       config.push([`credential.${source.transport}://${source.host}.helper`, helper])
     }
-    if (source.transport === 'ssh') env['GIT_SSH_COMMAND'] = await sshCommand(options, folder.write)
-    if (source.transport === 'file') env['GIT_CONFIG_GLOBAL'] = await trustedRepository(source, folder.write)
+    if (source.transport === 'ssh' || options.submodules === true)
+      env['GIT_SSH_COMMAND'] = await sshCommand(options, folder.write)
+    if (source.transport === 'file') env['GIT_CONFIG_GLOBAL'] = await trustedRepository(options, folder.write)
     Object.assign(env, numberedConfig(config))
     return { env, secrets: secretParts(credentials), release: folder.remove }
   } catch (error) {
     await folder.remove()
     throw error
   }
+}
+
+function allowedTransports({ source, submodules = false }: GitAccessOptions): string {
+  const { transport } = source
+  if (submodules) return [...new Set([transport, 'https', 'ssh'])].join(':')
+  return transport === 'http' ? 'http:https' : transport
 }
 
 /** Removes what a killed agent left behind. */
@@ -138,7 +149,10 @@ async function sshCommand(options: GitAccessOptions, write: WriteSecret): Promis
   return words.join(' ')
 }
 
-async function knownHosts({ secrets, source }: GitAccessOptions, write: WriteSecret): Promise<string> {
+async function knownHosts(
+  { secrets, source, submodules = false }: GitAccessOptions,
+  write: WriteSecret,
+): Promise<string> {
   if (secrets.knownHostsFile !== undefined) {
     try {
       return await write('known_hosts', forgeKnownHosts() + (await readFile(secrets.knownHostsFile, 'utf8')))
@@ -146,7 +160,8 @@ async function knownHosts({ secrets, source }: GitAccessOptions, write: WriteSec
       throw new GitAccessError(`cannot read DISCOBOT_GIT_KNOWN_HOSTS: ${reasonOf(error)}`, { cause: error })
     }
   }
-  if (FORGE_HOST_KEYS[source.host] === undefined) {
+  // ssh itself refuses those of a submodule's host that are not among them.
+  if (!submodules && FORGE_HOST_KEYS[source.host] === undefined) {
     throw new GitAccessError(
       `cannot check the host key of ${source.host}: it is none of ${Object.keys(FORGE_HOST_KEYS).join(', ')}; ` +
         'name a known_hosts file that holds it in DISCOBOT_GIT_KNOWN_HOSTS',
@@ -173,11 +188,15 @@ async function privateKey(given: string): Promise<string> {
 
 /**
  * The server side of a local clone refuses a repository of somebody else's, and takes exceptions from the
- * global configuration only, not from the environment. The operator named this very path.
+ * global configuration only, not from the environment. The operator named this very path; its submodules are at
+ * others, which the account must be able to read anyhow.
  */
-async function trustedRepository(source: GitSource, write: WriteSecret): Promise<string> {
+async function trustedRepository(
+  { source, submodules = false }: GitAccessOptions,
+  write: WriteSecret,
+): Promise<string> {
   const path = decodeURIComponent(new URL(source.url).pathname).replace(/\/+$/, '')
-  const quoted = [path, `${path}/.git`].map(
+  const quoted = (submodules ? ['*'] : [path, `${path}/.git`]).map(
     (entry) => `\tdirectory = "${entry.replace(/[\\"]/g, String.raw`\$&`)}"\n`,
   )
   return write('gitconfig', `[safe]\n${quoted.join('')}`)

@@ -8,7 +8,13 @@ import type { CommandOptions, RunCommand } from '../system/command.js'
 export interface Mark {
   readonly source: string
   readonly ref: string
+  /** What has not been fetched yet. */
+  readonly pending: readonly Extra[]
 }
+
+/** Parts of a repository that a clone does not bring. */
+export const EXTRAS = ['submodules', 'lfs'] as const
+export type Extra = (typeof EXTRAS)[number]
 
 const MARK_FILE = join('.git', 'discobot-workspace.json')
 
@@ -98,9 +104,10 @@ async function readMark(folder: string): Promise<Mark | undefined> {
   try {
     const mark: unknown = JSON.parse(await readFile(join(folder, MARK_FILE), 'utf8'))
     if (typeof mark !== 'object' || mark === null || !('source' in mark) || !('ref' in mark)) return undefined
-    return typeof mark.source === 'string' && typeof mark.ref === 'string'
-      ? { source: mark.source, ref: mark.ref }
-      : undefined
+    const { source, ref } = mark
+    if (typeof source !== 'string' || typeof ref !== 'string') return undefined
+    const named = 'pending' in mark && Array.isArray(mark.pending) ? (mark.pending as unknown[]) : []
+    return { source, ref, pending: EXTRAS.filter((extra) => named.includes(extra)) }
   } catch {
     return undefined
   }

@@ -18,7 +18,7 @@ export interface OverlayStepDeps {
 export function overlayStep(deps: OverlayStepDeps, findings: BootFindings): BootStep {
   return {
     name: 'overlay',
-    needs: ['home', 'workspace'],
+    needs: ['home', 'workspace', 'submodules', 'lfs'],
     timeoutMs: 10_000,
     onFailure: 'degrade',
     run: async (signal) => {

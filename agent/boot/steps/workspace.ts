@@ -1,16 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import type { Logger } from '../../../config/logger.js'
-import type { Environment } from '../../environment.js'
-import type { WorkspaceOptions } from '../../options.js'
 import type { Account } from '../../services/run-as.js'
 import type { CommandOptions, RunCommand } from '../../system/command.js'
-import { cloneInto, type CheckedOut } from '../../workspace/clone.js'
+import type { CheckedOut } from '../../workspace/clone.js'
+import { cloneWithRetries } from '../../workspace/clone-with-retries.js'
 import { copyInto } from '../../workspace/copy.js'
-import { openGitAccess, removeStaleGitAccess } from '../../workspace/git-access.js'
-import { explainWorkspaceFailure, WorkspaceError } from '../../workspace/remedy.js'
+import { removeStaleGitAccess } from '../../workspace/git-access.js'
+import { explainWorkspaceFailure, reasonAndRemedy, WorkspaceError } from '../../workspace/remedy.js'
 import {
+  EXTRAS,
   findPartials,
   partialPath,
   settle,
@@ -19,20 +18,13 @@ import {
   type Existing,
   type Mark,
 } from '../../workspace/settle.js'
-import { parseSource, requireRef, type GitSource, type WorkspaceSource } from '../../workspace/source.js'
-import type { BootFindings } from '../findings.js'
+import { parseSource, type GitSource, type WorkspaceSource } from '../../workspace/source.js'
+import { ownerCommand, withGitAccess, type GitDeps } from '../../workspace/with-git-access.js'
+import type { BootFindings, Clone } from '../findings.js'
 import type { BootStep } from '../step.js'
 
-export interface WorkspaceStepDeps {
-  readonly options: WorkspaceOptions
+export interface WorkspaceStepDeps extends GitDeps {
   readonly cwd: string
-  readonly runtimeDir: string
-  /** Who owns the workspace, looked up when the step runs; resolves with undefined for ourselves. */
-  readonly owner: () => Promise<Account | undefined>
-  /** Environment of git and cp, without secrets. */
-  readonly env: Environment
-  readonly run: RunCommand
-  readonly logger: Logger
 }
 
 /** Half an hour: a large repository over a slow line. Nothing but the workspace's own users wait for it. */
@@ -45,14 +37,25 @@ export function workspaceStep(deps: WorkspaceStepDeps, findings: BootFindings): 
     needs: ['home'],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'degrade',
-    run: (signal) => prepareWorkspace({ ...deps, options: belowOverlay(deps.options, findings) }, signal),
+    run: async (signal) => {
+      const { remark, clone } = await prepareWorkspace(belowOverlay(deps, findings), signal)
+      if (clone !== undefined) findings.clone = clone
+      return remark
+    },
   }
 }
 
 /** Where the home will be an overlay, the workspace is made in the folder below it. */
-function belowOverlay(options: WorkspaceOptions, { home }: BootFindings): WorkspaceOptions {
-  if (home?.kind !== 'layered') return options
-  return { ...options, path: join(home.base, basename(options.path)) }
+function belowOverlay(deps: WorkspaceStepDeps, { home }: BootFindings): WorkspaceStepDeps {
+  if (home?.kind !== 'layered') return deps
+  const { options } = deps
+  return { ...deps, options: { ...options, path: join(home.base, basename(options.path)) } }
+}
+
+export interface Prepared {
+  readonly remark: string
+  /** When it is a clone of ours. */
+  readonly clone?: Clone
 }
 
 /**
@@ -61,15 +64,10 @@ function belowOverlay(options: WorkspaceOptions, { home }: BootFindings): Worksp
  *
  * @throws WorkspaceError with reason and remedy; the workspace folder exists nevertheless.
  */
-export async function prepareWorkspace(deps: WorkspaceStepDeps, signal: AbortSignal): Promise<string> {
+export async function prepareWorkspace(deps: WorkspaceStepDeps, signal: AbortSignal): Promise<Prepared> {
   const { options } = deps
   const owner = await deps.owner()
-  const command: CommandOptions = {
-    env: { ...deps.env, LC_ALL: 'C' },
-    cwd: '/',
-    signal,
-    ...(owner === undefined ? {} : { user: owner.name }),
-  }
+  const command = ownerCommand(deps.env, owner, signal)
   await removeStaleGitAccess(deps.runtimeDir)
   const existing = await whatExists(options.path)
   if (existing.kind === 'not-a-folder') {
@@ -79,8 +77,8 @@ export async function prepareWorkspace(deps: WorkspaceStepDeps, signal: AbortSig
     await deps.run(['rm', '-rf', '--', partial], command)
   try {
     const wanted = options.source === undefined ? undefined : parseSource(options.source, deps.cwd)
-    if (existing.kind === 'filled') return keep(options, existing, wanted)
-    if (wanted === undefined) return 'empty'
+    if (existing.kind === 'filled') return await keep(deps, existing, wanted, owner, command)
+    if (wanted === undefined) return { remark: 'empty' }
     return await obtain(deps, wanted, owner, command)
   } finally {
     if (existing.kind === 'nothing') await ensureFolder(options.path, owner, deps.run, command)
@@ -92,7 +90,7 @@ async function obtain(
   source: WorkspaceSource,
   owner: Account | undefined,
   command: CommandOptions,
-): Promise<string> {
+): Promise<Prepared> {
   const { options, run } = deps
   const partial = partialPath(options.path, randomBytes(4).toString('hex'))
   try {
@@ -101,14 +99,16 @@ async function obtain(
         { url: source.url, ...(options.ref === undefined ? {} : { ref: options.ref }) },
         'cloning the workspace',
       )
-      const result = await clone(deps, source, partial, owner, command)
+      const result = await cloneWithRetries(deps, source, partial, owner, command)
+      await writeMark(partial, freshMark(source, options.ref), owner)
       await settle(partial, options.path, run, command)
-      return `cloned ${result.branch}${result.commit === undefined ? ', which is empty' : ` at ${result.commit.slice(0, 7)}`}`
+      const remark = `cloned ${result.branch}${result.commit === undefined ? ', which is empty' : ` at ${result.commit.slice(0, 7)}`}${HISTORY[result.history.kind]}`
+      return { remark, clone: { path: options.path, source, mark: freshMark(source, options.ref) } }
     }
     deps.logger.info({ path: source.path }, 'copying the workspace')
     await copyInto(source.path, partial, options.path, run, command)
     await settle(partial, options.path, run, command)
-    return `copied ${source.path}`
+    return { remark: `copied ${source.path}` }
   } catch (error) {
     // The step's own signal may be the reason; what is left must go all the same.
     const cleanup = { ...command, signal: AbortSignal.timeout(CLEANUP_MS) }
@@ -118,68 +118,63 @@ async function obtain(
 }
 
 const CLEANUP_MS = 30_000
-
-async function clone(
-  deps: WorkspaceStepDeps,
-  source: GitSource,
-  into: string,
-  owner: Account | undefined,
-  command: CommandOptions,
-): Promise<CheckedOut> {
-  const { gitToken, gitSshKey, gitKnownHosts, ref } = deps.options
-  if (ref !== undefined) requireRef(ref)
-  const access = await openGitAccess({
-    source,
-    secrets: {
-      ...(gitToken === undefined ? {} : { token: gitToken }),
-      ...(gitSshKey === undefined ? {} : { sshKey: gitSshKey }),
-      ...(gitKnownHosts === undefined ? {} : { knownHostsFile: gitKnownHosts }),
-    },
-    runtimeDir: deps.runtimeDir,
-    ...(owner === undefined ? {} : { owner }),
-    ownSettings: owner === undefined,
-  })
-  try {
-    const result = await cloneInto({
-      source,
-      ...(ref === undefined ? {} : { ref }),
-      into,
-      run: deps.run,
-      command: { ...command, env: { ...command.env, ...access.env }, secrets: access.secrets },
-    })
-    await writeMark(into, markOf(source, ref), owner)
-    return result
-  } finally {
-    await access.release()
-  }
+const HISTORY: Readonly<Record<CheckedOut['history']['kind'], string>> = {
+  full: '',
+  partial: ', earlier versions when asked for',
+  shallow: ', without its history',
 }
-
-function markOf(source: GitSource, ref: string | undefined): Mark {
-  return { source: source.url, ref: ref ?? '' }
+function freshMark(source: GitSource, ref: string | undefined): Mark {
+  return { source: source.url, ref: ref ?? '', pending: EXTRAS }
 }
 
 /** What is there stays; when it is not what was asked for, that is said. */
-function keep(
-  options: WorkspaceOptions,
+async function keep(
+  deps: WorkspaceStepDeps,
   existing: Extract<Existing, { kind: 'filled' }>,
   wanted: WorkspaceSource | undefined,
-): string {
+  owner: Account | undefined,
+  command: CommandOptions,
+): Promise<Prepared> {
   const { mark, branch } = existing
-  if (wanted?.kind === 'git') {
-    const asked = markOf(wanted, options.ref)
-    if (mark === undefined) {
-      throw new WorkspaceError(
-        `cannot clone ${wanted.url}: ${options.path} holds files that are not from a clone of ours, and they were kept; move them away to have it cloned`,
-      )
-    }
-    if (mark.source !== asked.source || mark.ref !== asked.ref) {
-      const was = `${mark.source}${mark.ref === '' ? '' : ` (${mark.ref})`}`
-      throw new WorkspaceError(
-        `cannot clone ${wanted.url}${asked.ref === '' ? '' : ` (${asked.ref})`}: ${options.path} holds a clone of ${was}, which was kept; move it away to have the other cloned`,
-      )
-    }
+  const { path, ref = '' } = deps.options
+  const remark = branch === undefined ? 'kept as it is' : `kept, on ${branch}`
+  if (wanted?.kind !== 'git') return { remark }
+  if (mark === undefined) {
+    throw new WorkspaceError(
+      `cannot clone ${wanted.url}: ${path} holds files that are not from a clone of ours, and they were kept; move them away to have it cloned`,
+    )
   }
-  return branch === undefined ? 'kept as it is' : `kept, on ${branch}`
+  if (mark.source !== wanted.url || mark.ref !== ref) {
+    const was = `${mark.source}${mark.ref === '' ? '' : ` (${mark.ref})`}`
+    throw new WorkspaceError(
+      `cannot clone ${wanted.url}${ref === '' ? '' : ` (${ref})`}: ${path} holds a clone of ${was}, which was kept; move it away to have the other cloned`,
+    )
+  }
+  const fetched = deps.options.fetch === 'on' ? await fetchInto(deps, wanted, owner, command) : ''
+  return { remark: remark + fetched, clone: { path, source: wanted, mark } }
+}
+
+/** Only what the remote's branches are: neither files nor branches of anybody's own are touched. */
+async function fetchInto(
+  deps: WorkspaceStepDeps,
+  source: GitSource,
+  owner: Account | undefined,
+  command: CommandOptions,
+): Promise<string> {
+  try {
+    await withGitAccess(deps, { source, owner, command }, (withSecrets) =>
+      // Submodules may have been changed by hand.
+      deps.run(['git', 'fetch', '--progress', '--no-recurse-submodules', 'origin'], {
+        ...withSecrets,
+        cwd: deps.options.path,
+      }),
+    )
+    return ', fetched'
+  } catch (error) {
+    command.signal.throwIfAborted()
+    deps.logger.warn({ reason: reasonAndRemedy(error) }, 'cannot fetch into the workspace')
+    return `, not fetched: ${reasonAndRemedy(error)}`
+  }
 }
 
 async function ensureFolder(
