@@ -21,6 +21,8 @@ export interface LoggerOptions {
   readonly format: LogFormat
   /** Path to append to, created 0640; empty means stdout. */
   readonly file?: string
+  /** Instead of stdout, for commands whose output that is. */
+  readonly stderr?: boolean
 }
 
 /**
@@ -43,7 +45,8 @@ export interface OpenLogger {
 /** As {@link createLogger}. @throws the system's error when `file` cannot be opened. */
 export function openLogger(options: LoggerOptions): OpenLogger {
   const file = options.file ?? ''
-  const descriptor = file === '' ? process.stdout.fd : openSync(file, 'a', 0o640)
+  const standard = options.stderr === true ? process.stderr : process.stdout
+  const descriptor = file === '' ? standard.fd : openSync(file, 'a', 0o640)
   const output = new LineOutput(descriptor, (lines, reason) => {
     logger.warn({ lines, reason }, 'lines of this log were lost')
   })

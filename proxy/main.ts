@@ -6,6 +6,8 @@ import { runProxy } from './run.js'
 const USAGE = `Usage: discobot-proxy [--config FILE]
        discobot-proxy explain METHOD URL [--config FILE] [--json]
        discobot-proxy prewarm IMAGE|URL… [--platform OS/ARCH] [--json]
+       discobot-proxy export [-o FILE] [--rule NAME]… [--config FILE]
+       discobot-proxy import FILE [--config FILE]
 
 The caching HTTPS proxy of Discobot. Without --config the built-in defaults apply.
 
@@ -25,6 +27,7 @@ async function main(args: readonly string[]): Promise<void> {
   const [command, ...rest] = normal
   if (command === 'explain') return explainAndExit(rest)
   if (command === 'prewarm') return prewarmAndExit(rest)
+  if (command === 'export' || command === 'import') return archiveAndExit(command, rest)
   const { values } = parseArgs({
     args: normal,
     options: { config: { type: 'string', short: 'c' }, help: { type: 'boolean', short: 'h' } },
@@ -79,6 +82,26 @@ async function prewarmAndExit(args: readonly string[]): Promise<void> {
   } catch (error) {
     if (!(error instanceof WarmUsageError) && !isUsageError(error)) throw error
     process.stderr.write(`discobot-proxy: ${reasonOf(error)}\n\n${PREWARM_USAGE}`)
+    process.exitCode = 2
+  }
+}
+
+async function archiveAndExit(command: 'export' | 'import', args: readonly string[]): Promise<void> {
+  const { ARCHIVE_USAGE, archiveCommand } = await import('./warm/archive-command.js')
+  const { WarmUsageError } = await import('./warm/errors.js')
+  const { createLogger } = await import('../config/logger.js')
+  const say = (text: string): void => void process.stderr.write(text)
+  try {
+    process.exitCode = await archiveCommand(command, args, {
+      dataDir: dataDirOf(process.env),
+      stdin: process.stdin,
+      stdout: process.stdout,
+      say,
+      logger: createLogger({ level: 'warn', format: 'text', stderr: true }),
+    })
+  } catch (error) {
+    if (!(error instanceof WarmUsageError) && !isUsageError(error)) throw error
+    say(`discobot-proxy: ${reasonOf(error)}\n\n${ARCHIVE_USAGE}`)
     process.exitCode = 2
   }
 }

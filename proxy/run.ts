@@ -5,6 +5,7 @@ import { createLiveLogger, type LiveLogger } from '../config/live-logger.js'
 import { loadConfigText, readConfigText } from '../config/load.js'
 import type { Logger } from '../config/logger.js'
 import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK } from '../config/paths.js'
+import { archiveRoutes } from './api/archive-routes.js'
 import { configRoutes, configTrouble } from './api/config-routes.js'
 import { ApiServer } from './api/server.js'
 import { statusRoutes } from './api/status-routes.js'
@@ -99,6 +100,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
       }),
       ...configRoutes({ live, token }),
       ...warmRoutes({ prewarmer, logger }),
+      ...archiveRoutes({ cache, token, logger }),
     },
     logger,
   })

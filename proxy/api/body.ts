@@ -1,9 +1,12 @@
 import type { IncomingMessage } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { MAX_CONFIG_BYTES } from '../../config/load.js'
 import { refuse } from './routes.js'
 
 /** A configuration is the largest thing anybody sends here. */
 const MAX_BODY_BYTES = MAX_CONFIG_BYTES
+/** It comes from this machine, in one piece. */
+const BODY_LIMIT_MS = 10_000
 /** A client that was told no has this long to finish what it is saying. */
 const DISCARD_LIMIT_MS = 500
 
@@ -13,11 +16,23 @@ const DISCARD_LIMIT_MS = 500
  *
  * @throws ReplyError
  */
-export async function readBody(request: IncomingMessage, types: readonly string[]): Promise<string> {
-  const type = mediaType(request)
-  if (!types.includes(type)) refuse(415, `cannot read ${type}; send ${types.join(' or ')}`)
-  if (request.headers['content-encoding'] !== undefined) refuse(415, 'cannot read an encoded body')
+export async function readBody(
+  request: IncomingMessage,
+  types: readonly string[],
+  limitMs = BODY_LIMIT_MS,
+): Promise<string> {
+  requireType(request, types)
   if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) tooLarge()
+  const bytes = await Promise.race([collect(request), sleep(limitMs, undefined, { ref: false })])
+  if (bytes === undefined) refuse(408, `cannot read the body: it took longer than ${limitMs / 1000} s`)
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    refuse(400, 'cannot read the body: it is not UTF-8 text')
+  }
+}
+
+async function collect(request: IncomingMessage): Promise<Buffer> {
   const pieces: Buffer[] = []
   let length = 0
   try {
@@ -30,11 +45,14 @@ export async function readBody(request: IncomingMessage, types: readonly string[
     refuse(400, 'cannot read the body: it broke off')
   }
   if (length > MAX_BODY_BYTES) tooLarge()
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces))
-  } catch {
-    refuse(400, 'cannot read the body: it is not UTF-8 text')
-  }
+  return Buffer.concat(pieces)
+}
+
+/** An HTML form can send none of `types`. @throws ReplyError */
+export function requireType(request: IncomingMessage, types: readonly string[]): void {
+  const type = mediaType(request)
+  if (!types.includes(type)) refuse(415, `cannot read ${type}; send ${types.join(' or ')}`)
+  if (request.headers['content-encoding'] !== undefined) refuse(415, 'cannot read an encoded body')
 }
 
 /** Lower case, without parameters. */

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http'
 import { DiscobotError } from '../../config/errors.js'
 import { ConfigError, type Problem } from '../../config/problem.js'
 import { redactConfig } from '../../config/redact.js'
@@ -8,7 +7,7 @@ import { PersistError, RevisionError } from '../live/errors.js'
 import type { ConfigState, LiveConfig } from '../live/live-config.js'
 import { mediaType, readBody } from './body.js'
 import { refuse, ReplyError, type ApiRequest, type Reply, type Routes } from './routes.js'
-import type { TokenCheck } from './token.js'
+import { authorize, type TokenCheck } from './token.js'
 
 const JSON_TYPE = 'application/json'
 const PATCH_TYPE = 'application/merge-patch+json'
@@ -107,24 +106,6 @@ function lasts({ from, text }: ConfigState): string {
   return isRendered(text)
     ? 'until the agent writes the file anew, at its start or SIGHUP'
     : 'until it is changed again'
-}
-
-/** @throws ReplyError. RFC 6750, 2.1 and 3. */
-function authorize({ headers }: IncomingMessage, token: TokenCheck): void {
-  const challenge = 'Bearer realm="discobot-proxy"'
-  if (token.missing !== undefined) {
-    refuse(401, `there is no API token: ${token.missing}`, { 'WWW-Authenticate': challenge })
-  }
-  const shown = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1]
-  if (shown === undefined) {
-    const error = 'send the token of <data>/proxy/api-token as "Authorization: Bearer TOKEN"'
-    refuse(401, error, { 'WWW-Authenticate': challenge })
-  }
-  if (!token.accepts(shown)) {
-    refuse(401, 'the token is not the one of <data>/proxy/api-token', {
-      'WWW-Authenticate': `${challenge}, error="invalid_token"`,
-    })
-  }
 }
 
 /** @throws ReplyError: a misspelt wish to persist must not pass for none. */

@@ -6,8 +6,8 @@ import type { Logger } from '../../config/logger.js'
 import { discardBody } from './body.js'
 import { ReplyError, StreamBody, TextBody, type Reply, type Routes } from './routes.js'
 
-/** A control request is small and answered at once. */
-const REQUEST_LIMIT_MS = 10_000
+/** A control request's head is small; see `body.ts` for its body. */
+const HEADERS_LIMIT_MS = 10_000
 /** Node looks for slow requests every 30 s by itself, which would make 40 s of the limit. */
 const CHECKS_PER_LIMIT = 5
 
@@ -17,7 +17,7 @@ export interface ApiOptions {
   readonly routes: Routes
   readonly logger: Logger
   /** 10 s unless given. */
-  readonly requestLimitMs?: number
+  readonly headersLimitMs?: number
 }
 
 /** 17081: health, figures and control for those on this machine, and nobody else. */
@@ -27,8 +27,13 @@ export class ApiServer {
 
   constructor(options: ApiOptions) {
     this.#options = options
-    const limitMs = options.requestLimitMs ?? REQUEST_LIMIT_MS
-    const limits = { requestTimeout: limitMs, connectionsCheckingInterval: limitMs / CHECKS_PER_LIMIT }
+    const headersTimeout = options.headersLimitMs ?? HEADERS_LIMIT_MS
+    // An archive may take as long as it flows.
+    const limits = {
+      requestTimeout: 0,
+      headersTimeout,
+      connectionsCheckingInterval: headersTimeout / CHECKS_PER_LIMIT,
+    }
     this.#server = createServer(limits, (request, response) => {
       void this.#serve(request, response)
     })

@@ -1,15 +1,17 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { constants } from 'node:fs'
 import { link, mkdir, open, rm } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
 import { dirname } from 'node:path'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
+import { refuse } from './routes.js'
 
 /** 256 bits: nobody guesses it, so tries need not be counted. */
 const TOKEN_BYTES = 32
 const TOKEN = /^[\w-]{43,128}$/
 
-/** Whether a client showed the token that lets it change the configuration. */
+/** Whether a client showed the token that lets it change the configuration or the store. */
 export interface TokenCheck {
   /** Why nobody can be let in. */
   readonly missing?: string
@@ -30,6 +32,24 @@ export async function ensureToken(path: string, logger: Logger): Promise<TokenCh
     const missing = `cannot use ${path}: ${reasonOf(error)}`
     logger.warn({ reason: missing }, 'the configuration cannot be changed over the API')
     return { missing, accepts: () => false }
+  }
+}
+
+/** @throws ReplyError. RFC 6750, 2.1 and 3. */
+export function authorize({ headers }: IncomingMessage, token: TokenCheck): void {
+  const challenge = 'Bearer realm="discobot-proxy"'
+  if (token.missing !== undefined) {
+    refuse(401, `there is no API token: ${token.missing}`, { 'WWW-Authenticate': challenge })
+  }
+  const shown = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1]
+  if (shown === undefined) {
+    const error = 'send the token of <data>/proxy/api-token as "Authorization: Bearer TOKEN"'
+    refuse(401, error, { 'WWW-Authenticate': challenge })
+  }
+  if (!token.accepts(shown)) {
+    refuse(401, 'the token is not the one of <data>/proxy/api-token', {
+      'WWW-Authenticate': `${challenge}, error="invalid_token"`,
+    })
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { CacheSection } from '../../config/config.js'
 import type { ClientResponse } from '../message.js'
+import type { ImportReport } from './archive/read-archive.js'
 import type { RuleFigures } from './tally.js'
 
 /** What the cache needs to know of a request. All of it comes from the one authority the proxy decided on. */
@@ -112,6 +113,14 @@ export interface ResponseCache {
   reconfigure(section: CacheSection): Promise<void>
   /** Removes every entry; those being read are read to their end first. Resolves with what was removed. */
   clear(): Promise<{ readonly entries: number; readonly bytes: number }>
+  /**
+   * The store as a tar; `wants` chooses by rule. An entry that cannot be read is left out.
+   *
+   * @throws CacheOffError
+   */
+  export(wants: (rule: string) => boolean): Promise<Readable>
+  /** Takes in what `export` gave, here or elsewhere. @throws CacheOffError, ArchiveError or the system's error. */
+  import(archive: Readable): Promise<ImportReport>
   /** Ends fills and readers, removes temporary files. */
   close(): Promise<void>
 }

@@ -1,5 +1,8 @@
+import type { Readable } from 'node:stream'
 import type { CacheSection } from '../../config/config.js'
 import type { ClientResponse } from '../message.js'
+import { readArchive, type ImportReport } from './archive/read-archive.js'
+import { writeArchive } from './archive/write-archive.js'
 import { Answers, notStored } from './answers.js'
 import type { BufferPool } from './buffer-pool.js'
 import { changedBy } from './changed-by.js'
@@ -19,6 +22,7 @@ import type { Incidents } from './incidents.js'
 import { entryKey } from './key.js'
 import type { DirectoryLock } from './lock.js'
 import { Reader } from './reader.js'
+import type { Store } from './store.js'
 import { compileCacheSettings, type CacheSettings } from './settings.js'
 import type { Tally } from './tally.js'
 
@@ -26,6 +30,7 @@ const BYPASS: CacheOutcome = { kind: 'bypass' }
 
 export interface DiskCacheOptions {
   readonly section: CacheSection
+  readonly store: Store
   readonly entries: Entries
   readonly fills: Fills
   readonly buffers: BufferPool
@@ -136,6 +141,30 @@ export class DiskCache implements ResponseCache {
 
   clear(): Promise<{ entries: number; bytes: number }> {
     return this.#options.entries.clear()
+  }
+
+  async export(wants: (rule: string) => boolean): Promise<Readable> {
+    const { store, entries, incidents } = this.#options
+    const names = await entries.names()
+    return writeArchive({
+      names,
+      wants,
+      open: (name) => store.open(name),
+      onUnreadable: (entry, error) =>
+        incidents.report('cache entry left out of the export', error, { entry }),
+    })
+  }
+
+  async import(archive: Readable): Promise<ImportReport> {
+    const { store, entries, lock } = this.#options
+    await entries.ready
+    return readArchive(archive, {
+      has: (name) => entries.has(name),
+      maxBodyBytes: entries.maxSize,
+      createTemp: (name) => store.createTemp(name),
+      // Checked by us a moment ago.
+      keep: (name, body, meta) => entries.keep(name, body, { ...meta, epoch: lock.epoch }),
+    })
   }
 
   close(): Promise<void> {

@@ -96,6 +96,12 @@ export class Entries {
     return this.#index.stock(rule)
   }
 
+  /** Of all there are, once the index knows them. */
+  async names(): Promise<readonly string[]> {
+    await this.#ready
+    return this.#index.names()
+  }
+
   /** Whether the entry is known to exist; while the index loads, false says nothing. */
   has(name: string): boolean {
     return this.#index.has(name)

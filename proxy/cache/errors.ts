@@ -35,3 +35,17 @@ export class CorruptEntryError extends DiscobotError {
     super(`cannot serve cache entry ${name}: ${reason}`, options)
   }
 }
+
+/** What is to be imported is no archive of a cache, or not all of one. */
+export class ArchiveError extends DiscobotError {
+  readonly code = 'CACHE_ARCHIVE_INVALID'
+}
+
+/** There is no store to export from or import into. */
+export class CacheOffError extends DiscobotError {
+  readonly code = 'CACHE_OFF'
+
+  constructor() {
+    super('cannot use the cache: it is off, or its directory cannot be used; the log of the proxy says why')
+  }
+}

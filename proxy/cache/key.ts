@@ -28,3 +28,13 @@ export function entryKey(request: CacheRequest, { rule, digest }: Covering): Ent
       : `${digest.kind} ${digest.algorithm}:${digest.hex}`
   return { text, name: createHash('sha256').update(text).digest('hex'), digest, omitsQuery }
 }
+
+/** Content-addressed keys say what their bodies hash to. */
+const DIGEST_KEY = /^(?:blob|manifest) ((?:sha256|sha512):[0-9a-f]+)$/
+
+/** Whether an entry of that name may have that key and a body of that digest. */
+export function isKeyOf(text: string, name: string, digest: string): boolean {
+  if (createHash('sha256').update(text).digest('hex') !== name) return false
+  const promised = DIGEST_KEY.exec(text)?.[1]
+  return promised === undefined || promised === digest
+}

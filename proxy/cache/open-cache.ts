@@ -1,12 +1,15 @@
 import { mkdir } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { CacheSection } from '../../config/config.js'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
+import type { ImportReport } from './archive/read-archive.js'
 import { BufferPool } from './buffer-pool.js'
 import type { CacheOutcome, CacheRequest, CacheStats, FetchUpstream, ResponseCache } from './contract.js'
 import { DiskCache } from './disk-cache.js'
 import { Entries } from './entries.js'
+import { CacheOffError } from './errors.js'
 import { Fills } from './fills.js'
 import { Incidents } from './incidents.js'
 import { lockDirectory } from './lock.js'
@@ -48,6 +51,8 @@ export function noCache(): ResponseCache {
     }),
     reconfigure: () => Promise.resolve(),
     clear: () => Promise.resolve({ entries: 0, bytes: 0 }),
+    export: () => Promise.reject(new CacheOffError()),
+    import: () => Promise.reject(new CacheOffError()),
     close: () => Promise.resolve(),
   }
 }
@@ -97,12 +102,24 @@ class OnDemandCache implements ResponseCache {
     return this.#cache.clear()
   }
 
+  export(wants: (rule: string) => boolean): Promise<Readable> {
+    return this.#cache.export(wants)
+  }
+
+  import(archive: Readable): Promise<ImportReport> {
+    return this.#cache.import(archive)
+  }
+
   close(): Promise<void> {
     return this.#cache.close()
   }
 }
 
-async function openDirectory(section: CacheSection, { logger, now }: CacheDeps): Promise<ResponseCache> {
+/** The cache in one directory. @throws CacheLockedError, or the system's error. */
+export async function openDirectory(
+  section: CacheSection,
+  { logger, now }: CacheDeps,
+): Promise<ResponseCache> {
   const { dir, max_size: maxSize, memory } = section
   await mkdir(dir, { recursive: true, mode: 0o700 })
   const lock = await lockDirectory(dir)
@@ -113,5 +130,5 @@ async function openDirectory(section: CacheSection, { logger, now }: CacheDeps):
   const entries = new Entries({ store, epoch, maxSize, memory, buffers, incidents, logger, now })
   const tally = new Tally()
   const fills = new Fills({ store, entries, epoch, incidents, tally, logger, now })
-  return new DiskCache({ section, entries, fills, buffers, incidents, tally, lock, now })
+  return new DiskCache({ section, store, entries, fills, buffers, incidents, tally, lock, now })
 }

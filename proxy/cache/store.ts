@@ -115,11 +115,11 @@ export class Store {
   }
 
   /**
-   * Opens entry `name`, whose key must be `key`; the caller closes the body.
+   * Opens entry `name`, whose key must be `key` where it is given; the caller closes the body.
    *
    * @throws CorruptEntryError when what is there cannot be served.
    */
-  async open(name: string, key: string): Promise<StoredEntry | undefined> {
+  async open(name: string, key?: string): Promise<StoredEntry | undefined> {
     for (let look = 0; look < MAX_LOOKS && !this.#removals.has(name); look += 1) {
       const lookup: Lookup = { disturbed: false }
       const lookups = this.#lookups.get(name) ?? new Set()
@@ -143,14 +143,15 @@ export class Store {
     for (const lookup of this.#lookups.get(name) ?? []) lookup.disturbed = true
   }
 
-  async #open(name: string, key: string): Promise<StoredEntry | undefined> {
+  async #open(name: string, key: string | undefined): Promise<StoredEntry | undefined> {
     let body: FileHandle | undefined
     try {
       const found = await this.#readMeta(name)
       if (found === undefined) return undefined
       const meta = parseMeta(found.text)
       if (meta === undefined) throw new CorruptEntryError(name, 'its meta makes no sense')
-      if (meta.key !== key) throw new CorruptEntryError(name, 'its meta is of another key')
+      if (key !== undefined && meta.key !== key)
+        throw new CorruptEntryError(name, 'its meta is of another key')
       body = await open(join(this.#dir, name), constants.O_RDONLY | constants.O_NOFOLLOW)
       const { size } = await body.stat()
       if (size !== meta.size) {

@@ -164,7 +164,7 @@ t.test('OPTIONS and HEAD are answered, and connections are used again', async (t
 })
 
 t.test('a request that does not come to its end is not waited for', async (t) => {
-  const { port } = await startApi(t, { requestLimitMs: 300 })
+  const { port } = await startApi(t, { headersLimitMs: 300 })
   const client = await openRaw(t, port, 'GET /health HTTP/1.1\r\nHost: loc')
   t.match((await client.closed()).text, /^HTTP\/1\.1 408 /)
 })

@@ -1,4 +1,6 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import { LOOPBACK } from '../../config/paths.js'
 import { WarmApiError } from './errors.js'
@@ -9,12 +11,19 @@ export interface ApiCall {
   readonly path: string
   /** Sent as JSON. */
   readonly body?: object
+  /** Sent as a tar. */
+  readonly upload?: Readable
+  /** Of `<data>/proxy/api-token`. */
+  readonly token?: string
   /** @throws WarmApiError with status 0 when it aborts. */
   readonly signal?: AbortSignal
 }
 
 /** Asks the API of a proxy on this machine; resolves with the head of a 2xx answer. @throws WarmApiError */
-export function askApi(port: number, { method, path, body, signal }: ApiCall): Promise<IncomingMessage> {
+export function askApi(
+  port: number,
+  { method, path, body, upload, token, signal }: ApiCall,
+): Promise<IncomingMessage> {
   const text = body === undefined ? undefined : JSON.stringify(body)
   return new Promise((resolve, reject) => {
     const request = httpRequest({
@@ -23,10 +32,13 @@ export function askApi(port: number, { method, path, body, signal }: ApiCall): P
       method,
       path,
       ...(signal === undefined ? {} : { signal }),
-      headers:
-        text === undefined
+      headers: {
+        ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+        ...(text === undefined
           ? {}
-          : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) },
+          : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) }),
+        ...(upload === undefined ? {} : { 'Content-Type': 'application/x-tar' }),
+      },
     })
     request.once('error', (error) => {
       const why =
@@ -43,7 +55,9 @@ export function askApi(port: number, { method, path, body, signal }: ApiCall): P
         () => reject(new WarmApiError(`the proxy answered ${statusCode}`)),
       )
     })
-    request.end(text)
+    if (upload === undefined) request.end(text)
+    // An early answer says why the rest is not wanted.
+    else pipeline(upload, request).catch((error: unknown) => request.destroy(error as Error))
   })
 }
 

@@ -1,0 +1,240 @@
+import { randomBytes } from 'node:crypto'
+import { open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { Transform, type Readable, type Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { parseArgs } from 'node:util'
+import { reasonOf } from '../../config/errors.js'
+import type { Config } from '../../config/config.js'
+import { loadConfigFile, loadDefaultConfig } from '../../config/load.js'
+import type { Logger } from '../../config/logger.js'
+import { dataPaths, DEFAULT_DATA_DIR } from '../../config/paths.js'
+import type { ImportReport } from '../cache/archive/read-archive.js'
+import type { ResponseCache } from '../cache/contract.js'
+import { CacheLockedError } from '../cache/errors.js'
+import { openDirectory } from '../cache/open-cache.js'
+import { askApi, readJson } from './api-client.js'
+import { WarmApiError, WarmUsageError } from './errors.js'
+import { apiPort } from './prewarm-command.js'
+import { formatBytes } from './progress.js'
+
+// store ⇄ tar, by the running proxy where there is one, else by ourselves under the lock of the directory
+
+export const ARCHIVE_USAGE = `Usage: discobot-proxy export [-o FILE] [--rule NAME]… [--config FILE]
+       discobot-proxy import FILE [--config FILE]
+
+Writes the cache as a tar, or takes one in; "-" is standard output or input. With a proxy running on the cache it is
+done by that one, else in the cache's directory.
+
+  -c, --config FILE   YAML configuration of the proxy (also: -config FILE); says where the cache is
+  -o, --output FILE   of export; standard output unless given
+      --rule NAME     of export: only what this rule keeps; may be given several times
+      --api-port N    of the API of a running proxy; that of the configuration unless given
+
+Exit code: 0 done, 1 not done or not wholly, 2 wrong usage.
+`
+
+export interface ArchiveCommandDeps {
+  readonly dataDir: string | undefined
+  readonly stdin: Readable
+  readonly stdout: Writable & { readonly isTTY?: boolean }
+  /** For what a person reads. */
+  readonly say: (text: string) => void
+  readonly logger: Logger
+}
+
+interface Place {
+  readonly section: Config['cache']
+  readonly apiPort: number
+  readonly tokenFile: string
+}
+
+/**
+ * `export` or `import`; resolves with the exit code.
+ *
+ * @param args after that word
+ * @throws WarmUsageError, WarmApiError, ConfigError, ArchiveError, the system's error, or Node's own error for an
+ *   unknown option.
+ */
+export async function archiveCommand(
+  command: 'export' | 'import',
+  args: readonly string[],
+  deps: ArchiveCommandDeps,
+): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      config: { type: 'string', short: 'c' },
+      output: { type: 'string', short: 'o' },
+      rule: { type: 'string', multiple: true },
+      'api-port': { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  })
+  if (values.help === true) {
+    deps.say(ARCHIVE_USAGE)
+    return 0
+  }
+  const where = deps.dataDir === undefined ? {} : { dataDir: deps.dataDir }
+  const merged =
+    values.config === undefined ? loadDefaultConfig(where) : await loadConfigFile(values.config, where)
+  const place: Place = {
+    section: merged.config.cache,
+    apiPort: values['api-port'] === undefined ? merged.config.proxy.api_port : apiPort(values['api-port']),
+    tokenFile: dataPaths(deps.dataDir ?? DEFAULT_DATA_DIR).apiToken,
+  }
+  if (command === 'import') {
+    const [file, ...more] = positionals
+    if (file === undefined || more.length > 0)
+      throw new WarmUsageError('cannot import: name one file, or "-"')
+    return importFrom(file, place, deps)
+  }
+  if (positionals.length > 0) throw new WarmUsageError('cannot export: name the file with -o')
+  return exportTo(values.output ?? '-', values.rule ?? [], place, deps)
+}
+
+async function exportTo(
+  file: string,
+  rules: readonly string[],
+  place: Place,
+  deps: ArchiveCommandDeps,
+): Promise<number> {
+  if (file === '-' && deps.stdout.isTTY === true) {
+    throw new WarmUsageError('cannot export to a terminal: name a file with -o, or send it to a program')
+  }
+  const query = rules.map((rule) => `rule=${encodeURIComponent(rule)}`).join('&')
+  const counter = new ByteCounter()
+  // Before we may become somebody else.
+  const output = file === '-' ? undefined : await PartialFile.create(file)
+  const write = (archive: Readable): Promise<void> =>
+    pipeline(archive, counter, output?.stream ?? deps.stdout, { end: output !== undefined })
+  try {
+    await withCache(place, deps, {
+      direct: async (cache) =>
+        write(await cache.export((rule) => rules.length === 0 || rules.includes(rule))),
+      running: async (token) =>
+        write(await askApi(place.apiPort, { method: 'GET', path: `/api/cache/export?${query}`, token })),
+    })
+    await output?.complete()
+  } finally {
+    await output?.discard()
+  }
+  if (file !== '-') deps.say(`exported ${formatBytes(counter.bytes)} to ${file}\n`)
+  return 0
+}
+
+async function importFrom(file: string, place: Place, deps: ArchiveCommandDeps): Promise<number> {
+  const archive = file === '-' ? deps.stdin : (await open(file)).createReadStream()
+  // Until somebody reads it.
+  archive.on('error', () => undefined)
+  const report = await withCache(place, deps, {
+    direct: (cache) => cache.import(archive),
+    running: async (token) => {
+      const call = { method: 'POST', path: '/api/cache/import', token, upload: archive } as const
+      return (await readJson(await askApi(place.apiPort, call))) as ImportReport
+    },
+  })
+  const parts = [
+    `imported ${report.entries} entries (${formatBytes(report.bytes)})`,
+    report.present > 0 ? `${report.present} were there already` : '',
+    report.too_large > 0 ? `${report.too_large} are larger than cache.max_size` : '',
+    report.damaged > 0
+      ? `${report.damaged} are damaged and were left out: ${report.damaged_keys.join(', ')}`
+      : '',
+  ]
+  deps.say(`${parts.filter((part) => part !== '').join('; ')}\n`)
+  return report.damaged > 0 ? 1 : 0
+}
+
+interface Ways<T> {
+  readonly direct: (cache: ResponseCache) => Promise<T>
+  readonly running: (token: string) => Promise<T>
+}
+
+async function withCache<T>(
+  { section, tokenFile }: Place,
+  { logger }: ArchiveCommandDeps,
+  ways: Ways<T>,
+): Promise<T> {
+  let cache: ResponseCache
+  try {
+    await becomeOwner(section.dir)
+    cache = await openDirectory(section, { logger, now: Date.now })
+  } catch (error) {
+    if (!(error instanceof CacheLockedError)) throw error
+    const token = await readFile(tokenFile, 'utf8').catch((failure: unknown) => {
+      throw new WarmApiError(
+        `a proxy is running on ${section.dir}, and its API token cannot be read (${reasonOf(failure)}); do this as root`,
+      )
+    })
+    return ways.running(token.trim())
+  }
+  try {
+    return await ways.direct(cache)
+  } finally {
+    await cache.close()
+  }
+}
+
+/** What root writes there the proxy's own user could not read. */
+async function becomeOwner(dir: string): Promise<void> {
+  const found = await stat(dir).catch(() => undefined)
+  if (process.geteuid?.() !== 0 || found === undefined || found.uid === 0) return
+  process.setegid?.(found.gid)
+  process.seteuid?.(found.uid)
+}
+
+/** A file that has its name only when it is whole. */
+class PartialFile {
+  readonly stream: Writable
+  readonly #path: string
+  readonly #name: string
+
+  private constructor(name: string, path: string, stream: Writable) {
+    this.#name = name
+    this.#path = path
+    this.stream = stream
+  }
+
+  /** @throws the system's error. */
+  static async create(name: string): Promise<PartialFile> {
+    const path = `${name}.${randomBytes(4).toString('hex')}.partial`
+    const file = await open(path, 'wx', 0o600)
+    return new PartialFile(name, path, file.createWriteStream())
+  }
+
+  /** @throws the system's error. */
+  complete(): Promise<void> {
+    return asStarted(() => rename(this.#path, this.#name))
+  }
+
+  /** Nothing once it is complete. */
+  discard(): Promise<void> {
+    this.stream.destroy()
+    return asStarted(() => rm(this.#path, { force: true }))
+  }
+}
+
+/** As who the command was started, which the folder of the output belongs to. */
+function asStarted<T>(work: () => Promise<T>): Promise<T> {
+  const uid = process.getuid?.()
+  const gid = process.getgid?.()
+  if (uid !== undefined && gid !== undefined && process.geteuid?.() !== uid) {
+    process.seteuid?.(uid)
+    process.setegid?.(gid)
+  }
+  return work()
+}
+
+class ByteCounter extends Transform {
+  bytes = 0
+
+  override _transform(
+    piece: Buffer,
+    _encoding: BufferEncoding,
+    done: (error: null, piece: Buffer) => void,
+  ): void {
+    this.bytes += piece.length
+    done(null, piece)
+  }
+}
