@@ -48,6 +48,7 @@ function fetchThroughProxy(
         const received = new Headers()
         for (let at = 0; at + 1 < rawHeaders.length; at += 2)
           received.append(rawHeaders[at] ?? '', rawHeaders[at + 1] ?? '')
+        if (received.get('x-cache') === 'HIT') noteHit(headers)
         resolve({
           status: message.statusCode ?? 0,
           statusText: message.statusMessage ?? '',
@@ -60,6 +61,14 @@ function fetchThroughProxy(
   })
 }
 
+/** Test → its requests that were answered from the store, whether or not upstream had been asked first. */
+const hits: Record<string, number[]> = {}
+
+function noteHit(headers: NonNullable<FetchInit['headers']>): void {
+  const value = (wanted: string): string => String(headers.find(([name]) => name === wanted)?.[1])
+  ;(hits[value('Test-ID')] ??= []).push(Number(value('Req-Num')))
+}
+
 await runTests(suites, fetchThroughProxy, false, originUrl, AT_ONCE)
-process.send?.(getResults())
+process.send?.({ results: getResults(), hits })
 process.disconnect()
