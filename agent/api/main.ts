@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { reasonOf } from '../../config/errors.js'
 import { createLogger } from '../../config/logger.js'
+import { takeHandedToken } from '../control/handed-token.js'
 import { readVersion } from '../version.js'
 import { routeTable } from './routes/table.js'
 import { startAgentApi } from './server.js'
@@ -10,7 +11,8 @@ import { readSettings } from './settings.js'
 const CLOSE_GRACE_MS = 5_000
 
 const logger = createLogger({ level: 'info', format: 'text' })
-const settings = readSettings(process.env, process.cwd())
+const controlToken = takeHandedToken(process.env['DISCOBOT_CONTROL_TOKEN_FD'])
+const settings = readSettings(process.env, process.cwd(), controlToken)
 for (const problem of settings.problems) logger.warn({}, problem)
 
 try {

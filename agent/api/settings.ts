@@ -23,6 +23,8 @@ export interface ApiSettings {
   readonly workspace: string
   /** Path of the agent's control socket; absent when we were started by hand. */
   readonly controlSocket?: string
+  /** Lets us change services over it. */
+  readonly controlToken?: string
   readonly proxyApiPort: number
   readonly limits: Limits
   /** What commands and terminals get: our own variables without what is ours alone. */
@@ -32,15 +34,23 @@ export interface ApiSettings {
 }
 
 /** Never handed to a command: what lets clients in, and the folder that we are in ourselves. */
-const OWN_VARIABLES = ['DISCOBOT_API_TOKEN', 'DISCOBOT_API_TOKEN_SHA256', 'PWD', 'OLDPWD']
+const OWN_VARIABLES = [
+  'DISCOBOT_API_TOKEN',
+  'DISCOBOT_API_TOKEN_SHA256',
+  'DISCOBOT_CONTROL_TOKEN_FD',
+  'PWD',
+  'OLDPWD',
+]
 
 type Environment = Readonly<Record<string, string | undefined>>
 
 /**
  * A value that cannot be used is replaced by its default and named in `problems`; a token that cannot be used is
  * replaced by one that nobody knows, because the default would be none.
+ *
+ * @param controlToken as the agent has handed it over; it comes in no variable.
  */
-export function readSettings(env: Environment, cwd: string): ApiSettings {
+export function readSettings(env: Environment, cwd: string, controlToken?: string): ApiSettings {
   const problems: string[] = []
   const whole = (name: string, fallback: number, min: number, max: number): number => {
     const value = env[name]
@@ -61,6 +71,7 @@ export function readSettings(env: Environment, cwd: string): ApiSettings {
     ...(token === undefined ? {} : { token }),
     workspace: env['DISCOBOT_WORKSPACE_PATH'] ?? cwd,
     ...(controlSocket === undefined ? {} : { controlSocket }),
+    ...(controlToken === undefined ? {} : { controlToken }),
     proxyApiPort: whole('DISCOBOT_PROXY_API_PORT', PROXY_API_PORT, 1, 65_535),
     limits: Object.freeze({
       clientTimeoutMs: seconds('DISCOBOT_API_CLIENT_TIMEOUT', 30, 3_600),

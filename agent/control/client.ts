@@ -13,6 +13,8 @@ export interface ControlQuestion {
   readonly body?: object
   /** Lets whoever is not root change services. */
   readonly token?: string
+  /** Called when the answer is 200, before anything of it is read. */
+  readonly onAnswered?: () => void
   /** Gives up waiting. */
   readonly signal?: AbortSignal
 }
@@ -57,6 +59,7 @@ export async function readLines(
 ): Promise<void> {
   try {
     const response = await open(socketPath, question)
+    question.onAnswered?.()
     let rest = ''
     for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) {
       const lines = (rest + chunk).split('\n')

@@ -123,7 +123,8 @@ export class Supervisor {
   /** `stop`, then `start`, with their errors; earlier failures are forgotten. */
   async restart(name: string, signal?: AbortSignal): Promise<void> {
     await this.stop(name)
-    await this.start(name, signal)
+    // Whoever has left meanwhile does not wait any more; that is no reason to leave the service stopped.
+    await this.start(name, signal?.aborted === true ? undefined : signal)
   }
 
   /**

@@ -6,6 +6,7 @@ import type { ApiSettings } from '../settings.js'
 import { healthRoute, openapiRoute, statusRoute } from './about.js'
 import { execRoute } from './exec.js'
 import { filesRoutes } from './files.js'
+import { servicesRoutes } from './services.js'
 
 /** A neighbour on the same machine that needs longer is what `degraded` is for. */
 const NEIGHBOUR_TIMEOUT_MS = 1_000
@@ -14,7 +15,7 @@ const GIT_MEMORY_MS = 1_000
 
 /** Everything the API does. */
 export function routeTable(settings: ApiSettings, version: string): readonly Route[] {
-  const { workspace, controlSocket, proxyApiPort, commandEnv, limits } = settings
+  const { workspace, controlSocket, controlToken, proxyApiPort, commandEnv, limits } = settings
   const tree = new WorkspaceTree(workspace)
   const gitEnv = { PATH: commandEnv['PATH'] ?? '', HOME: commandEnv['HOME'] ?? '/' }
   const readWorkspace = briefly(
@@ -30,6 +31,11 @@ export function routeTable(settings: ApiSettings, version: string): readonly Rou
       proxyApiPort,
       workspace: readWorkspace,
       timeoutMs: NEIGHBOUR_TIMEOUT_MS,
+    }),
+    ...servicesRoutes({
+      ...(controlSocket === undefined ? {} : { controlSocket }),
+      ...(controlToken === undefined ? {} : { controlToken }),
+      stallMs: limits.clientTimeoutMs,
     }),
     execRoute({ tree, env: commandEnv, limits }),
     ...filesRoutes({ tree, limits }),
