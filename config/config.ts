@@ -27,6 +27,15 @@ export interface ProxySection {
   readonly api_port: number
   /** An IP address to listen on, or several; those after the first may appear later (a Docker bridge). */
   readonly host: readonly string[]
+  readonly auth: ProxyAuthSection
+}
+
+/** Who may use the proxy. Both texts may refer to secrets as `${NAME}`; both are empty where nobody is asked. */
+export interface ProxyAuthSection {
+  readonly user: string
+  readonly password: string
+  /** Whether clients of this machine's loopback addresses are asked too. */
+  readonly loopback: 'required' | 'exempt'
 }
 
 export interface TlsSection {

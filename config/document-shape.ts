@@ -39,6 +39,7 @@ function isMappingPlace(path: KeyPath): boolean {
   const [section, key, action, part] = path
   if (section === 'cache' && key === 'rules')
     return path.length === 3 || (path.length === 4 && part === 'match')
+  if (section === 'proxy' && key === 'auth') return path.length === 2
   switch (path.length) {
     case 0:
       return true

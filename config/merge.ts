@@ -66,7 +66,12 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
   }
 
   const config: Config = {
-    proxy: { port: take('proxy', 'port'), api_port: take('proxy', 'api_port'), host: take('proxy', 'host') },
+    proxy: {
+      port: take('proxy', 'port'),
+      api_port: take('proxy', 'api_port'),
+      host: take('proxy', 'host'),
+      auth: take('proxy', 'auth'),
+    },
     tls: {
       cert_dir: take('tls', 'cert_dir'),
       passthrough: take('tls', 'passthrough'),

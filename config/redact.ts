@@ -5,12 +5,20 @@ import { parseTemplate } from './secret-template.js'
 export const REDACTED = '[redacted]'
 
 /**
- * The configuration as it may be shown to anybody who can ask for it: no header value, and nothing about where
- * a secret comes from. Names, host patterns and placeholders stay, as does which secret a value refers to.
+ * The configuration as it may be shown to anybody who can ask for it: no header value, no credentials, and
+ * nothing about where a secret comes from. Names, host patterns and placeholders stay, as does which secret a value refers to.
  */
 export function redactConfig(config: Config): Config {
   return {
     ...config,
+    proxy: {
+      ...config.proxy,
+      auth: {
+        ...config.proxy.auth,
+        user: config.proxy.auth.user && REDACTED,
+        password: config.proxy.auth.password && REDACTED,
+      },
+    },
     secrets: mapValues(config.secrets, ({ env, file, ...secret }) => ({
       ...secret,
       ...(env === undefined ? {} : { env: REDACTED }),

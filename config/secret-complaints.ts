@@ -3,7 +3,7 @@ import { patternCovers } from './host-pattern-order.js'
 import { nearestName } from './nearest-name.js'
 import type { Complaint } from './problem.js'
 import type { FileValues } from './schema/file.js'
-import { parseTemplate } from './secret-template.js'
+import { parseTemplate, referencedSecrets } from './secret-template.js'
 import { quoteOption, type KeyPath, type YamlDocument } from './yaml-document.js'
 
 type Secrets = NonNullable<FileValues['secrets']>
@@ -11,7 +11,12 @@ type Secrets = NonNullable<FileValues['secrets']>
 /** What an operator's file says of secrets that cannot be meant, or that would let one go where it may not. */
 export function secretComplaints(values: FileValues, document: YamlDocument): readonly Complaint[] {
   const secrets = values.secrets ?? {}
-  return [...sourceComplaints(secrets, document), ...referenceComplaints(values, secrets, document)]
+  return [
+    ...sourceComplaints(secrets, document),
+    ...referenceComplaints(values, secrets, document),
+    ...authComplaints(values, secrets, document),
+    ...uselessComplaints(values, secrets, document),
+  ]
 }
 
 function sourceComplaints(secrets: Secrets, document: YamlDocument): Complaint[] {
@@ -53,17 +58,44 @@ function referenceComplaints(values: FileValues, secrets: Secrets, document: Yam
   )
 }
 
+/** What clients must show is only compared, so that it need not be bound to any host. */
+function authComplaints(values: FileValues, secrets: Secrets, document: YamlDocument): Complaint[] {
+  const { user = '', password = '' } = values.proxy?.auth ?? {}
+  return Object.entries({ user, password }).flatMap(([key, value]) => {
+    const path: KeyPath = ['proxy', 'auth', key]
+    return referencedSecrets(value).flatMap((name) => {
+      if (Object.hasOwn(secrets, name)) return []
+      const message = `option ${quoteOption(path)}: ${unknownSecret(name, secrets)}`
+      return [{ mark: document.valueMark(path), message }]
+    })
+  })
+}
+
+/** One that may go nowhere is of use only where clients must show it. */
+function uselessComplaints(values: FileValues, secrets: Secrets, document: YamlDocument): Complaint[] {
+  const { user = '', password = '' } = values.proxy?.auth ?? {}
+  const shown = [user, password].flatMap(referencedSecrets)
+  return Object.entries(secrets).flatMap(([name, { hosts }]) => {
+    if (hosts.length > 0 || shown.includes(name)) return []
+    const path = ['secrets', name, 'hosts']
+    const message = `option ${quoteOption(path)}: the value is empty; name the hosts it may go to`
+    return [{ mark: document.valueMark(path), message }]
+  })
+}
+
+function unknownSecret(name: string, secrets: Secrets): string {
+  const nearest = nearestName(name, Object.keys(secrets))
+  const hint = nearest === undefined ? 'define it under "secrets"' : `did you mean "${nearest}"?`
+  return `there is no secret "${name}"; ${hint}`
+}
+
 function reasonsAgainst(value: string, pattern: string, secrets: Secrets): string[] {
   const parts = parseTemplate(value)
   if (typeof parts === 'string') return [`the value ${parts}`]
   const names = new Set(parts.flatMap((part) => (part.kind === 'secret' ? [part.name] : [])))
   return [...names].flatMap((name) => {
     const secret = Object.hasOwn(secrets, name) ? secrets[name] : undefined
-    if (secret === undefined) {
-      const nearest = nearestName(name, Object.keys(secrets))
-      const hint = nearest === undefined ? 'define it under "secrets"' : `did you mean "${nearest}"?`
-      return [`there is no secret "${name}"; ${hint}`]
-    }
+    if (secret === undefined) return [unknownSecret(name, secrets)]
     if (secret.hosts.some((host) => covers(host, pattern))) return []
     return [
       `the rule reaches hosts to which secret "${name}" may not go; narrow the rule, or widen secrets.${name}.hosts`,

@@ -115,6 +115,7 @@ function refusalsByOption(
     'proxy.port': portReason(config.proxy.port),
     'proxy.api_port': portReason(config.proxy.api_port),
     'proxy.host': () => hostRefusal(values.proxy?.host ?? []),
+    'proxy.auth': () => 'a workspace may not say who may use the proxy',
     'tls.cert_dir': tlsReason,
     'tls.passthrough': tlsReason,
     'tls.upstream_ca': tlsReason,

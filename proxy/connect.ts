@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from '../config/logger.js'
 import { reasonOf } from '../config/errors.js'
+import type { ProxyAuth } from './auth.js'
 import { closeWith } from './close-with.js'
 import type { Interceptor } from './intercept.js'
 import { refusalOf, renderRefusal } from './refusal.js'
@@ -15,10 +16,12 @@ export async function serveConnect(
   socket: Socket,
   head: Buffer,
   interceptor: Interceptor,
+  auth: ProxyAuth,
   logger: Logger,
 ): Promise<void> {
   let accepted = false
   try {
+    auth.check(request.rawHeaders, socket)
     const target = connectTarget(request)
     // Bytes the client sent without waiting for the answer belong to the tunnel.
     if (head.length > 0) socket.unshift(head)

@@ -83,6 +83,8 @@ export class Exchanges {
     const stop = watchClient(response, client.socket, this.idleMs, () => resetClient(client.socket, response))
     let to: RequestTarget | undefined
     try {
+      // A tunnel was asked for its credentials when it was opened.
+      if (client.tunnel === undefined) this.#deps.settings().auth.check(request.rawHeaders, client.socket)
       to = requestTarget(request, client.tunnel)
       assertFraming(request)
       this.#log(request, to, await answer(await this.#admit(request, to)), started)

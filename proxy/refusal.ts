@@ -1,10 +1,12 @@
 import { STATUS_CODES } from 'node:http'
 import { codeOf, reasonOf } from '../config/errors.js'
+import { CHALLENGE, ProxyAuthError } from './auth.js'
 import type { ClientResponse } from './message.js'
 import { StreamResetError } from './h2/stream-error.js'
 import { NotStoredError } from './cache/errors.js'
 import { DialForbiddenError, ResolveError } from './dial.js'
 import { FramingError } from './framing.js'
+import { pairs, type RawHeaders } from './headers.js'
 import { IdleError } from './idle-watch.js'
 import { BlockedError } from './policy.js'
 import { AuthorityMismatchError, TargetError } from './target.js'
@@ -15,6 +17,8 @@ export interface Refusal {
   /** RFC 9209, 2.3: a registered proxy error type. */
   readonly type: string
   readonly message: string
+  /** Besides those that every refusal has. */
+  readonly headers?: RawHeaders
 }
 
 /** System error codes of a connection to upstream → status and RFC 9209 type. In step with docs/errors.md. */
@@ -30,6 +34,14 @@ const UPSTREAM_CODES: Readonly<Record<string, readonly [status: number, type: st
 }
 
 export function refusalOf(error: unknown, authority: string): Refusal {
+  if (error instanceof ProxyAuthError) {
+    return {
+      status: 407,
+      type: 'http_request_denied',
+      message: error.message,
+      headers: ['Proxy-Authenticate', CHALLENGE],
+    }
+  }
   if (error instanceof TargetError) return { status: 400, type: 'http_request_error', message: error.message }
   if (error instanceof FramingError) {
     return { status: error.status, type: 'http_request_error', message: error.message }
@@ -115,6 +127,7 @@ export function sendRefusal(response: ClientResponse, refusal: Refusal): void {
     'nosniff',
     'Proxy-Status',
     proxyStatus(refusal),
+    ...(refusal.headers ?? []),
   ])
   response.end(response.req.method === 'HEAD' ? undefined : body)
 }
@@ -127,6 +140,7 @@ export function renderRefusal(refusal: Refusal): string {
     'Content-Type: text/plain; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
     `Proxy-Status: ${proxyStatus(refusal)}`,
+    ...pairs(refusal.headers ?? []).map(([name, value]) => `${name}: ${value}`),
     'Connection: close',
     '',
     body,

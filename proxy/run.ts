@@ -83,10 +83,11 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     logger,
     now: Date.now,
   })
-  const prewarmer = new Prewarmer(
-    () => ({ host: config.proxy.host[0] ?? LOOPBACK, port: proxy.port }),
-    process.arch,
-  )
+  const prewarmer = new Prewarmer(() => {
+    const authorization = proxy.ownAuthorization
+    const address = { host: config.proxy.host[0] ?? LOOPBACK, port: proxy.port }
+    return authorization === undefined ? address : { ...address, authorization }
+  }, process.arch)
   const api = new ApiServer({
     // Whatever the proxy listens on: figures and control are for this machine only.
     host: LOOPBACK,
@@ -96,6 +97,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
         caCertPath: join(config.tls.cert_dir, 'ca.crt'),
         cache,
         configTrouble: () => configTrouble(live),
+        findings: () => proxy.findings(),
         logger,
       }),
       ...configRoutes({ live, token }),

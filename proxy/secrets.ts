@@ -52,6 +52,17 @@ export class Secrets {
   }
 
   /**
+   * The value of `name`, to be compared with what a client shows, and sent nowhere.
+   *
+   * @throws Error when there is none: the loader has refused such a configuration.
+   */
+  compare(name: string): string {
+    const secret = this.#secrets.get(name)
+    if (secret === undefined) throw new Error(`there is no secret ${name}`)
+    return secret.bytes.toString('latin1')
+  }
+
+  /**
    * The headers with every placeholder of a secret that may go to `host` swapped for the secret: as the whole
    * value, behind a scheme (`Bearer X`), or as a part of Basic credentials.
    */

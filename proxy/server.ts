@@ -1,15 +1,19 @@
+import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import type { Duplex } from 'node:stream'
 import type { SecureContext } from 'node:tls'
 import type { Config, TimeoutsSection } from '../config/config.js'
 import { codeOf } from '../config/errors.js'
 import type { Logger } from '../config/logger.js'
+import { basic } from './auth.js'
 import type { ResponseCache } from './cache/contract.js'
 import { closeWith } from './close-with.js'
 import { serveConnect } from './connect.js'
 import { createDialGuard, type Resolve } from './dial.js'
 import { Exchanges, type ClientConnection } from './exchange.js'
+import { exposedHosts, exposureFinding } from './exposure.js'
 import { Upstream } from './forward.js'
 import { Gate } from './gate.js'
 import { Http2Front } from './h2/front.js'
@@ -63,12 +67,15 @@ export class ProxyServer {
   readonly #clients = new WeakMap<Duplex, ClientConnection>()
   readonly #pipelines = new WeakMap<Duplex, Pipeline>()
   readonly #logger: Logger
+  readonly #hosts: readonly string[]
+  readonly #own = { user: 'discobot', password: randomBytes(24).toString('base64url') }
   #settings: Settings
   #upstream: Upstream
 
   constructor(options: ProxyServerOptions) {
     this.#logger = options.logger
-    this.#settings = compileSettings(options.config, options.secrets, options.logger)
+    this.#hosts = options.config.proxy.host
+    this.#settings = compileSettings(options.config, options.secrets, this.#own, options.logger)
     this.#upstream = new Upstream(options.trust, options.config.timeouts)
     const shared = {
       gate: new Gate({
@@ -112,7 +119,7 @@ export class ProxyServer {
       }
       // The tunnel's bytes would mix with an answer that is on its way.
       if (!this.#pipelineOf(socket).isIdle) return void socket.destroy()
-      void serveConnect(request, socket, head, interceptor, options.logger)
+      void serveConnect(request, socket, head, interceptor, this.#settings.auth, options.logger)
     })
     this.#listener = new Listener({
       hosts: options.config.proxy.host,
@@ -127,6 +134,7 @@ export class ProxyServer {
         socks5: (socket) =>
           void serveSocks5(socket, {
             handshakeMs: this.#settings.timeouts.headers,
+            auth: this.#settings.auth,
             tunnel: async (client, target, accepted) => {
               await interceptor.admit(target)
               await interceptor.serve(client, target, accepted)
@@ -145,16 +153,29 @@ export class ProxyServer {
     return this.#listener.port
   }
 
-  start(): Promise<void> {
-    return this.#listener.start()
+  /** `Proxy-Authorization` for ourselves as a client of our own port, where one is wanted. */
+  get ownAuthorization(): string | undefined {
+    return this.#settings.auth.isOn ? basic(this.#own) : undefined
+  }
+
+  /** What the operator should look at though nothing is broken. */
+  findings(): readonly string[] {
+    const exposed = this.#settings.auth.isOn ? [] : exposedHosts(this.#hosts, networkInterfaces())
+    return exposed.length === 0 ? [] : [exposureFinding(exposed)]
+  }
+
+  async start(): Promise<void> {
+    await this.#listener.start()
+    this.#warn()
   }
 
   /** New requests follow `next`; those under way end as they began. */
   reconfigure(next: Reconfiguration): void {
     const former = this.#upstream
-    this.#settings = compileSettings(next.config, next.secrets, this.#logger)
+    this.#settings = compileSettings(next.config, next.secrets, this.#own, this.#logger)
     this.#upstream = new Upstream(next.trust, next.config.timeouts)
     this.#limitClients()
+    this.#warn()
     // Idle connections may lead to an address that is now forbidden.
     former.retire()
   }
@@ -221,6 +242,10 @@ export class ProxyServer {
     const pipeline = this.#pipelines.get(socket)
     if (pipeline === undefined) closeWith(socket, renderRefusal(refusal))
     else pipeline.refuse(socket, refusal)
+  }
+
+  #warn(): void {
+    for (const finding of this.findings()) this.#logger.warn({ finding }, 'open to others')
   }
 
   /** Node reads these anew for each connection. */

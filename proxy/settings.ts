@@ -1,5 +1,6 @@
 import type { Config, TimeoutsSection } from '../config/config.js'
 import type { Logger } from '../config/logger.js'
+import { ProxyAuth, type Credentials } from './auth.js'
 import { Injector } from './inject.js'
 import { Policy } from './policy.js'
 import type { Secrets } from './secrets.js'
@@ -8,13 +9,21 @@ import type { Secrets } from './secrets.js'
 export interface Settings {
   readonly policy: Policy
   readonly injector: Injector
+  readonly auth: ProxyAuth
   /** Milliseconds. */
   readonly timeouts: TimeoutsSection
 }
 
-export function compileSettings(config: Config, secrets: Secrets, logger: Logger): Settings {
+/** @param own see {@link ProxyAuth}. */
+export function compileSettings(
+  config: Config,
+  secrets: Secrets,
+  own: Credentials,
+  logger: Logger,
+): Settings {
   return {
     policy: new Policy(config),
+    auth: new ProxyAuth(config.proxy.auth, secrets, own),
     timeouts: config.timeouts,
     injector: new Injector(config.headers, secrets, (withheld) =>
       logger.warn(withheld, withheld.rule === undefined ? 'placeholder not swapped' : 'header rule withheld'),

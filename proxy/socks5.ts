@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { codeOf } from '../config/errors.js'
+import type { ProxyAuth } from './auth.js'
 import { closeWith } from './close-with.js'
 import { DialForbiddenError, ResolveError } from './dial.js'
 import { BlockedError } from './policy.js'
@@ -9,9 +10,13 @@ import { TargetError, makeTarget, type Target } from './target.js'
 
 const VERSION = 0x05
 const NO_AUTHENTICATION = 0x00
+const USER_AND_PASSWORD = 0x02
 const NO_ACCEPTABLE_METHOD = 0xff
 const COMMAND_CONNECT = 0x01
 const ADDRESS = { v4: 0x01, domain: 0x03, v6: 0x04 } as const
+
+/** RFC 1929, 1 and 2. */
+const CREDENTIALS = { version: 0x01, accepted: 0x00, refused: 0x01 } as const
 
 /** RFC 1928, 6. */
 const REPLY = {
@@ -28,6 +33,7 @@ const REPLY = {
 export interface Socks5Options {
   /** A client has this long for greeting and request together. */
   readonly handshakeMs: number
+  readonly auth: ProxyAuth
   /**
    * Admits and serves the tunnel. Calls `accepted` when the client may speak; what it throws before that
    * becomes the protocol's own reply.
@@ -35,11 +41,14 @@ export interface Socks5Options {
   readonly tunnel: (socket: Socket, target: Target, accepted: () => void) => Promise<void>
 }
 
-/** Serves one SOCKS5 client: no authentication, CONNECT only, by name, IPv4 or IPv6. */
-export async function serveSocks5(socket: Socket, { handshakeMs, tunnel }: Socks5Options): Promise<void> {
+/** Serves one SOCKS5 client: no authentication or RFC 1929, CONNECT only, by name, IPv4 or IPv6. */
+export async function serveSocks5(
+  socket: Socket,
+  { handshakeMs, auth, tunnel }: Socks5Options,
+): Promise<void> {
   const timer = setTimeout(() => socket.destroy(), handshakeMs)
   try {
-    const target = await readRequest(socket)
+    const target = await readRequest(socket, auth)
     clearTimeout(timer)
     if (target === undefined) return
     let replied = false
@@ -61,14 +70,19 @@ export async function serveSocks5(socket: Socket, { handshakeMs, tunnel }: Socks
 }
 
 /** Undefined when the client was refused. @throws when it left. */
-async function readRequest(socket: Socket): Promise<Target | undefined> {
+async function readRequest(socket: Socket, auth: ProxyAuth): Promise<Target | undefined> {
   const greeting = await take(socket, 2)
   const methods = await take(socket, greeting[1] ?? 0)
-  if (!methods.includes(NO_AUTHENTICATION)) {
+  const method = chosenMethod(methods, auth, socket)
+  if (method === NO_ACCEPTABLE_METHOD) {
     closeWith(socket, Buffer.from([VERSION, NO_ACCEPTABLE_METHOD]))
     return undefined
   }
-  socket.write(Buffer.from([VERSION, NO_AUTHENTICATION]))
+  socket.write(Buffer.from([VERSION, method]))
+  if (method === USER_AND_PASSWORD && !(await readCredentials(socket, auth))) {
+    closeWith(socket, Buffer.from([CREDENTIALS.version, CREDENTIALS.refused]))
+    return undefined
+  }
 
   const [version, command, , addressType] = await take(socket, 4)
   if (version !== VERSION) return refuse(socket, REPLY.generalFailure)
@@ -82,6 +96,24 @@ async function readRequest(socket: Socket): Promise<Target | undefined> {
   } catch {
     return refuse(socket, REPLY.generalFailure)
   }
+}
+
+/** Who need not show a password but can do nothing else shows it anyway, and it must be right. */
+function chosenMethod(offered: Buffer, auth: ProxyAuth, socket: Socket): number {
+  if (!auth.isFor(socket) && offered.includes(NO_AUTHENTICATION)) return NO_AUTHENTICATION
+  return auth.isOn && offered.includes(USER_AND_PASSWORD) ? USER_AND_PASSWORD : NO_ACCEPTABLE_METHOD
+}
+
+/** RFC 1929. Whether what the client showed is right; if so, it has been told. */
+async function readCredentials(socket: Socket, auth: ProxyAuth): Promise<boolean> {
+  const [version, userLength = 0] = await take(socket, 2)
+  const user = await take(socket, userLength)
+  const [passwordLength = 0] = await take(socket, 1)
+  const password = await take(socket, passwordLength)
+  if (version !== CREDENTIALS.version) return false
+  if (!auth.accepts(user.toString('latin1'), password.toString('latin1'))) return false
+  socket.write(Buffer.from([CREDENTIALS.version, CREDENTIALS.accepted]))
+  return true
 }
 
 async function readAddress(socket: Socket, type: number | undefined): Promise<string | undefined> {

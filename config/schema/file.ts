@@ -12,7 +12,7 @@ import { cacheKeys, cacheRuleKeys, matchKeys } from './cache.js'
 import { condition, headers, ruleKeys } from './headers.js'
 import { judged, list, mapping, NOT_A_MAPPING, optional } from './keys.js'
 import { loggingKeys } from './logging.js'
-import { proxyKeys } from './proxy.js'
+import { proxyAuthKeys, proxyKeys } from './proxy.js'
 import { secretKeys, secrets } from './secrets.js'
 import { timeoutsKeys } from './timeouts.js'
 import { tlsKeys } from './tls.js'
@@ -96,6 +96,7 @@ export function knownKeys(path: readonly (string | number)[]): readonly string[]
       return SECTION_KEYS[String(section)]
     case 2:
       if (section === 'rules') return Object.keys(accessRuleKeys)
+      if (section === 'proxy') return Object.keys(proxyAuthKeys)
       return Object.keys(section === 'secrets' ? secretKeys : ruleKeys)
     case 3:
       return undefined

@@ -39,8 +39,8 @@ const placeholder = v.pipe(
 
 export const secretKeys = {
   hosts: described(
-    v.pipe(list(hostPattern), v.minLength(1, 'is empty; name the hosts it may go to')),
-    'Host patterns the secret may go to.',
+    list(hostPattern),
+    'Host patterns the secret may go to; [] for one that clients of the proxy must show.',
   ),
   env: optional(variable, "Variable of the proxy's environment; the secret's own name unless given."),
   file: optional(path, 'File that holds the secret and nothing else, not readable by others.'),

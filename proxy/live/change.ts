@@ -57,7 +57,9 @@ export function requestedText(
         const reason =
           key === 'secrets'
             ? 'only the file may change it; send what it says there'
-            : 'it cannot be changed while the proxy runs; write it to the file, and restart the proxy'
+            : key === 'proxy.auth'
+              ? 'only the file may change it'
+              : 'it cannot be changed while the proxy runs; write it to the file, and restart the proxy'
         return `option ${quoteOption(key.split('.'))}: ${reason}`
       }),
     )

@@ -15,10 +15,14 @@ const NEED_RESTART: readonly Key[] = [
   { name: 'cache.dir', of: ({ cache }) => cache.dir },
 ]
 
-/** Whoever may use the API is not to choose which files the proxy writes to, nor where secrets come from and go. */
+/**
+ * Whoever may use the API is not to choose which files the proxy writes to, where secrets come from and go, nor who
+ * may use the proxy.
+ */
 const FILE_ONLY: readonly Key[] = [
   ...NEED_RESTART,
   { name: 'logging.file', of: ({ logging }) => logging.file },
+  { name: 'proxy.auth', of: ({ proxy }) => proxy.auth },
   { name: 'secrets', of: ({ secrets }) => secrets },
 ]
 

@@ -39,6 +39,7 @@ async function startApi(
       caCertPath: '/.data/proxy/certs/ca.crt',
       cache,
       configTrouble: () => undefined,
+      findings: () => [],
       logger: silentLogger,
     }),
     logger: silentLogger,

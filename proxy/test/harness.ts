@@ -29,6 +29,8 @@ import { createLeafIssuer } from '../tls/leaf.js'
 /** Every name a test uses leads here; nothing outside this machine is ever asked. */
 const LOOPBACK = '127.0.0.1'
 
+const NOBODY_ASKED = { user: '', password: '', loopback: 'required' } as const
+
 export interface TestProxyOptions {
   readonly headers?: Readonly<Record<string, Partial<HeaderRule>>>
   readonly secrets?: Config['secrets']
@@ -40,6 +42,7 @@ export interface TestProxyOptions {
   readonly mode?: Config['policy']['mode']
   readonly egress?: Partial<Config['egress']>
   readonly passthrough?: readonly string[]
+  readonly auth?: Config['proxy']['auth']
   readonly timeouts?: Partial<Config['timeouts']>
   readonly cache?: ResponseCache
   readonly logger?: Logger
@@ -78,7 +81,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
   const authority = await makeAuthority(join(dir, 'ca'))
   const originAuthority = await makeAuthority(join(dir, 'origin-ca'))
   const config: Config = {
-    proxy: { port: 0, api_port: 0, host: [LOOPBACK] },
+    proxy: { port: 0, api_port: 0, host: [LOOPBACK], auth: options.auth ?? NOBODY_ASKED },
     tls: { cert_dir: join(dir, 'ca'), passthrough: options.passthrough ?? [], upstream_ca: [] },
     cache: { ...loadDefaultConfig().config.cache, enabled: false, dir: join(dir, 'cache') },
     headers: Object.fromEntries(

@@ -1,0 +1,99 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import type { Socket } from 'node:net'
+import type { ProxyAuthSection } from '../config/config.js'
+import { DiscobotError } from '../config/errors.js'
+import { compileIpSet } from '../config/ip-set.js'
+import { parseTemplate } from '../config/secret-template.js'
+import { headerValue, type RawHeaders } from './headers.js'
+import type { Secrets } from './secrets.js'
+
+/** The client has not shown the name and password of `proxy.auth`. Answered with 407. */
+export class ProxyAuthError extends DiscobotError {
+  override readonly code = 'PROXY_AUTH_REQUIRED'
+}
+
+/** RFC 7617, 2.1: what we read is UTF-8. */
+export const CHALLENGE = 'Basic realm="discobot-proxy", charset="UTF-8"'
+
+export interface Credentials {
+  readonly user: string
+  readonly password: string
+}
+
+/** RFC 7617, 2. @param credentials as latin1 text of their bytes. */
+export function basic({ user, password }: Credentials): string {
+  return `Basic ${Buffer.from(`${user}:${password}`, 'latin1').toString('base64')}`
+}
+
+const LOOPBACK = compileIpSet(['127.0.0.0/8', '::1'])
+
+/** Who may use the proxy. Holds no password, only what one can be compared with. */
+export class ProxyAuth {
+  readonly #exemptsLoopback: boolean
+  /** Of this process alone: what is kept is of no use elsewhere. */
+  readonly #key = randomBytes(32)
+  readonly #accepted: readonly Buffer[]
+
+  /** @param own shown by this process itself where it is its own client. */
+  constructor({ user, password, loopback }: ProxyAuthSection, secrets: Secrets, own: Credentials) {
+    this.#exemptsLoopback = loopback === 'exempt'
+    this.#accepted =
+      user === ''
+        ? []
+        : [
+            this.#digest(filled(user, secrets), filled(password, secrets)),
+            this.#digest(own.user, own.password),
+          ]
+  }
+
+  /** Whether anybody is asked. */
+  get isOn(): boolean {
+    return this.#accepted.length > 0
+  }
+
+  /** Whether this client is asked. */
+  isFor({ remoteAddress }: Socket): boolean {
+    if (!this.isOn) return false
+    return !(this.#exemptsLoopback && remoteAddress !== undefined && LOOPBACK.has(remoteAddress))
+  }
+
+  /** Compares in a time that tells nothing. @param user, password as latin1 text of the bytes sent. */
+  accepts(user: string, password: string): boolean {
+    const shown = this.#digest(user, password)
+    return this.#accepted.filter((accepted) => timingSafeEqual(shown, accepted)).length > 0
+  }
+
+  /** @throws ProxyAuthError when the client must show credentials and has not. */
+  check(headers: RawHeaders, socket: Socket): void {
+    if (!this.isFor(socket)) return
+    const sent = headerValue(headers, 'proxy-authorization')
+    if (sent === undefined) {
+      throw new ProxyAuthError('cannot let this through: the proxy wants a name and a password (proxy.auth)')
+    }
+    const [, encoded] = /^Basic +([A-Za-z0-9+/]+=*)$/i.exec(sent.trim()) ?? []
+    const decoded = Buffer.from(encoded ?? '', 'base64').toString('latin1')
+    const colon = decoded.indexOf(':')
+    if (colon === -1 || !this.accepts(decoded.slice(0, colon), decoded.slice(colon + 1))) {
+      throw new ProxyAuthError(
+        'cannot let this through: the proxy wants another name or password (proxy.auth)',
+      )
+    }
+  }
+
+  #digest(user: string, password: string): Buffer {
+    return createHmac('sha256', this.#key)
+      .update(JSON.stringify([user, password]))
+      .digest()
+  }
+}
+
+/** The bytes as latin1 text, as they come over the wire. */
+function filled(template: string, secrets: Secrets): string {
+  const parts = parseTemplate(template)
+  if (typeof parts === 'string') throw new TypeError(`cannot use proxy.auth: a value ${parts}`)
+  return parts
+    .map((part) =>
+      part.kind === 'text' ? Buffer.from(part.text).toString('latin1') : secrets.compare(part.name),
+    )
+    .join('')
+}
