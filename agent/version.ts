@@ -6,7 +6,7 @@ declare const DISCOBOT_VERSION: string | undefined
 /** Of the package these modules belong to. */
 export function readVersion(moduleUrl: string): string {
   if (typeof DISCOBOT_VERSION === 'string') return DISCOBOT_VERSION
-  for (const up of ['../package.json', '../../package.json']) {
+  for (const up of ['../package.json', '../../package.json', '../../../package.json']) {
     try {
       const manifest: unknown = JSON.parse(readFileSync(new URL(up, moduleUrl), 'utf8'))
       if (typeof manifest === 'object' && manifest !== null && 'version' in manifest)

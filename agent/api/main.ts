@@ -20,7 +20,7 @@ try {
     host: settings.host,
     port: settings.port,
     ...(settings.token === undefined ? {} : { token: settings.token }),
-    routes: routeTable(settings, readVersion(new URL('../main.js', import.meta.url).href)),
+    routes: routeTable(settings, readVersion(import.meta.url)),
     clientTimeoutMs: settings.limits.clientTimeoutMs,
     logger,
   })
