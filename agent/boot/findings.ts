@@ -22,6 +22,8 @@ export interface BootFindings {
   trust?: TrustFiles
   /** By `proxy`, once it answers. */
   proxyAnswers?: boolean
+  /** By `dockerd`: digest of the certificates it was started with. */
+  dockerdTrusts?: string
 }
 
 /**

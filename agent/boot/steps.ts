@@ -3,6 +3,7 @@ import type { Logger } from '../../config/logger.js'
 import type { AgentActions } from '../control/actions.js'
 import type { ControlServer } from '../control/server.js'
 import { planDocker, readOwnStatus } from '../docker/plan.js'
+import { restartWhenTrustChanged } from '../docker/trust-change.js'
 import { baseEnvironment, type Account as ServiceAccount, type Environment } from '../environment.js'
 import type { Clock } from '../init/clock.js'
 import type { AgentOptions } from '../options.js'
@@ -147,7 +148,10 @@ export function planBoot(deps: StepDeps): BootPlan {
   }
   if (container) steps.push(profileStep('', findings))
   steps.push(
-    dockerdStep({ options, plan: docker, owner, stopGraceMs: graces.dockerd, supervisor, logger }, findings),
+    dockerdStep(
+      { options, plan: docker, owner, stopGraceMs: graces.dockerd, supervisor, run, logger },
+      findings,
+    ),
     agentApiStep(
       {
         options,
@@ -165,12 +169,12 @@ export function planBoot(deps: StepDeps): BootPlan {
     steps: withoutAbsentNeeds(steps),
     release: async () => overlay?.release(),
     reload: async () => {
-      if (findings.proxyAnswers !== true) return
       // The ports in force stay those that everybody has been told.
       try {
-        await writeProxyConfig(proxyConfig, {})
+        if (findings.proxyAnswers === true) await writeProxyConfig(proxyConfig, {})
       } finally {
-        supervisor.signal('proxy', 'SIGHUP')
+        if (findings.proxyAnswers === true) supervisor.signal('proxy', 'SIGHUP')
+        await restartWhenTrustChanged(findings, supervisor, logger)
       }
     },
   }

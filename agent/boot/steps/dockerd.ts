@@ -1,14 +1,22 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { reasonOf } from '../../../config/errors.js'
+import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import type { Logger } from '../../../config/logger.js'
 import { nestCgroups } from '../../docker/cgroup-nesting.js'
+import type { Choice } from '../../docker/choice.js'
 import { configureDockerClient } from '../../docker/client-config.js'
+import { readDaemonSettings, type DaemonSettings } from '../../docker/daemon-settings.js'
+import { chooseIptables } from '../../docker/iptables.js'
+import { chooseMtu } from '../../docker/mtu.js'
 import { BRIDGE_ADDRESS, type DockerPlan } from '../../docker/plan.js'
-import { serviceEnvironment } from '../../environment.js'
+import { chooseProxy, majorOf } from '../../docker/proxy-flags.js'
+import { chooseStorage } from '../../docker/storage-driver.js'
+import { digestOfTrust } from '../../docker/trust-change.js'
+import { baseEnvironment, serviceEnvironment, type Environment } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
 import type { Account } from '../../services/run-as.js'
 import type { Supervisor } from '../../services/supervisor.js'
+import type { CommandOptions, RunCommand } from '../../system/command.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
 
@@ -19,12 +27,22 @@ export interface DockerdStepDeps {
   readonly owner: () => Promise<Account | undefined>
   readonly stopGraceMs: number
   readonly supervisor: Supervisor
+  readonly run: RunCommand
   readonly logger: Logger
+}
+
+/** dockerd runs, and something about it does not work as it should. */
+export class DockerdLimitedError extends DiscobotError {
+  readonly code = 'DOCKERD_LIMITED'
 }
 
 const SOCKET = '/var/run/docker.sock'
 /** A data root with many containers is loaded before the first answer. */
 const READY_TIMEOUT_MS = 60_000
+/** What is tried before the start: each a few commands that end at once. */
+const TRIALS_MS = 20_000
+const ROOT = { name: 'root', home: '/root' }
+const IPTABLES_FOLDER = '/run/discobot/iptables'
 
 /** After the proxy and the trust store: Go reads both once, at its start. Nothing waits for dockerd. */
 export function dockerdStep(deps: DockerdStepDeps, findings: BootFindings): BootStep {
@@ -32,59 +50,112 @@ export function dockerdStep(deps: DockerdStepDeps, findings: BootFindings): Boot
     name: 'dockerd',
     // The overlay, because the client's configuration is in the home.
     needs: ['home', 'overlay', 'proxy', 'trust'],
-    timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
+    timeoutMs: TRIALS_MS + READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     onFailure: 'degrade',
     run: async (signal) => {
       if (!deps.plan.run) return `not started: ${deps.plan.reason}`
+      const settings = await readDaemonSettings(deps.options.dockerdArgs)
       await removeStalePids('/var/run')
-      await nestCgroups('/sys/fs/cgroup')
       await pointContainersAtProxy(deps, findings)
-      await startDockerd(deps, deps.plan.dockerd, findings, signal)
-      return SOCKET
+      const choices = await choose(deps, deps.plan.dockerd, settings, findings, signal)
+      const told = choices.map((choice) => choice.told).join(', ')
+      deps.logger.info({ choices: told }, 'starting dockerd')
+      const socket = await startDockerd(deps, deps.plan.dockerd, settings, choices, findings, signal)
+      const limits = choices.flatMap(({ limit }) => (limit === undefined ? [] : [limit]))
+      if (limits.length > 0) throw new DockerdLimitedError(`dockerd runs with limits: ${limits.join('; ')}`)
+      return `${socket}, ${told}`
     },
+  }
+}
+
+/** One after another: each is quick, and together they would only wait for the same two cores. */
+async function choose(
+  { options, run }: DockerdStepDeps,
+  dockerd: string,
+  settings: DaemonSettings,
+  findings: BootFindings,
+  signal: AbortSignal,
+): Promise<readonly Choice[]> {
+  const command: CommandOptions = { env: { PATH: searchPath(options) }, cwd: '/', signal }
+  const dataRoot = settings.value('data-root') ?? options.data.dockerDir
+  const major = majorOf(await run([dockerd, '--version'], command).catch(() => ''))
+  return [
+    await chooseStorage({ settings, dataRoot, run, command }),
+    await chooseIptables({ settings, folder: IPTABLES_FOLDER, run, command }),
+    await chooseMtu(major),
+    chooseProxy(major, proxyAccess(findings)),
+    await chooseCgroups(),
+  ]
+}
+
+/** Containers without limits are better than none. */
+async function chooseCgroups(): Promise<Choice> {
+  try {
+    return { flags: [], told: `cgroups ${await nestCgroups('/sys/fs/cgroup')}` }
+  } catch (error) {
+    return { flags: [], told: 'cgroups not handed down', limit: reasonOf(error) }
   }
 }
 
 async function startDockerd(
   { options, supervisor, stopGraceMs }: DockerdStepDeps,
   dockerd: string,
+  settings: DaemonSettings,
+  choices: readonly Choice[],
   findings: BootFindings,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string> {
+  const socket = socketOf(settings)
+  const flags = settings.without([
+    ['data-root', options.data.dockerDir],
+    // The same socket twice is refused.
+    ...(settings.hosts.includes(`unix://${socket}`) ? [] : ([['host', `unix://${socket}`]] as const)),
+    // Mode 0660 is dockerd's own.
+    ['group', 'docker'],
+    // At its own default it tells of every connection it makes to itself.
+    ['log-level', 'warn'],
+    ...choices.flatMap((choice) => choice.flags),
+  ])
   const access = proxyAccess(findings)
+  findings.dockerdTrusts = await digestOfTrust(findings)
   supervisor.add({
     name: 'dockerd',
-    command: [
-      dockerd,
-      '--data-root',
-      options.data.dockerDir,
-      '--host',
-      `unix://${SOCKET}`,
-      // Mode 0660 is dockerd's own.
-      '--group',
-      'docker',
-      // At its own default it tells of every connection it makes to itself. The operator's word comes later.
-      '--log-level',
-      'warn',
-      ...options.dockerdArgs,
-    ],
+    command: [dockerd, ...flags.map(([name, value]) => `--${name}=${value}`), ...options.dockerdArgs],
     env: serviceEnvironment({
-      account: { name: 'root', home: '/root' },
+      account: ROOT,
       inherited: {},
       ...(access === undefined ? {} : { proxy: access }),
       extra: {
-        PATH: options.inherited['PATH'] ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+        PATH: [
+          ...choices.flatMap(({ path }) => (path === undefined ? [] : [path])),
+          searchPath(options),
+        ].join(':'),
       },
     }),
     cwd: '/',
     after: [],
-    readiness: { kind: 'unix-http', socketPath: SOCKET, path: '/_ping' },
+    readiness: { kind: 'unix-http', socketPath: socket, path: '/_ping' },
     readyTimeoutMs: READY_TIMEOUT_MS,
     restart: 'on-failure',
     essential: false,
     stopGraceMs,
   })
   await supervisor.start('dockerd', signal)
+  return socket
+}
+
+/** Where we ask whether it is ready: the operator's own socket if its file leaves no room for ours. */
+function socketOf({ hosts, hostsInFile }: DaemonSettings): string {
+  if (!hostsInFile) return SOCKET
+  const sockets = hosts
+    .filter((host) => host.startsWith('unix://'))
+    .map((host) => host.slice('unix://'.length))
+  return sockets.find((socket) => socket === SOCKET) ?? sockets[0] ?? SOCKET
+}
+
+function searchPath({ inherited }: AgentOptions): string {
+  const base: Environment = baseEnvironment(ROOT, inherited)
+  return base['PATH'] ?? ''
 }
 
 /** dockerd refuses to start when the pid in its file is alive, and after a restart it is somebody else's. */
