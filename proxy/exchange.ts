@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { Readable } from 'node:stream'
 import type { Logger } from '../config/logger.js'
 import type { CacheRequest, FetchVariation, ResponseCache, UpstreamResponse } from './cache/contract.js'
 import { watchClient } from './client-stall.js'
@@ -116,7 +117,7 @@ export class Exchanges {
     signal: AbortSignal,
     extra: {
       readonly method?: string
-      readonly body?: ClientRequest
+      readonly body?: Readable
       readonly inform?: ClientResponse
       readonly http2?: boolean
     } = {},

@@ -1,13 +1,19 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
 import { closeWith } from './close-with.js'
 import type { ClientConnection, Exchanges } from './exchange.js'
+import { FramingError } from './framing.js'
 import { endToEnd, headerValue, pairs, tokens, without } from './headers.js'
 import { bodyFollows, requestHeaders } from './outgoing-headers.js'
 import { relay, upstreamResponse } from './relay.js'
+import { takeBytes } from './take-bytes.js'
 import { splice } from './tunnel.js'
 
 // client → Upgrade → upstream 101 → raw bytes both ways (WebSocket, `Upgrade: tcp`, …)
+
+/** docker exec sends its options (some 30 bytes) in the request that asks to switch; they are kept in memory. */
+const MAX_BODY_BYTES = 64 * 1024
 
 /**
  * The request again without its offer to switch protocols, and what followed it, to be parsed anew; undefined
@@ -16,12 +22,20 @@ import { splice } from './tunnel.js'
 export function withoutOffer(request: IncomingMessage, head: Buffer): Buffer | undefined {
   const protocols = tokens(headerValue(request.rawHeaders, 'upgrade'))
   // RFC 7540, 3.2: taken up, h2c would be a way past the policy. And Node's parser has left the body where it
-  // was: sent on without it, the request would take the beginning of upstream's next one for its body.
-  if (!protocols.includes('h2c') && !bodyFollows(request)) return undefined
+  // was: a short one we take from there, any other is for the parser.
+  if (!protocols.includes('h2c') && bodyLength(request) <= MAX_BODY_BYTES) return undefined
   const fields = pairs(without(request.rawHeaders, (name) => name === 'upgrade'))
   const lines = fields.map(([name, value]) => `${name}: ${value}\r\n`)
   const text = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n${lines.join('')}\r\n`
   return Buffer.concat([Buffer.from(text, 'latin1'), head])
+}
+
+/** In bytes; infinite where only the chunks will tell. */
+function bodyLength(request: IncomingMessage): number {
+  if (!bodyFollows(request)) return 0
+  return request.headers['transfer-encoding'] === undefined
+    ? Number(request.headers['content-length'])
+    : Infinity
 }
 
 /**
@@ -37,11 +51,18 @@ export async function serveUpgrade(
 ): Promise<void> {
   const response = detachedResponse(request, inner)
   const protocol = headerValue(request.rawHeaders, 'upgrade') ?? ''
+  const length = bodyLength(request)
+  if (head.length > 0) inner.unshift(head)
   return exchanges.run(request, response, client, async (admitted) => {
     const gone = new AbortController()
     inner.once('close', () => gone.abort())
-    const headers = [...requestHeaders(request, false), 'Connection', 'Upgrade', 'Upgrade', protocol]
-    const answer = await exchanges.send(request, admitted, headers, gone.signal)
+    // RFC 9110, 7.8: the new protocol begins after the whole request.
+    const body = await takeBytes(inner, length)
+    if (body === undefined) throw new FramingError(400, 'cannot read the request: its body ended early')
+    const headers = [...requestHeaders(request, length > 0), 'Connection', 'Upgrade', 'Upgrade', protocol]
+    const answer = await exchanges.send(request, admitted, headers, gone.signal, {
+      ...(length === 0 ? {} : { body: Readable.from([body]) }),
+    })
     if (answer.kind === 'response') {
       await relay(upstreamResponse(answer.message), response, client.socket)
       return { status: answer.message.statusCode ?? 0 }
@@ -49,7 +70,6 @@ export async function serveUpgrade(
     response.detachSocket(inner)
     inner.write(switchingHead(answer.message))
     if (answer.head.length > 0) inner.write(answer.head)
-    if (head.length > 0) answer.socket.write(head)
     const how = await splice(inner, answer.socket, exchanges.idleMs, client.socket)
     return { status: 101, ...(how === 'idle' && { problem: 'ended: nothing flowed for timeouts.idle' }) }
   })

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { connect as connectTls } from 'node:tls'
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
+import { takeBytes } from '../take-bytes.js'
 import { openRaw, startHttpOrigin, startHttpsOrigin, startProxy } from './harness.js'
 
 t.test('a WebSocket passes with its subprotocol, both ways, in TLS and out of it', async (t) => {
@@ -68,6 +69,37 @@ t.test('any other protocol can be switched to, with bytes that came along', asyn
   await client.until(/first early late$/)
   client.socket.end()
   await client.closed()
+})
+
+t.test('a request that asks to switch may have a body, as docker exec sends its options', async (t) => {
+  const proxy = await startProxy(t)
+  const options = '{"Detach":false,"Tty":false}'
+  const { server, port } = await startHttpOrigin(t, (_request, response) => void response.end())
+  server.on('upgrade', (request, socket, head) => {
+    socket.unshift(head)
+    void takeBytes(socket, Number(request.headers['content-length'])).then((body) => {
+      socket.write(`HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n${String(body)} `)
+      socket.pipe(socket)
+    })
+  })
+  const head = `POST http://origin.test:${port}/exec HTTP/1.1\r\nHost: origin.test:${port}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: ${options.length}\r\n\r\n`
+  for (const cuts of [[], [head.length], [head.length, head.length + 5]]) {
+    const client = await openRaw(t, proxy.port)
+    const whole = `${head}${options}early`
+    for (const [at, cut] of [0, ...cuts].entries()) {
+      client.socket.write(whole.slice(cut, cuts[at] ?? whole.length))
+      // Each in a packet of its own, as a rule.
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await client.until(/"Tty":false\} early$/)
+    client.socket.write(' late')
+    t.match(await client.until(/late$/), /\r\n\r\n\{"Detach":false,"Tty":false\} early late$/)
+    client.socket.end()
+    await client.closed()
+  }
+  const client = await openRaw(t, proxy.port, `${head}{"De`)
+  client.socket.end()
+  t.match((await client.closed()).text, /^HTTP\/1\.1 400 [\s\S]*its body ended early/)
 })
 
 t.test(

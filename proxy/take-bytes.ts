@@ -1,0 +1,34 @@
+import type { Duplex } from 'node:stream'
+
+const EVENTS = ['readable', 'end', 'close'] as const
+
+/**
+ * Takes exactly `length` bytes off the front of what a connection brings; the rest stays in it. Resolves with
+ * undefined when it ended before.
+ */
+export async function takeBytes(socket: Duplex, length: number): Promise<Buffer | undefined> {
+  const pieces: Buffer[] = []
+  let taken = 0
+  while (taken < length) {
+    // All there is: `read(length)` would leave a part in the stream, which then says for ever that it is readable.
+    const piece = socket.read() as Buffer | null
+    if (piece !== null) {
+      pieces.push(piece)
+      taken += piece.length
+    } else if (socket.readableEnded || socket.destroyed) return undefined
+    else await changed(socket)
+  }
+  const bytes = Buffer.concat(pieces)
+  if (taken > length) socket.unshift(bytes.subarray(length))
+  return bytes.subarray(0, length)
+}
+
+function changed(socket: Duplex): Promise<void> {
+  return new Promise((resolve) => {
+    const look = (): void => {
+      for (const event of EVENTS) socket.off(event, look)
+      resolve()
+    }
+    for (const event of EVENTS) socket.on(event, look)
+  })
+}
