@@ -14,15 +14,21 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ])
 
-/** All values of `name` (lower case) joined with ", ", or undefined. */
-export function headerValue(headers: RawHeaders, name: string): string | undefined {
-  let found: string | undefined
+/** The values of `name` (lower case), in their order. */
+export function headerValues(headers: RawHeaders, name: string): string[] {
+  const found: string[] = []
   for (let at = 0; at + 1 < headers.length; at += 2) {
-    if (headers[at]?.toLowerCase() !== name) continue
-    const value = headers[at + 1] ?? ''
-    found = found === undefined ? value : `${found}, ${value}`
+    const candidate = headers[at] ?? ''
+    // The length first: this is asked for a dozen names a request.
+    if (candidate.length === name.length && candidate.toLowerCase() === name) found.push(headers[at + 1] ?? '')
   }
   return found
+}
+
+/** All values of `name` (lower case) joined with ", ", or undefined. */
+export function headerValue(headers: RawHeaders, name: string): string | undefined {
+  const values = headerValues(headers, name)
+  return values.length === 0 ? undefined : values.join(', ')
 }
 
 /**

@@ -1,4 +1,5 @@
 import { canonicalHost } from '../config/host-name.js'
+import { headerValues } from './headers.js'
 import type { ClientRequest } from './message.js'
 import { AuthorityMismatchError, TargetError, parseTarget, type Target } from './target.js'
 
@@ -70,24 +71,24 @@ export function absoluteTarget(url: string): RequestTarget | undefined {
 }
 
 /** The Host of a request to `target`: without the port where it is the scheme's own (RFC 9110, 7.2). */
-export function hostHeader({ target, scheme }: RequestTarget): string {
+export function hostHeader({ target, scheme }: Pick<RequestTarget, 'target' | 'scheme'>): string {
   const own = defaultPort(scheme)
   return target.port === own ? target.authority.slice(0, -`:${own}`.length) : target.authority
 }
 
 /** RFC 6066, 3 allows no port in it, but Go programs that copy the Host there are common. */
 function namesTarget(serverName: string, target: Target): boolean {
+  // What is canonical already is the common case, and needs no parser.
+  if (serverName === target.host) return true
   return canonicalHost(serverName.replace(new RegExp(`:${target.port}$`), '')) === target.host
 }
 
 function assertHostAgrees(request: ClientRequest, target: Target, scheme: 'http' | 'https'): void {
-  const hosts = request.rawHeaders.filter(
-    (_value, at, all) => at % 2 === 1 && all[at - 1]?.toLowerCase() === 'host',
-  )
+  const hosts = headerValues(request.rawHeaders, 'host')
   // RFC 9112, 3.2: more than one is answered with 400. None is only possible from HTTP/1.0.
   if (hosts.length > 1) throw new TargetError('cannot use a request with more than one Host header')
   const [host] = hosts
-  if (host === undefined) return
+  if (host === undefined || host === hostHeader({ target, scheme })) return
   if (parseTarget(host, defaultPort(scheme)).authority !== target.authority) {
     throw mismatch('the Host header', host, target)
   }

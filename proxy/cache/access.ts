@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { CacheRequest, FetchUpstream } from './contract.js'
 import type { EntryKey } from './key.js'
@@ -26,7 +26,7 @@ export function accessOf(request: CacheRequest, { omitsQuery }: EntryKey): Acces
   const none = authorization === '' && signature === ''
   return {
     scope: `${request.authority}${repository ?? request.path}`,
-    token: none ? undefined : createHash('sha256').update(`${authorization}\n${signature}`).digest('hex'),
+    token: none ? undefined : hash('sha256', `${authorization}\n${signature}`),
   }
 }
 
@@ -48,6 +48,12 @@ export class AccessVerdicts {
     if (token !== undefined) this.#keep(`${scope}\n${token}`, true)
   }
 
+  /** What is known already of whether a request may have an entry. */
+  known(scope: string, request: CacheRequest, access: Access): boolean | undefined {
+    const known = this.#verdicts.get(verdictName(scope, request, access))
+    return known !== undefined && this.#now() < known.until ? known.allowed : undefined
+  }
+
   /**
    * Whether a request may have an entry; asks upstream by HEAD with the request's own credentials unless that is
    * known. Without an answer, it may not.
@@ -61,11 +67,9 @@ export class AccessVerdicts {
     access: Access,
     fetchUpstream: FetchUpstream | undefined,
   ): Promise<boolean> {
-    // Who may read one repository has not shown to have what came from another: then one path is asked about.
-    const place = access.scope === scope ? scope : `${access.scope}\n${request.path}`
-    const name = `${place}\n${access.token ?? ''}`
-    const known = this.#verdicts.get(name)
-    if (known !== undefined && this.#now() < known.until) return known.allowed
+    const known = this.known(scope, request, access)
+    if (known !== undefined) return known
+    const name = verdictName(scope, request, access)
     if (fetchUpstream === undefined) return false
     const asking = this.#asking.get(name) ?? this.#ask(name, fetchUpstream)
     return asking
@@ -94,4 +98,10 @@ export class AccessVerdicts {
   #keep(name: string, allowed: boolean): void {
     this.#verdicts.set(name, { allowed, until: this.#now() + VERDICT_MS })
   }
+}
+
+function verdictName(scope: string, request: CacheRequest, access: Access): string {
+  // Who may read one repository has not shown to have what came from another: then one path is asked about.
+  const place = access.scope === scope ? scope : `${access.scope}\n${request.path}`
+  return `${place}\n${access.token ?? ''}`
 }

@@ -18,7 +18,8 @@ export interface Representation {
 export interface Answer {
   readonly status: 200 | 206 | 304 | 416
   readonly reason: string
-  readonly headers: readonly string[]
+  /** Of nobody else. */
+  readonly headers: string[]
   /** Absent where the answer has no body. */
   readonly body?: AnswerBody
 }

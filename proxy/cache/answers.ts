@@ -1,24 +1,22 @@
 import { LRUCache } from 'lru-cache'
-import { accessOf, AccessVerdicts, type Access } from './access.js'
+import type { ClientResponse } from '../message.js'
+import { AccessVerdicts } from './access.js'
 import { answerTo } from './answer.js'
+import { askExpiredForMs, notStored, wantsWhole, type Ask } from './ask.js'
 import type { Client } from './client.js'
-import type { CacheOutcome, CacheRequest, FetchUpstream, UpstreamResponse } from './contract.js'
+import type { CacheOutcome, FetchUpstream, ServedOutcome, UpstreamResponse } from './contract.js'
 import type { Entries } from './entries.js'
-import { BodyAbortedError, NotStoredError } from './errors.js'
+import { BodyAbortedError } from './errors.js'
 import type { JoinedBody } from './fill.js'
 import type { Fills, RunningFill } from './fills.js'
-import { expiredForMs, forbidsStale, type Aging } from './freshness.js'
+import { forbidsStale } from './freshness.js'
 import { growingAnswer, sendGrowing } from './growing-answer.js'
-import { entryKey, type EntryKey } from './key.js'
+import { answerFromMemory } from './memory-answer.js'
 import type { EntryMeta } from './meta.js'
-import { asksFromStart } from './ranges.js'
 import type { Reader } from './reader.js'
-import type { AppliedRule, Covering } from './rules.js'
-import type { CacheSettings } from './settings.js'
-import { onlyIfCached, refusesCache } from './storable.js'
 import type { StoredEntry } from './store.js'
 import { sendStored, storedAnswer } from './stored-answer.js'
-import { fillingHead } from './stored-headers.js'
+import { fillingHead, fixedHead } from './stored-headers.js'
 import type { Tally } from './tally.js'
 
 // request → key → running fill, or entry, or a new fill → client
@@ -41,17 +39,10 @@ export interface AnswersOptions {
 }
 
 /** One request on its way to an answer. */
-interface Ask {
-  readonly request: CacheRequest
+interface Answering extends Ask {
   readonly client: Client
   readonly reader: Reader
   readonly fetchUpstream: FetchUpstream
-  readonly settings: CacheSettings
-  readonly rule: AppliedRule
-  readonly key: EntryKey
-  readonly access: Access
-  /** Upstream may not be asked. */
-  readonly offline: boolean
 }
 
 /** Answers requests that a rule covers. */
@@ -66,27 +57,25 @@ export class Answers {
     this.#verdicts = new AccessVerdicts(options.now)
   }
 
+  /** Answers what memory has and nothing speaks against, at once; undefined for everything else. */
+  answerFromMemory(ask: Ask, response: ClientResponse): ServedOutcome | undefined {
+    return answerFromMemory(ask, response, { ...this.#options, verdicts: this.#verdicts })
+  }
+
   /** @throws NotStoredError, and what `ResponseCache.respond` throws. */
   async answer(
-    request: CacheRequest,
-    covering: Covering,
-    settings: CacheSettings,
+    ask: Ask,
     client: Client,
     reader: Reader,
     fetchUpstream: FetchUpstream,
   ): Promise<CacheOutcome> {
-    const key = entryKey(request, covering)
-    const offline = settings.offline || onlyIfCached(request)
-    const { rule } = covering
-    const access = accessOf(request, key)
-    const ask: Ask = { request, client, reader, fetchUpstream, settings, rule, key, access, offline }
-    const aside = refusesCache(request, key) || hasStateCondition(request)
-    const outcome = aside ? BYPASS : await this.#look(ask)
-    if (offline && outcome.kind === 'bypass') throw notStored(request, settings)
+    const answering: Answering = { ...ask, client, reader, fetchUpstream }
+    const outcome = ask.aside ? BYPASS : await this.#look(answering)
+    if (ask.offline && outcome.kind === 'bypass') throw notStored(ask.request, ask.settings)
     return outcome
   }
 
-  async #look(ask: Ask): Promise<CacheOutcome> {
+  async #look(ask: Answering): Promise<CacheOutcome> {
     const { request, client, key, offline } = ask
     const { entries, fills } = this.#options
     for (let look = 0; look < MAX_LOOKS; look += 1) {
@@ -99,7 +88,7 @@ export class Answers {
           return BYPASS
         if (running.fill.state === 'growing') {
           // What is stale as it comes is for the one who asked for it.
-          return this.#expiredForMs(ask, running) < 0 ? this.#join(ask, running) : BYPASS
+          return askExpiredForMs(ask, running, this.#options.now()) < 0 ? this.#join(ask, running) : BYPASS
         }
         await client.unlessGone(running.fill.done)
       }
@@ -121,39 +110,35 @@ export class Answers {
   }
 
   /** Resolves with undefined when somebody else is renewing the entry. Closes it in every case. */
-  async #useEntry(ask: Ask, entry: StoredEntry): Promise<CacheOutcome | undefined> {
+  async #useEntry(ask: Answering, entry: StoredEntry): Promise<CacheOutcome | undefined> {
     let { meta } = entry
     let sending = false
     try {
       if (!(await this.#mayHave(ask, meta.access))) return BYPASS
-      const expiredMs = this.#expiredForMs(ask, meta)
+      const now = this.#options.now()
+      const expiredMs = askExpiredForMs(ask, meta, now)
       if (expiredMs >= 0 && !ask.settings.offline) {
         // RFC 9111, 5.2.1.7: stored, but not to be used without asking.
         if (ask.offline) return BYPASS
         if (this.#options.fills.get(ask.key.name) !== undefined) return undefined
-        const mayBeStale =
-          expiredMs <= ask.settings.staleIfErrorMs && !forbidsStale(meta, this.#options.now())
+        const mayBeStale = expiredMs <= ask.settings.staleIfErrorMs && !forbidsStale(meta, now)
         const renewed = await this.#renew(ask, meta, mayBeStale)
         if ('kind' in renewed) return renewed
         meta = renewed
       }
       sending = true
-      return await this.#sendEntry(ask, { ...entry, meta })
+      return await this.#sendEntry(
+        ask,
+        meta === entry.meta ? entry : { ...entry, meta, head: fixedHead(meta) },
+      )
     } finally {
       // Closed by whoever sends it otherwise.
       if (!sending) await entry.body.close()
     }
   }
 
-  /** Milliseconds; negative while it may be served. */
-  #expiredForMs({ key, rule }: Ask, aging: Aging): number {
-    // Of bytes that a digest fixes, upstream can have no other.
-    if (key.digest !== undefined && rule.ttlMs === 'upstream') return -Infinity
-    return expiredForMs(aging, rule, this.#options.now())
-  }
-
   async #mayHave(
-    { settings, request, access, offline, fetchUpstream }: Ask,
+    { settings, request, access, offline, fetchUpstream }: Answering,
     scope: string,
   ): Promise<boolean> {
     if (!settings.confirmsAccess || scope === '') return true
@@ -164,7 +149,7 @@ export class Answers {
    * Asks upstream whether an expired entry still holds; resolves with its meta if so, or if it may be served
    * because upstream fails, and otherwise with what became of the request.
    */
-  async #renew(ask: Ask, stored: EntryMeta, mayBeStale: boolean): Promise<CacheOutcome | EntryMeta> {
+  async #renew(ask: Answering, stored: EntryMeta, mayBeStale: boolean): Promise<CacheOutcome | EntryMeta> {
     const { request, key } = ask
     const { entries, now } = this.#options
     if (mayBeStale && (this.#down.get(request.authority) ?? 0) > now()) return stored
@@ -186,7 +171,10 @@ export class Answers {
     return stored
   }
 
-  async #sendEntry({ request, client, reader, key, rule }: Ask, entry: StoredEntry): Promise<CacheOutcome> {
+  async #sendEntry(
+    { request, client, reader, key, rule }: Answering,
+    entry: StoredEntry,
+  ): Promise<CacheOutcome> {
     const { entries, tally, now } = this.#options
     tally.hit(rule.name)
     const answer = storedAnswer(request, entry, now())
@@ -194,7 +182,7 @@ export class Answers {
     return { kind: 'served', cache: 'HIT', status: answer.status, bytes }
   }
 
-  async #join({ request, client, reader, rule }: Ask, running: RunningFill): Promise<CacheOutcome> {
+  async #join({ request, client, reader, rule }: Answering, running: RunningFill): Promise<CacheOutcome> {
     const answer = growingAnswer(request, running)
     if (answer === undefined) return BYPASS
     const { tally } = this.#options
@@ -214,7 +202,7 @@ export class Answers {
    * Begins a fill, and sends it to who asks for all of it; others are better served by upstream itself. Resolves
    * with the meta of what is stored when that holds.
    */
-  async #begin(ask: Ask, stored?: EntryMeta): Promise<CacheOutcome | EntryMeta> {
+  async #begin(ask: Answering, stored?: EntryMeta): Promise<CacheOutcome | EntryMeta> {
     const { request, client, reader, key, rule, access, fetchUpstream, settings } = ask
     const { goesOnUnread } = settings
     const question = { request, key, rule, access, fetchUpstream, goesOnUnread, ...(stored && { stored }) }
@@ -243,7 +231,7 @@ export class Answers {
   }
 
   #sendLed(
-    { request, client, reader }: Ask,
+    { request, client, reader }: Answering,
     { reason, rawHeaders }: UpstreamResponse,
     size: number | undefined,
     source: JoinedBody,
@@ -253,30 +241,7 @@ export class Answers {
   }
 }
 
-/** What to say where upstream may not be asked. */
-export function notStored(
-  { scheme, authority, path }: CacheRequest,
-  { offline }: CacheSettings,
-): NotStoredError {
-  const reason = offline ? 'cache.offline keeps upstream from being asked' : 'only-if-cached was asked for'
-  return new NotStoredError(`${scheme}://${authority}${path}`, reason)
-}
-
 /** The client left before there was anything to send; nginx's number for that. */
 function left(cache: 'HIT' | 'MISS'): CacheOutcome {
   return { kind: 'served', cache, status: 499, bytes: 0 }
-}
-
-/** Conditions on the state of a resource are upstream's to judge (RFC 9110, 13.1.1 and 13.1.4). */
-function hasStateCondition(request: CacheRequest): boolean {
-  return request.header('if-match') !== undefined || request.header('if-unmodified-since') !== undefined
-}
-
-/** Whether the answer is everything there is, so that a fill can give it. */
-function wantsWhole(request: CacheRequest): boolean {
-  if (request.method !== 'GET') return false
-  if (request.header('if-none-match') !== undefined) return false
-  if (request.header('if-modified-since') !== undefined) return false
-  const range = request.header('range')
-  return range === undefined || (asksFromStart(range) && request.header('if-range') === undefined)
 }

@@ -46,18 +46,20 @@ export interface FetchVariation {
  */
 export type FetchUpstream = (signal: AbortSignal, variation?: FetchVariation) => Promise<UpstreamResponse>
 
+/**
+ * Answered, in full unless the client left: `bytes` tells, and the status is 499 when it left before the head.
+ * HIT: without asking upstream for it, also by joining another request's fetch (then without `X-Cache-Date`).
+ */
+export interface ServedOutcome {
+  readonly kind: 'served'
+  readonly cache: 'HIT' | 'MISS'
+  readonly status: number
+  readonly bytes: number
+}
+
 /** What became of a request that was offered to the cache. */
 export type CacheOutcome =
-  /**
-   * Answered, in full unless the client left: `bytes` tells, and the status is 499 when it left before the head.
-   * HIT: without asking upstream for it, also by joining another request's fetch (then without `X-Cache-Date`).
-   */
-  | {
-      readonly kind: 'served'
-      readonly cache: 'HIT' | 'MISS'
-      readonly status: number
-      readonly bytes: number
-    }
+  | ServedOutcome
   /** Upstream was asked, and its answer may not be kept: the caller relays it. */
   | { readonly kind: 'relay'; readonly response: UpstreamResponse }
   /** Nothing was asked or sent: the caller forwards the request as if there were no cache. */

@@ -3,7 +3,8 @@ import type { CacheSection } from '../../config/config.js'
 import type { ClientResponse } from '../message.js'
 import { readArchive, type ImportReport } from './archive/read-archive.js'
 import { writeArchive } from './archive/write-archive.js'
-import { Answers, notStored } from './answers.js'
+import { Answers } from './answers.js'
+import { askOf, notStored, type Ask } from './ask.js'
 import type { BufferPool } from './buffer-pool.js'
 import { changedBy } from './changed-by.js'
 import { Client } from './client.js'
@@ -23,6 +24,7 @@ import { entryKey } from './key.js'
 import type { DirectoryLock } from './lock.js'
 import { Reader } from './reader.js'
 import type { Store } from './store.js'
+import type { Covering } from './rules.js'
 import { compileCacheSettings, type CacheSettings } from './settings.js'
 import type { Tally } from './tally.js'
 
@@ -52,6 +54,7 @@ export class DiskCache implements ResponseCache {
   readonly #readers = new Set<Reader>()
   readonly #answering = new Set<Promise<unknown>>()
   #settings: CacheSettings
+  #latest: { readonly request: CacheRequest; readonly covering: Covering | undefined } | undefined
   #closing: Promise<void> | undefined
 
   constructor(options: DiskCacheOptions) {
@@ -61,9 +64,7 @@ export class DiskCache implements ResponseCache {
   }
 
   covers(request: CacheRequest): boolean {
-    const { offline, rules } = this.#settings
-    if (offline) return true
-    return isReading(request) && rules.find(request) !== undefined
+    return this.#settings.offline || this.#covering(request) !== undefined
   }
 
   async respond(
@@ -71,23 +72,31 @@ export class DiskCache implements ResponseCache {
     response: ClientResponse,
     fetchUpstream: FetchUpstream,
   ): Promise<CacheOutcome> {
-    const { tally, buffers } = this.#options
     const settings = this.#settings
     if (this.#closing !== undefined) return BYPASS
-    const covering = isReading(request) ? settings.rules.find(request) : undefined
+    const covering = this.#covering(request)
     if (covering === undefined) {
       if (settings.offline) throw notStored(request, settings)
       return BYPASS
     }
+    const ask = askOf(request, covering, settings)
+    const served = this.#answers.answerFromMemory(ask, response)
+    if (served === undefined) return this.#answer(ask, response, fetchUpstream)
+    this.#options.tally.served(ask.rule.name, served.bytes)
+    return served
+  }
+
+  async #answer(ask: Ask, response: ClientResponse, fetchUpstream: FetchUpstream): Promise<CacheOutcome> {
+    const { tally, buffers } = this.#options
     const client = new Client(response)
     const reader = new Reader(client, buffers)
     this.#readers.add(reader)
-    const answering = this.#answers.answer(request, covering, settings, client, reader, fetchUpstream)
+    const answering = this.#answers.answer(ask, client, reader, fetchUpstream)
     this.#answering.add(answering)
     try {
       return await answering
     } finally {
-      tally.served(covering.rule.name, reader.sent)
+      tally.served(ask.rule.name, reader.sent)
       this.#answering.delete(answering)
       this.#readers.delete(reader)
       client.release()
@@ -104,6 +113,15 @@ export class DiskCache implements ResponseCache {
       fills.discard(name)
       entries.forget(name)
     }
+  }
+
+  /** Asked twice of each request, one right after the other. */
+  #covering(request: CacheRequest): Covering | undefined {
+    if (this.#latest?.request !== request) {
+      const covering = isReading(request) ? this.#settings.rules.find(request) : undefined
+      this.#latest = { request, covering }
+    }
+    return this.#latest.covering
   }
 
   stats(): CacheStats {
@@ -135,6 +153,7 @@ export class DiskCache implements ResponseCache {
 
   reconfigure(section: CacheSection): Promise<void> {
     this.#settings = compileCacheSettings(section)
+    this.#latest = undefined
     this.#options.entries.resize({ maxSize: section.max_size, memory: section.memory })
     return Promise.resolve()
   }

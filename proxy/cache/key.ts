@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { ContentDigest } from './content-digest.js'
 import type { CacheRequest } from './contract.js'
 import type { Covering } from './rules.js'
@@ -26,7 +26,7 @@ export function entryKey(request: CacheRequest, { rule, digest }: Covering): Ent
     digest === undefined
       ? `GET ${request.scheme}://${request.authority}${request.path}${omitsQuery ? '' : request.query}`
       : `${digest.kind} ${digest.algorithm}:${digest.hex}`
-  return { text, name: createHash('sha256').update(text).digest('hex'), digest, omitsQuery }
+  return { text, name: hash('sha256', text), digest, omitsQuery }
 }
 
 /** Content-addressed keys say what their bodies hash to. */

@@ -14,8 +14,9 @@ export function isNotModified(request: CacheRequest, stored: RawHeaders): boolea
     return own !== undefined && entityTags(tags).includes(opaque(own))
   }
   const since = dateOf(request.header('if-modified-since'))
+  if (since === undefined) return false
   const modified = dateOf(headerValue(stored, 'last-modified'))
-  return since !== undefined && modified !== undefined && modified <= since
+  return modified !== undefined && modified <= since
 }
 
 /**

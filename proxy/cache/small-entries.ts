@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { CorruptEntryError } from './errors.js'
 import type { EntryMeta } from './meta.js'
 import type { StoredEntry } from './store.js'
+import { fixedHead } from './stored-headers.js'
 
 /**
  * Manifests and image configurations have a few KiB, indexes of large images 100. What is larger is bound by its
@@ -76,7 +77,7 @@ export class SmallEntries {
       position += length
     }
     await entry.body.close()
-    const copy = { ...entry, body: heldBody(bytes) }
+    const copy = { ...entry, body: heldBody(bytes), head: fixedHead(entry.meta) }
     if (this.#looks.get(look.name) === look) {
       this.#held.set(look.name, copy)
       this.#trim()

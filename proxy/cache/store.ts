@@ -26,6 +26,8 @@ interface Lookup {
 export interface StoredEntry {
   readonly meta: EntryMeta
   readonly body: StoredBody
+  /** What of the head is always the same, where that is known already. */
+  readonly head?: readonly string[]
   /** Bytes on disk. */
   readonly footprint: number
   /** As the disk has it: milliseconds since 1970. */

@@ -12,8 +12,9 @@ import { storedHead } from './stored-headers.js'
  *
  * @param nowMs milliseconds since 1970.
  */
-export function storedAnswer(request: CacheRequest, { meta }: StoredEntry, nowMs: number): Answer {
-  return answerTo(request, { reason: meta.reason, head: storedHead(meta, nowMs), size: meta.size })
+export function storedAnswer(request: CacheRequest, entry: StoredEntry, nowMs: number): Answer {
+  const { reason, size } = entry.meta
+  return answerTo(request, { reason, head: storedHead(entry, nowMs), size })
 }
 
 /**
@@ -31,7 +32,7 @@ export async function sendStored(
 ): Promise<number> {
   try {
     if (client.gone) return 0
-    client.response.writeHead(status, reason, [...headers])
+    client.response.writeHead(status, reason, headers)
     if (body !== undefined) return await sendBody(reader, storedSource(entry, onUnreadable), body)
     client.response.end()
     return 0

@@ -2,6 +2,7 @@ import { endToEnd, headerValue, via, without, type RawHeaders } from '../headers
 import { MAX_SECONDS } from './cache-control.js'
 import type { ContentDigest } from './content-digest.js'
 import type { EntryMeta } from './meta.js'
+import type { StoredEntry } from './store.js'
 
 /**
  * What describes the bytes rather than the host or the moment. A content-addressed entry answers for hosts that
@@ -75,21 +76,16 @@ export function joiningHead(stored: RawHeaders): string[] {
   return [...stored, ...acceptRanges(stored), 'Via', via(), 'X-Cache', 'HIT']
 }
 
+/** What every answer from an entry says in its head. */
+export function fixedHead({ headers, storedAt }: EntryMeta): string[] {
+  const date = new Date(storedAt).toISOString()
+  return [...headers, ...acceptRanges(headers), 'Via', via(), 'X-Cache', 'HIT', 'X-Cache-Date', date]
+}
+
 /** The head of an answer from the store, without framing. */
-export function storedHead(meta: EntryMeta, nowMs: number): string[] {
+export function storedHead({ meta, head = fixedHead(meta) }: StoredEntry, nowMs: number): string[] {
   const resident = Math.max(0, Math.floor((nowMs - meta.storedAt) / 1000))
-  return [
-    ...meta.headers,
-    ...acceptRanges(meta.headers),
-    'Age',
-    String(meta.age + resident),
-    'Via',
-    via(),
-    'X-Cache',
-    'HIT',
-    'X-Cache-Date',
-    new Date(meta.storedAt).toISOString(),
-  ]
+  return [...head, 'Age', String(meta.age + resident)]
 }
 
 function acceptRanges(stored: RawHeaders): string[] {
