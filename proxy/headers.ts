@@ -20,7 +20,8 @@ export function headerValues(headers: RawHeaders, name: string): string[] {
   for (let at = 0; at + 1 < headers.length; at += 2) {
     const candidate = headers[at] ?? ''
     // The length first: this is asked for a dozen names a request.
-    if (candidate.length === name.length && candidate.toLowerCase() === name) found.push(headers[at + 1] ?? '')
+    if (candidate.length === name.length && candidate.toLowerCase() === name)
+      found.push(headers[at + 1] ?? '')
   }
   return found
 }
