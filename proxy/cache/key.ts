@@ -34,7 +34,7 @@ const DIGEST_KEY = /^(?:blob|manifest) ((?:sha256|sha512):[0-9a-f]+)$/
 
 /** Whether an entry of that name may have that key and a body of that digest. */
 export function isKeyOf(text: string, name: string, digest: string): boolean {
-  if (createHash('sha256').update(text).digest('hex') !== name) return false
+  if (hash('sha256', text) !== name) return false
   const promised = DIGEST_KEY.exec(text)?.[1]
   return promised === undefined || promised === digest
 }
