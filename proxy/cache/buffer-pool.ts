@@ -1,3 +1,5 @@
+import { LARGE_PIECE_BYTES, SMALL_PIECE_BYTES } from './pace.js'
+
 /** A buffer on loan. Exactly one of the two ends it. */
 export interface LentBuffer {
   readonly bytes: Buffer
@@ -11,13 +13,12 @@ export interface LentBuffer {
  * Hits of 256 MiB over loopback HTTP from the page cache, medians of nine in one run: 64 KiB reads gave 790 MB/s,
  * 256 KiB 1,950, 512 KiB 2,830, 1 MiB 3,090, 2 MiB 2,210.
  */
-const LARGE_BYTES = 1024 * 1024
-/**
- * So many readers are served at full speed; those beyond get small buffers, so that 64 stalled ones together
- * hold 16 MiB + 6 MiB and not 64 MiB. Nobody ever waits for a buffer.
- */
+const LARGE_BYTES = LARGE_PIECE_BYTES
+/** So many readers are served at full speed at once; those beyond get small buffers. Nobody waits for a buffer. */
 const MAX_LARGE = 16
-const SMALL_BYTES = 128 * 1024
+/** Kept for reuse; in a rush, nearly all of them are on loan. */
+const MAX_IDLE_LARGE = 4
+const SMALL_BYTES = SMALL_PIECE_BYTES
 /** Kept for reuse; more may be on loan. */
 const MAX_IDLE_SMALL = 16
 
@@ -39,7 +40,7 @@ export class BufferPool {
       bytes,
       giveBack: () => {
         this.#largeOnLoan -= 1
-        this.#large.push(bytes)
+        if (this.#large.length < MAX_IDLE_LARGE) this.#large.push(bytes)
       },
       abandon: () => {
         this.#largeOnLoan -= 1

@@ -2,6 +2,7 @@ import { reasonOf } from '../../config/errors.js'
 import type { BufferPool } from './buffer-pool.js'
 import type { Client } from './client.js'
 import { BodyAbortedError } from './errors.js'
+import { Pace } from './pace.js'
 
 /** A body to be sent, whole or still growing. */
 export interface BodySource {
@@ -19,8 +20,11 @@ export interface BodySource {
   advance(position: number): void
 }
 
-/** What is handed to the socket at once from memory; as much as from a file. */
-const BATCH_BYTES = 1024 * 1024
+/**
+ * The first piece of a body that is still coming: fifty readers who wait for it are each a write, and the last of
+ * them waits for all the others. One TLS record.
+ */
+const FIRST_PIECE_BYTES = 16 * 1024
 
 /**
  * Sends part of a body at the client's own speed, one buffer at a time: the next bytes are looked for only when
@@ -29,6 +33,7 @@ const BATCH_BYTES = 1024 * 1024
 export class Reader {
   readonly #client: Client
   readonly #buffers: BufferPool
+  readonly #pace = new Pace()
   /** Ends the wait for more bytes. */
   #more: (() => void) | undefined
   /** Ends any wait. */
@@ -85,7 +90,7 @@ export class Reader {
           this.#sent += sent
           source.advance(position)
         } else if (reachesEnd) {
-          if (last && !response.writableEnded) await this.#flush([], true)
+          if (last && !response.writableEnded) await this.#flush([], 0, true)
           break
         } else {
           await this.#grown()
@@ -101,7 +106,7 @@ export class Reader {
   async sendText(text: Buffer, last: boolean): Promise<number> {
     const forget = this.#client.onGone(() => this.interrupt())
     try {
-      return !this.#client.gone && (await this.#flush([text], last)) ? text.length : 0
+      return !this.#client.gone && (await this.#flush([text], text.length, last)) ? text.length : 0
     } finally {
       forget()
     }
@@ -114,18 +119,23 @@ export class Reader {
     limit: number,
     reachesEnd: boolean,
   ): Promise<number | undefined> {
-    const recent = source.recent(from, Math.min(limit - from, BATCH_BYTES))
+    const most = Math.min(limit - from, this.#pace.piece)
+    const recent = source.recent(
+      from,
+      source.complete || this.#sent > 0 ? most : Math.min(most, FIRST_PIECE_BYTES),
+    )
     if (recent.length > 0) {
       const length = recent.reduce((sum, { length }) => sum + length, 0)
-      return (await this.#flush(recent, reachesEnd && from + length === limit)) ? length : undefined
+      return (await this.#flush(recent, length, reachesEnd && from + length === limit)) ? length : undefined
     }
-    const lent = this.#buffers.lend(limit - from)
+    const lent = this.#buffers.lend(most)
     let free = true
     try {
-      const length = await readSome(source, lent.bytes.subarray(0, limit - from), from)
+      const length = await readSome(source, lent.bytes.subarray(0, most), from)
       // Reading takes time in which the source may have turned out wrong.
       if (this.#client.gone || this.#aborted !== undefined || source.failure !== undefined) return undefined
-      free = await this.#flush([lent.bytes.subarray(0, length)], reachesEnd && from + length === limit)
+      const end = reachesEnd && from + length === limit
+      free = await this.#flush([lent.bytes.subarray(0, length)], length, end)
       return free ? length : undefined
     } finally {
       if (free) lent.giveBack()
@@ -137,11 +147,13 @@ export class Reader {
    * Resolves with true when the socket has taken all, with false when there is no use in waiting on: whatever
    * the reason, the socket may still refer to the pieces then.
    */
-  #flush(pieces: readonly Buffer[], end: boolean): Promise<boolean> {
+  #flush(pieces: readonly Buffer[], bytes: number, end: boolean): Promise<boolean> {
     const { response } = this.#client
+    const started = performance.now()
     return new Promise((resolve) => {
       const settle = (flushed: boolean): void => {
         this.#stop = undefined
+        this.#pace.took(bytes, performance.now() - started)
         resolve(flushed)
       }
       this.#stop = () => settle(false)

@@ -46,6 +46,8 @@ export interface Front {
   readonly outcomes: (CacheOutcome | { readonly kind: 'threw'; readonly error: unknown })[]
   /** Resolves when that many requests were settled. */
   settled(count: number): Promise<void>
+  /** For each connection, the bytes that were handed to it and that the system has not taken. */
+  waiting(): number[]
   close(): Promise<void>
 }
 
@@ -78,6 +80,7 @@ export async function startFront(cache: ResponseCache, originPort: number): Prom
     async settled(count) {
       while (outcomes.length < count) await new Promise<void>((resolve) => waiting.add(resolve))
     },
+    waiting: () => [...sockets].map(({ writableLength }) => writableLength),
     async close() {
       const closed = new Promise((resolve) => server.close(resolve))
       for (const socket of sockets) socket.destroy()
