@@ -2,7 +2,7 @@ import { closeSync, openSync } from 'node:fs'
 import pino from 'pino'
 import type { LogFormat, LogLevel } from './config.js'
 import { LineOutput } from './line-output.js'
-import { readableLine } from './readable-line.js'
+import { textLogger } from './text-logger.js'
 
 /** What the rest of the code may ask of a log. Fields come first, as in pino. */
 export interface Logger {
@@ -47,13 +47,11 @@ export function openLogger(options: LoggerOptions): OpenLogger {
   const file = options.file ?? ''
   const standard = options.stderr === true ? process.stderr : process.stdout
   const descriptor = file === '' ? standard.fd : openSync(file, 'a', 0o640)
-  const output = new LineOutput(descriptor, (lines, reason) => {
+  const output: LineOutput = new LineOutput(descriptor, (lines, reason) => {
     logger.warn({ lines, reason }, 'lines of this log were lost')
   })
-  const logger = pino(
-    { level: options.level, base: null, formatters: { level: (label) => ({ level: label }) } },
-    { write: (line: string) => output.write(options.format === 'json' ? line : readableLine(line)) },
-  )
+  const logger =
+    options.format === 'json' ? jsonLogger(options.level, output) : textLogger(options.level, output)
   return {
     logger,
     close: () => {
@@ -61,6 +59,13 @@ export function openLogger(options: LoggerOptions): OpenLogger {
       if (file !== '') closeSync(descriptor)
     },
   }
+}
+
+function jsonLogger(level: LogLevel, output: LineOutput): Logger {
+  return pino(
+    { level, base: null, formatters: { level: (label) => ({ level: label }) } },
+    { write: (line: string) => output.write(line) },
+  )
 }
 
 /** A logger that says nothing; for callers that were given none. */

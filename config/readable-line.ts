@@ -1,4 +1,6 @@
-const PADDED_LEVEL: Readonly<Record<string, string>> = {
+import type { LogLevel } from './config.js'
+
+const PADDED_LEVEL: Readonly<Record<LogLevel, string>> = {
   debug: 'DEBUG',
   info: 'INFO ',
   warn: 'WARN ',
@@ -8,19 +10,19 @@ const PADDED_LEVEL: Readonly<Record<string, string>> = {
 /** What {@link readableLine} puts in front: the moment and the level. */
 export const READABLE_PREFIX = /^\d{4}-\d\d-\d\dT[\d:.]+Z (DEBUG|INFO|WARN|ERROR) +/
 
-/** `2026-11-21T02:41:03.123Z INFO  request    method=GET host=example.com`, of a line as pino writes it. */
-export function readableLine(json: string): string {
-  const { level, time, msg, ...fields } = JSON.parse(json) as Record<string, unknown>
-  const stamp = new Date(Number(time)).toISOString()
-  const name = PADDED_LEVEL[String(level)] ?? String(level).toUpperCase()
-  return `${[stamp, name, escapeControls(String(msg)).padEnd(10), readableFields(fields)].join(' ').trimEnd()}\n`
+/** `2026-11-21T02:41:03.123Z INFO  request    method=GET host=example.com` and its newline. */
+export function readableLine(level: LogLevel, message: string, fields: string): string {
+  const start = `${new Date().toISOString()} ${PADDED_LEVEL[level]} ${escapeControls(message).padEnd(10)}`
+  return `${`${start} ${fields}`.trimEnd()}\n`
 }
 
-/** `method=GET host=example.com`; empty when there are none. */
+/** `method=GET host=example.com`; empty when there are none. What is undefined is not said, as in JSON. */
 export function readableFields(fields: object): string {
-  return Object.entries(fields)
-    .map(([key, value]) => `${key}=${readableValue(value)}`)
-    .join(' ')
+  const texts: string[] = []
+  for (const [key, value] of Object.entries(fields)) {
+    if (value !== undefined) texts.push(`${key}=${readableValue(value)}`)
+  }
+  return texts.join(' ')
 }
 
 /** A service's line becomes a message; it may hold what would move a terminal's cursor. */
@@ -34,6 +36,7 @@ export function escapeControls(text: string): string {
 
 /** Quoted when it holds anything that could end the field or the line: log lines are fed by the network. */
 function readableValue(value: unknown): string {
+  if (typeof value === 'number') return String(value)
   const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? 'undefined')
   return /^[\x21\x23-\x3c\x3e-\x7e]+$/.test(text) ? text : escapeControls(JSON.stringify(text))
 }

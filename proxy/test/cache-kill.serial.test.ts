@@ -126,12 +126,14 @@ async function killed(program: Program): Promise<void> {
 async function untidiness(program: Program, dir: string): Promise<readonly string[]> {
   const deadline = Date.now() + TIDY_MS
   for (;;) {
-    const { bytes, strays, entries } = cacheDirectory(dir)
+    const { bytes, strays } = cacheDirectory(dir)
     const { current_size: size } = await json(`http://127.0.0.1:${program.apiPort}/api/cache/stats`)
     const complaints = strays.map((file) => `stray ${file}`)
     if (size !== bytes) complaints.push(`stats say ${String(size)}, on disk are ${bytes} bytes`)
     if (bytes > MAX_SIZE) complaints.push(`${bytes} bytes are more than allowed`)
-    if (complaints.length === 0) return wrongEntries(dir, entries).map((name) => `bad entry ${name}`)
+    // Listed anew: the first list has what was removed while its files were measured.
+    if (complaints.length === 0)
+      return wrongEntries(dir, cacheDirectory(dir).entries).map((name) => `bad entry ${name}`)
     if (Date.now() > deadline) return complaints
     await delay(20)
   }
