@@ -19,6 +19,7 @@ const USAGE = `Usage: discobot-agent [run] [--isolate]
        discobot-agent start | stop | restart SERVICE
        discobot-agent signal SIGNAL [SERVICE]
        discobot-agent reload
+       discobot-agent healthcheck [--json]
 
 Process 1 of a Discobot container: brings it up, keeps its services alive, takes it down in order.
 
@@ -32,6 +33,7 @@ Process 1 of a Discobot container: brings it up, keeps its services alive, takes
                     one service, as root; ends when it is ready, or gone
   signal            sends a signal to a service, or to process 1, as root
   reload            has the configuration read again, as root
+  healthcheck       ends with 0 when the container does its work, else with 1
     --json          for programs
   -h, --help        this text
   -v, --version     the version
@@ -91,6 +93,7 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   restart: ['SERVICE'],
   signal: ['SIGNAL', '[SERVICE]'],
   reload: [],
+  healthcheck: [],
 }
 
 async function run(options: AgentOptions): Promise<number> {
@@ -165,6 +168,8 @@ async function ask(
   switch (command) {
     case 'status':
       return commands.showStatus(deps)
+    case 'healthcheck':
+      return commands.checkHealth(deps)
     case 'logs':
       return commands.showLogs(deps, { lines, follow, ...(first === '' ? {} : { service: first }) })
     case 'start':

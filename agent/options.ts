@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import { parseByteSize } from '../config/byte-size.js'
 import type { LogFormat, LogLevel } from '../config/config.js'
 import { DiscobotError } from '../config/errors.js'
+import { parseTimeSpan } from '../config/time-span.js'
 import { AGENT_API_PORT, DEFAULT_DATA_DIR, dataPaths, LOOPBACK, type DataPaths } from '../config/paths.js'
 import { NOBODYS_DIGEST, TOKEN_PATTERN, tokenDigest } from './api/access.js'
 import { isLoopback } from './api/request-guard.js'
@@ -43,6 +44,8 @@ export interface AgentOptions {
   /** The operator's own configuration file. */
   readonly proxyConfig?: string
   readonly shutdownOrder: 'dependents-first' | 'document'
+  /** For all of a stop; then what still runs is killed. */
+  readonly stopTimeoutMs: number
   readonly controlSocket: string
   readonly log: LogOptions
   /** What was in our environment, without our secrets: the agent command may need it. */
@@ -98,6 +101,8 @@ export interface OptionSources {
   readonly homedir: string
 }
 
+/** A timer takes no more than 24.8 days, and no stop an hour. */
+const LONGEST_TIME_MS = 3_600_000
 /** More would be a matter for a log collector. */
 const MAX_LOG_FILES = 100
 
@@ -160,6 +165,7 @@ export function readOptions(sources: OptionSources): AgentOptions {
     proxy: reader.choice('DISCOBOT_PROXY', ['on', 'off']),
     ...(proxyConfig === undefined ? {} : { proxyConfig }),
     shutdownOrder: reader.choice('DISCOBOT_SHUTDOWN_ORDER', ['dependents-first', 'document']),
+    stopTimeoutMs: stopTimeoutMs(reader),
     controlSocket: container ? CONTAINER_SOCKET : join(data.root, 'agent.sock'),
     log: Object.freeze({
       level: reader.choice('DISCOBOT_LOG_LEVEL', ['info', 'debug', 'warn', 'error']),
@@ -189,6 +195,23 @@ function dataDir(sources: OptionSources, reader: VariableReader): string {
   if (dir === '/')
     throw new OptionsError('cannot use DISCOBOT_DATA_DIR "/": name a directory below it, such as /.data')
   return dir
+}
+
+/** What the services need at most by themselves: agent API 10 s, dockerd 20 s, proxy 5 s. */
+const DEFAULT_STOP_TIMEOUT = '35s'
+/** Of a container's own patience: for unmounting, and for the exit to be seen. */
+const STOP_MARGIN_MS = 500
+
+/** Killed in the middle of a stop, dockerd and the proxy would have to clean up at the next start. */
+function stopTimeoutMs(reader: VariableReader): number {
+  const wantedMs = reader.time('DISCOBOT_STOP_TIMEOUT', DEFAULT_STOP_TIMEOUT)
+  const containerMs = reader.time('DISCOBOT_CONTAINER_STOP_TIMEOUT')
+  if (containerMs === undefined || wantedMs <= containerMs) return wantedMs
+  const usedMs = Math.max(containerMs - STOP_MARGIN_MS, containerMs / 2)
+  reader.problems.push(
+    `DISCOBOT_STOP_TIMEOUT: ${wantedMs} ms are more than the container itself gives (DISCOBOT_CONTAINER_STOP_TIMEOUT, ${containerMs} ms); ${usedMs} ms are used; give it more, as with docker run --stop-timeout`,
+  )
+  return usedMs
 }
 
 /** As `useradd` would accept it: the name ends up in files and arguments of root's. */
@@ -312,6 +335,22 @@ class VariableReader {
     if (/^\d{1,9}$/.test(value) && Number(value) <= most) return Number(value)
     this.refuse(name, value, `want a whole number up to ${most}; ${fallback} is used`)
     return fallback
+  }
+
+  /** Milliseconds, of a time such as 35s; a number alone is seconds, as for `docker stop`. */
+  time(name: string, fallback: string): number
+  time(name: string): number | undefined
+  time(name: string, fallback?: string): number | undefined {
+    const value = this.text(name)
+    const read = (text: string): number | undefined => {
+      const ms = parseTimeSpan(/^\d+$/.test(text) ? `${text}s` : text)
+      return ms !== undefined && ms > 0 && ms <= LONGEST_TIME_MS ? ms : undefined
+    }
+    const otherwise = fallback === undefined ? undefined : read(fallback)
+    const found = value === undefined ? otherwise : read(value)
+    if (value !== undefined && found === undefined)
+      this.refuse(name, value, `want a time such as 500ms, 35s or 2m; ${fallback ?? 'none'} is used`)
+    return found ?? otherwise
   }
 
   /** Bytes, of a size such as 5MB. */

@@ -4,7 +4,7 @@ import { BootInterruptedError } from './boot/errors.js'
 import type { BootFindings } from './boot/findings.js'
 import { runBoot } from './boot/graph.js'
 import type { StepStatus } from './boot/step.js'
-import { planBoot, STOP_ORDER, stopGraces, type BootSettings } from './boot/steps.js'
+import { planBoot, STOP_ORDER, type BootSettings } from './boot/steps.js'
 import type { ServiceVerb } from './control/actions.js'
 import type { ControlServer } from './control/server.js'
 import type { AgentPhase, AgentStatus } from './control/status.js'
@@ -16,6 +16,7 @@ import { LogFiles } from './logs/log-files.js'
 import { LogStore } from './logs/log-store.js'
 import type { ServiceStatus } from './services/spec.js'
 import { Supervisor } from './services/supervisor.js'
+import { listZombies } from './services/zombies.js'
 import { commandRunner } from './system/command.js'
 import { renderWelcome } from './welcome.js'
 
@@ -80,6 +81,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     boot: steps,
     services: supervisor.status(),
     reaper: reaper.status(),
+    zombies: listZombies(options.mode === 'container'),
     degraded: [...options.problems, ...degradedSteps(steps), ...lostLines(files)],
     extra: { mode: options.mode, session: options.sessionId, dataDir: options.data.root },
   })
@@ -127,10 +129,9 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   const exitCode = await over.comes
   clearInterval(keepAlive)
   phase = 'stopping'
-  const graces = stopGraces(options)
   const report = await supervisor.stopAll({
     order: STOP_ORDER[options.shutdownOrder],
-    deadlineMs: graces.agentApi + graces.dockerd + graces.proxy,
+    deadlineMs: options.stopTimeoutMs,
   })
   await control?.close()
   await release()

@@ -3,6 +3,8 @@ import { readableEntry } from '../logs/log-entry.js'
 import type { ServiceStatus } from '../services/spec.js'
 import type { ServiceVerb } from './actions.js'
 import { askAgent, fetchStatus, readLines } from './client.js'
+import { complaintsOf } from './health.js'
+import { printable } from './printable.js'
 import { renderStatus } from './status-table.js'
 
 /** Where a command asks, and where its answer goes. */
@@ -23,6 +25,15 @@ export async function showStatus({ socketPath, print, json, colour, now }: Comma
   const text = json ? JSON.stringify(found, undefined, 2) : renderStatus(found, { colour, now: now() })
   await print(`${text}\n`)
   return 0
+}
+
+/** 0 when the container does its work, 1 when not, for Docker's HEALTHCHECK; a line says why. */
+export async function checkHealth({ socketPath, print, json }: CommandDeps): Promise<number> {
+  const complaints = complaintsOf(await fetchStatus(socketPath))
+  const healthy = complaints.length === 0
+  const words = healthy ? 'healthy' : complaints.map(printable).join('; ')
+  await print(`${json ? JSON.stringify({ healthy, complaints }) : words}\n`)
+  return healthy ? 0 : 1
 }
 
 export interface LogOptions {

@@ -1,6 +1,7 @@
 import { renderTimeline } from '../boot/timeline.js'
 import type { StepStatus } from '../boot/step.js'
 import type { ServiceState, ServiceStatus } from '../services/spec.js'
+import type { Zombie } from '../services/zombies.js'
 import { printable } from './printable.js'
 import type { AgentStatus } from './status.js'
 
@@ -29,6 +30,7 @@ export function renderStatus(status: AgentStatus, { colour, now }: TableOptions)
     `discobot ${status.version} is ${status.phase}: pid ${status.pid}, up ${up}, ${describeReaper(status)}`,
     renderServices(status.services, now, paint),
     status.degraded.map((line) => paint(`degraded  ${printable(line)}`, YELLOW)).join('\n'),
+    renderZombies(status.zombies ?? []),
     status.boot.length === 0 ? '' : renderTimeline(status.boot, { colour, totalMs: bootTotalMs(status) }),
   ]
   return sections.filter((section) => section !== '').join('\n\n')
@@ -48,7 +50,7 @@ function renderServices(
     duration(now.getTime() - Date.parse(service.since)),
     String(service.restarts),
     service.lastExit ?? '-',
-    printable(service.reason ?? ''),
+    printable(service.reason ?? (service.waitsFor === undefined ? '' : `waits for ${service.waitsFor}`)),
   ])
   const widths = header.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
@@ -62,6 +64,15 @@ function renderServices(
       .join('  ')
       .trimEnd()
   return [line(header), ...rows.map((row, index) => line(row, services[index]?.state))].join('\n')
+}
+
+function renderZombies(zombies: readonly Zombie[]): string {
+  return zombies
+    .map(({ pid, name, parent, service }) => {
+      const owner = `pid ${parent.pid} (${parent.name})${service === undefined ? '' : ` of ${service}`}`
+      return printable(`zombie    pid ${pid} (${name}), which ${owner} does not wait for`)
+    })
+    .join('\n')
 }
 
 function describeReaper({ reaper }: AgentStatus): string {

@@ -1,5 +1,6 @@
 import type { StepStatus } from '../boot/step.js'
 import type { ReaperStatus } from '../init/reaper.js'
+import type { Zombie } from '../services/zombies.js'
 import type { ServiceStatus } from '../services/spec.js'
 
 export type AgentPhase = 'booting' | 'running' | 'stopping'
@@ -13,6 +14,8 @@ export interface AgentStatus {
   readonly boot: readonly StepStatus[]
   readonly services: readonly ServiceStatus[]
   readonly reaper: ReaperStatus
+  /** Dead processes that nobody has waited for yet. */
+  readonly zombies?: readonly Zombie[]
   /** What does not work as it should: why, and what to do about it; one line each. */
   readonly degraded: readonly string[]
   /** For those who know what to look for. */

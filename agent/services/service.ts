@@ -5,6 +5,7 @@ import { describeEnd, endedWell, type ProcessEnd } from '../init/exit-code.js'
 import { runAttempt, type Attempt } from './attempt.js'
 import { ServiceStartError } from './errors.js'
 import type { GroupEnd, ServiceProcess } from './process.js'
+import { describeReadiness } from './readiness.js'
 import { FailureHistory, type RestartPolicy } from './restart-policy.js'
 import type { RunAsDeps } from './run-as.js'
 import type { ServiceSpec, ServiceState, ServiceStatus } from './spec.js'
@@ -71,7 +72,9 @@ export class Service {
     return this.#state
   }
 
-  status(): ServiceStatus {
+  /** @param needs a service that has to be ready before this one is started. */
+  status(needs?: string): ServiceStatus {
+    const waitsFor = needs ?? this.#waitsFor()
     const pid = this.#process?.isLeaderAlive === true ? this.#process.pid : undefined
     return {
       name: this.spec.name,
@@ -81,6 +84,24 @@ export class Service {
       restarts: this.#restarts,
       ...(this.#lastExit === undefined ? {} : { lastExit: this.#lastExit }),
       ...(this.#reason === undefined ? {} : { reason: this.#reason }),
+      ...(waitsFor === undefined ? {} : { waitsFor }),
+      ...(this.spec.essential ? { essential: true } : {}),
+    }
+  }
+
+  #waitsFor(): string | undefined {
+    const { readiness, type } = this.spec
+    switch (this.#state) {
+      case 'starting':
+        return type === 'oneshot' ? 'its end' : describeReadiness(readiness)
+      case 'stopping':
+        return 'the end of its processes'
+      case 'backing-off':
+        return 'the next start'
+      case 'stopped':
+      case 'ready':
+      case 'failed':
+        return undefined
     }
   }
 

@@ -88,4 +88,8 @@ export interface ServiceStatus {
   readonly lastExit?: string
   /** Why it is in this state, when that is not obvious. */
   readonly reason?: string
+  /** What has to happen for it to go on: a service to be ready, an answer, the end of its processes. */
+  readonly waitsFor?: string
+  /** The container ends with it. */
+  readonly essential?: true
 }

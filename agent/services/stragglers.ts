@@ -19,14 +19,25 @@ const POLL_MS = 10
 export function findMarked(marker: string, variable = MARKER_VARIABLE): number[] {
   const wanted = `${variable}=${marker}`
   return listPids().filter((pid) => {
-    if (pid === process.pid) return false
-    try {
-      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0')
-      return environment.includes(wanted) && readStat(pid)?.state !== 'Z'
-    } catch {
-      return false
-    }
+    return pid !== process.pid && environmentOf(pid).includes(wanted) && readStat(pid)?.state !== 'Z'
   })
+}
+
+/** The marker that a process was started with; undefined when it has none, or may not be looked at. */
+export function markerOf(pid: number): string | undefined {
+  const prefix = `${MARKER_VARIABLE}=`
+  return environmentOf(pid)
+    .find((variable) => variable.startsWith(prefix))
+    ?.slice(prefix.length)
+}
+
+/** Empty when there is no such process, it is a zombie, or it is not ours to look at. */
+function environmentOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0')
+  } catch {
+    return []
+  }
 }
 
 /**

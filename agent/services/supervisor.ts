@@ -60,9 +60,13 @@ export class Supervisor {
   readonly #deps: SupervisorDeps
   readonly #runId = randomUUID()
   readonly #services = new Map<string, Service>()
+  /** Services whose start waits, and for which other one. */
+  readonly #needs = new Map<string, string>()
   #stopping: Promise<StopReport> | undefined
   readonly #deadline = new AbortController()
   #deadlineAt = 0
+  /** Of the deadline: a second signal may come while a boot is still being ended. */
+  #share = 1
   #rearm = new AbortController()
 
   constructor(deps: SupervisorDeps) {
@@ -104,7 +108,7 @@ export class Supervisor {
     const service = this.#find(name)
     for (const needed of service.spec.after) {
       const { state } = this.#find(needed)
-      if (state === 'starting') await this.#find(needed).start(signal)
+      if (state === 'starting') await this.#waitFor(needed, name, signal)
       else if (state !== 'ready') throw new ServiceStartError(name, `it needs ${needed}, which is ${state}`)
     }
     if (this.#stopping !== undefined) throw new ServiceStartError(name, 'everything is being stopped')
@@ -138,12 +142,12 @@ export class Supervisor {
 
   /** @throws UnknownServiceError */
   statusOf(name: string): ServiceStatus {
-    return this.#find(name).status()
+    return this.#find(name).status(this.#needs.get(name))
   }
 
   /** In the order they were added. */
   status(): ServiceStatus[] {
-    return [...this.#services.values()].map((service) => service.status())
+    return [...this.#services.keys()].map((name) => this.statusOf(name))
   }
 
   /**
@@ -155,8 +159,9 @@ export class Supervisor {
     return this.#stopping
   }
 
-  /** Halves what is left of the deadline. Does nothing unless everything is being stopped. */
+  /** Halves what is left of the deadline, or will be when everything is being stopped. */
   hurry(): void {
+    if (this.#stopping === undefined) this.#share /= 2
     const now = this.#deps.clock.now()
     if (this.#deadlineAt > now) this.#setDeadline(now + (this.#deadlineAt - now) / 2)
   }
@@ -166,6 +171,15 @@ export class Supervisor {
     this.#deadline.abort()
   }
 
+  async #waitFor(needed: string, name: string, signal: AbortSignal | undefined): Promise<void> {
+    this.#needs.set(name, needed)
+    try {
+      await this.#find(needed).start(signal)
+    } finally {
+      this.#needs.delete(name)
+    }
+  }
+
   async #stopEverything({ order, deadlineMs }: StopOptions): Promise<StopReport> {
     const { clock, logger } = this.#deps
     const startedAt = clock.now()
@@ -173,7 +187,7 @@ export class Supervisor {
     const left: string[] = []
     const done = new AbortController()
     const running = new Set<string>()
-    this.#setDeadline(startedAt + deadlineMs)
+    this.#setDeadline(startedAt + deadlineMs * this.#share)
     void this.#remind(running, done.signal)
 
     const specs = [...this.#services.values()].map((service) => service.spec)

@@ -153,6 +153,23 @@ t.test('what cannot be done is said with its reason and a code of its own', asyn
   await t.rejects(askAgent(socketPath, { path: '/logs?line=1' }), { code: 'CONTROL_FAILED', status: 400 })
 })
 
+t.test('healthy means that what the container is there for is ready, and the proxy', async (t) => {
+  const { supervisor, call } = await control(t)
+  await t.rejects(call('healthcheck'), { code: 1, stdout: 'there is nothing that it is here for\n' })
+  supervisor.add(shell('main', WORK, { essential: true, restart: 'always' }))
+  supervisor.add(shell('extra', 'exit 1'))
+  await t.rejects(call('healthcheck'), { code: 1, stdout: 'main is stopped\n' })
+  await supervisor.start('main')
+  t.equal(await call('healthcheck'), 'healthy\n')
+  supervisor.add(shell('proxy', WORK))
+  await t.rejects(call('healthcheck', '--json'), {
+    code: 1,
+    stdout: '{"healthy":false,"complaints":["proxy is stopped"]}\n',
+  })
+  const nowhere = { env: { DISCOBOT_AGENT_SOCKET: '/nonexistent/agent.sock' } }
+  await t.rejects(execute(execPath, [MAIN, 'healthcheck'], nowhere), { code: 1 })
+})
+
 t.test('the log of a service or of all is shown, in order, and followed', async (t) => {
   const { supervisor, call, socketPath, logs } = await control(t)
   supervisor.add(shell('a', 'for i in 1 2 3 4 5; do echo a$i; done; echo ae >&2; exec sleep 60'))

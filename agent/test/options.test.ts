@@ -1,4 +1,5 @@
 import t from 'tap'
+import { stopGraces } from '../boot/steps.js'
 import { CommandWordsError, splitCommand } from '../command-words.js'
 import { OptionsError, readOptions, SECRET_VARIABLES, type AgentOptions } from '../options.js'
 
@@ -171,5 +172,29 @@ void t.test('a command is split as a shell would, without one', (t) => {
   for (const text of ['', '   ', `''`, '[]', '[1]', '["a"', 'a > b', 'a && b', 'a; b', '(a)', 'a\\']) {
     t.throws(() => splitCommand(text), CommandWordsError, text)
   }
+  t.end()
+})
+
+void t.test('a stop takes as long as was said, and less where the container would be killed', (t) => {
+  t.equal(init().stopTimeoutMs, 35_000)
+  t.equal(init({ DISCOBOT_STOP_TIMEOUT: '90' }).stopTimeoutMs, 90_000)
+  t.equal(init({ DISCOBOT_STOP_TIMEOUT: '1500ms' }).stopTimeoutMs, 1_500)
+  t.strictSame(init({ DISCOBOT_STOP_TIMEOUT: '1m', DISCOBOT_CONTAINER_STOP_TIMEOUT: '60s' }).problems, [])
+  const docker = init({ DISCOBOT_CONTAINER_STOP_TIMEOUT: '10' })
+  t.equal(docker.stopTimeoutMs, 9_500)
+  t.match(docker.problems, [/35000 ms are more than the container itself gives .* 9500 ms are used/])
+  const short = init({ DISCOBOT_CONTAINER_STOP_TIMEOUT: '200ms' })
+  t.equal(short.stopTimeoutMs, 100)
+  for (const value of ['0', '-1', 'soon', '1w', '1e3s']) {
+    const { stopTimeoutMs, problems } = init({ DISCOBOT_STOP_TIMEOUT: value })
+    t.equal(stopTimeoutMs, 35_000)
+    t.match(problems, [/^DISCOBOT_STOP_TIMEOUT .* want a time such as/])
+  }
+  t.strictSame(stopGraces(init()), { agentApi: 10_000, dockerd: 20_000, proxy: 5_000 })
+  t.strictSame(stopGraces(init({ DISCOBOT_STOP_TIMEOUT: '7s' })), {
+    agentApi: 2_000,
+    dockerd: 4_000,
+    proxy: 1_000,
+  })
   t.end()
 })

@@ -1,9 +1,11 @@
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { ServiceSpec } from '../services/spec.js'
 import { stopLevels } from '../services/stop-order.js'
 import { findMarked } from '../services/stragglers.js'
+import { listZombies } from '../services/zombies.js'
 import { makeLab, shell, waitFor, type Lab } from './lab.js'
 
 /** Runs until SIGTERM, and writes down when it ended. */
@@ -104,6 +106,65 @@ t.test('one deadline holds for all, a second wish halves it, and a third kills a
     t.ok(report.tookMs >= atLeast && report.tookMs < below, `${report.tookMs} ms of ${atLeast} to ${below}`)
     t.strictSame(report.killed, ['second', 'first'])
   }
+})
+
+t.test('a second wish that comes before the stop has begun is not forgotten', async (t) => {
+  const lab = makeLab(t)
+  lab.supervisor.add(
+    shell('deaf', 'trap "" TERM; echo up; while :; do sleep 0.05; done', { stopGraceMs: 60_000 }),
+  )
+  await up(lab, 'deaf')
+  lab.supervisor.hurry()
+  const { tookMs, killed } = await lab.supervisor.stopAll({ deadlineMs: 2_000 })
+  t.ok(tookMs >= 950 && tookMs < 1_700, `${tookMs} ms of 950 to 1700`)
+  t.strictSame(killed, ['deaf'])
+})
+
+t.test('a service says what it waits for', async (t) => {
+  const lab = makeLab(t)
+  const folder = t.testdir({})
+  const ready = join(folder, 'ready')
+  lab.supervisor.add(
+    shell('base', `echo up; read _ <${join(folder, 'gate')}; : >${ready}; exec sleep 60`, {
+      readiness: { kind: 'file', path: ready },
+    }),
+  )
+  lab.supervisor.add(
+    shell('top', 'trap "" TERM; echo up; while :; do sleep 0.05; done', {
+      after: ['base'],
+      stopGraceMs: 300,
+    }),
+  )
+  execFileSync('mkfifo', [join(folder, 'gate')])
+  const waits = (name: string): string | undefined => lab.supervisor.statusOf(name).waitsFor
+  const starting = [lab.supervisor.start('base'), lab.supervisor.start('top')]
+  await waitFor('base', () => lab.said('base').includes('up'))
+  t.equal(waits('base'), ready)
+  t.equal(waits('top'), 'base')
+  writeFileSync(join(folder, 'gate'), 'go\n')
+  await Promise.all(starting)
+  t.equal(waits('base'), undefined)
+  t.equal(waits('top'), undefined)
+  await waitFor('top', () => lab.said('top').includes('up'))
+  const stopping = lab.supervisor.stop('top')
+  await waitFor('the stop', () => waits('top') === 'the end of its processes')
+  await stopping
+  t.equal(waits('top'), undefined)
+})
+
+t.test('a zombie is named with the process that does not wait for it, and its service', async (t) => {
+  const lab = makeLab(t)
+  // The child is left to a program that never waits.
+  lab.supervisor.add(shell('careless', '(exit 0) & echo $!; exec sleep 60'))
+  await lab.supervisor.start('careless')
+  const pid = Number(await waitFor('the pid', () => lab.said('careless')[0]))
+  const zombie = await waitFor('the zombie', () => listZombies(false).find((one) => one.pid === pid))
+  t.match(zombie, {
+    pid,
+    parent: { pid: lab.supervisor.statusOf('careless').pid, name: 'sleep' },
+    service: 'careless',
+  })
+  await lab.supervisor.stop('careless')
 })
 
 t.test('a grandchild that holds the pipe delays neither the end nor the stop', async (t) => {
