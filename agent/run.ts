@@ -5,6 +5,7 @@ import type { BootFindings } from './boot/findings.js'
 import { runBoot } from './boot/graph.js'
 import type { StepStatus } from './boot/step.js'
 import { planBoot, STOP_ORDER, type BootSettings } from './boot/steps.js'
+import { findServiceGroups, noServiceGroups } from './cgroups/service-groups.js'
 import type { ServiceVerb } from './control/actions.js'
 import type { ControlServer } from './control/server.js'
 import type { AgentPhase, AgentStatus } from './control/status.js'
@@ -56,10 +57,13 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   const over = new End()
   const children = new ChildRegistry()
   const reaper = startReaper({ children, clock, logger, subreaper: options.mode === 'plain' })
+  // On somebody's own machine nothing outside of the data dir is touched.
+  const groups = options.mode === 'container' ? findServiceGroups() : noServiceGroups('not a container')
   const supervisor = new Supervisor({
     logger,
     clock,
     children,
+    groups,
     onEssentialFailure: ({ service, reason, exitCode }) => {
       logger.error({ service, reason, exitCode }, 'the container ends with its essential service')
       over.come(exitCode)
@@ -83,7 +87,12 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     reaper: reaper.status(),
     zombies: listZombies(options.mode === 'container'),
     degraded: [...options.problems, ...degradedSteps(steps), ...lostLines(files)],
-    extra: { mode: options.mode, session: options.sessionId, dataDir: options.data.root },
+    extra: {
+      mode: options.mode,
+      session: options.sessionId,
+      dataDir: options.data.root,
+      cgroups: groups.description,
+    },
   })
 
   for (const problem of options.problems) logger.warn({ problem }, 'a setting cannot be used')
@@ -135,6 +144,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   })
   await control?.close()
   await release()
+  groups.remove()
   reaper.stop()
   removeHandlers()
   logger.info({ exitCode, ms: report.tookMs, killed: report.killed.join(', ') || 'none' }, 'stopped')

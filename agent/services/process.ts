@@ -10,6 +10,7 @@ import type { ChildRegistry } from '../init/children.js'
 import type { Clock } from '../init/clock.js'
 import type { ProcessEnd } from '../init/exit-code.js'
 import { hasLivingMembers } from '../init/proc-stat.js'
+import type { ServiceGroup } from '../cgroups/service-group.js'
 import { LineSplitter } from './line-splitter.js'
 import { logLine } from './log-line.js'
 import { systemRunAs, type RunAsDeps } from './run-as.js'
@@ -34,6 +35,8 @@ export interface ProcessDeps {
   /** Takes what the process prints, line by line, with the fields `service` and `stream`. */
   readonly logger: Logger
   readonly runAs?: RunAsDeps
+  /** Where it and all it starts belong; absent where there are no control groups. */
+  readonly group?: ServiceGroup
 }
 
 /** `left`: something of the group could not even be killed. */
@@ -213,7 +216,8 @@ export class ServiceProcess {
 
 function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): ChildProcess {
   const { readiness, handover } = spec
-  const [program, ...args] = restricted(spec, deps.runAs ?? systemRunAs)
+  const command = restricted(spec, deps.runAs ?? systemRunAs)
+  const [program, ...args] = deps.group?.within(command) ?? command
   const piped = [1, 2]
   if (readiness.kind === 'newline') piped.push(readiness.fd)
   if (handover !== undefined) piped.push(handover.fd)

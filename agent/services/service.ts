@@ -1,4 +1,5 @@
 import type { Logger } from '../../config/logger.js'
+import type { ServiceGroup } from '../cgroups/service-group.js'
 import type { ChildRegistry } from '../init/children.js'
 import type { Clock } from '../init/clock.js'
 import { describeEnd, endedWell, type ProcessEnd } from '../init/exit-code.js'
@@ -9,7 +10,7 @@ import { describeReadiness } from './readiness.js'
 import { FailureHistory, type RestartPolicy } from './restart-policy.js'
 import type { RunAsDeps } from './run-as.js'
 import type { ServiceSpec, ServiceState, ServiceStatus } from './spec.js'
-import { killMarked } from './stragglers.js'
+import { findMarked, killStragglers } from './stragglers.js'
 import { transition, type ServiceEvent } from './state.js'
 
 export interface ServiceDeps {
@@ -20,6 +21,7 @@ export interface ServiceDeps {
   /** In [0, 1), as `Math.random`. */
   readonly random: () => number
   readonly runAs?: RunAsDeps
+  readonly group?: ServiceGroup
   /** Tells the processes of this agent from those of another one. */
   readonly runId: string
   /** The service ended without being told to, and stays ended. */
@@ -244,13 +246,26 @@ export class Service {
     await this.#life
     if (process !== undefined && group !== 'left') this.#lastExit = describeEnd(await process.ended)
     await process?.drained()
-    const left = await killMarked(this.#marker, this.#deps.clock, this.#killNow.signal)
+    const left = await this.#endStragglers()
     process?.release()
     this.#process = undefined
     const unkillable = group === 'left' || left.length > 0
     if (this.#state === 'stopping')
       this.#enter('gone', unkillable ? 'something of it cannot be killed' : undefined)
     return unkillable ? 'left' : group
+  }
+
+  /** What has left the process group: by its mark, and by its control group also what has no mark any more. */
+  async #endStragglers(): Promise<number[]> {
+    const { clock, group } = this.#deps
+    const find = (): number[] => [...new Set([...findMarked(this.#marker), ...(group?.pids() ?? [])])]
+    const left = await killStragglers(find, clock, this.#killNow.signal)
+    if (group === undefined) return left
+    // Whatever forks faster than it is found and signalled ends here.
+    const unkillable = await group.kill(clock)
+    group.remove()
+    if (left.length + unkillable.length === 0) return []
+    return find()
   }
 
   #enter(event: ServiceEvent, reason?: string): void {

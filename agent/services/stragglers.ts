@@ -50,18 +50,26 @@ export async function killMarked(
   killNow: AbortSignal,
   variable = MARKER_VARIABLE,
 ): Promise<number[]> {
-  let left = findMarked(marker, variable)
-  if (left.length === 0) return left
+  return killStragglers(() => findMarked(marker, variable), clock, killNow)
+}
+
+/** As {@link killMarked}, of what is found by `find`, which is asked again and again. */
+export async function killStragglers(
+  find: () => readonly number[],
+  clock: Clock,
+  killNow: AbortSignal,
+): Promise<number[]> {
+  let left = find()
   for (const pid of left) sendSignal(pid, 'SIGTERM')
   const killAt = clock.now() + GRACE_MS
   while (left.length > 0 && clock.now() < killAt && !killNow.aborted) {
     await clock.sleep(POLL_MS, killNow)
-    left = findMarked(marker, variable)
+    left = find()
   }
   for (let round = 0; left.length > 0 && round < MAX_ROUNDS; round += 1) {
     for (const pid of left) sendSignal(pid, 'SIGKILL')
     await clock.sleep(POLL_MS)
-    left = findMarked(marker, variable)
+    left = find()
   }
-  return left
+  return [...left]
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type { Logger } from '../../config/logger.js'
+import type { ServiceGroups } from '../cgroups/service-groups.js'
 import type { ChildRegistry } from '../init/children.js'
 import type { Clock } from '../init/clock.js'
 import { endedWell, failureExitCode, type ProcessEnd } from '../init/exit-code.js'
@@ -22,6 +23,8 @@ export interface SupervisorDeps {
   /** In [0, 1); spreads restarts. */
   readonly random?: () => number
   readonly runAs?: RunAsDeps
+  /** Without them what a service leaves behind is found by the mark in its environment alone. */
+  readonly groups?: ServiceGroups
 }
 
 export interface EssentialFailure {
@@ -82,7 +85,8 @@ export class Supervisor {
    */
   add(spec: ServiceSpec): void {
     this.#check(spec)
-    const { logger, clock, children, policy, random, runAs } = this.#deps
+    const { logger, clock, children, policy, random, runAs, groups } = this.#deps
+    const group = groups?.groupOf(spec.name)
     const service = new Service(Object.freeze({ ...spec }), {
       logger,
       clock,
@@ -90,6 +94,7 @@ export class Supervisor {
       policy: policy ?? DEFAULT_RESTART_POLICY,
       random: random ?? Math.random,
       ...(runAs === undefined ? {} : { runAs }),
+      ...(group === undefined ? {} : { group }),
       runId: this.#runId,
       onEnded: (ending) => this.#onEnded(spec, ending),
     })

@@ -1,0 +1,127 @@
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { codeOf } from '../../config/errors.js'
+import type { Clock } from '../init/clock.js'
+import { readStat } from '../init/proc-stat.js'
+import { sendSignal } from '../services/send-signal.js'
+import type { Hierarchy } from './find-hierarchy.js'
+
+type Command = readonly [string, ...string[]]
+
+const POLL_MS = 5
+/** A process in state D does not heed SIGKILL; whoever waits for it is told. */
+const KILL_WAIT_MS = 2_000
+/** Never from the service's PATH: it runs as root. */
+const SHELL = '/bin/sh'
+/** A group that cannot be joined costs the certainty that nothing survives, not the service. */
+const JOIN = '{ echo 0 >"$0/cgroup.procs"; } 2>/dev/null; exec "$@"'
+
+/** The control group of one service: whatever it starts is in there, whoever its parent and whatever its session. */
+export class ServiceGroup {
+  readonly #kind: Hierarchy['kind']
+  readonly #folder: string
+
+  constructor(kind: Hierarchy['kind'], folder: string) {
+    this.#kind = kind
+    this.#folder = folder
+  }
+
+  /**
+   * The command that joins the group and replaces itself by `command`: before that runs, so that it cannot have
+   * started anything outside. What cannot be found is left as it is, to fail in its own words.
+   */
+  within(command: Command): Command {
+    if (!existsSync(command[0]) || !existsSync(SHELL)) return command
+    try {
+      mkdirSync(this.#folder, { recursive: true })
+    } catch {
+      return command
+    }
+    return [SHELL, '-c', JOIN, this.#folder, ...command]
+  }
+
+  /** Living processes in it and in groups that they have made below it. */
+  pids(): number[] {
+    return foldersBelow(this.#folder)
+      .flatMap((folder) => readPids(folder))
+      .filter((pid) => pid > 0 && pid !== process.pid && readStat(pid)?.state !== 'Z')
+  }
+
+  /** Kills all of them at once, whatever they do meanwhile. Resolves with those that cannot be killed. */
+  async kill(clock: Clock): Promise<number[]> {
+    if (this.#kind === 'v2') this.#write('cgroup.kill', '1')
+    else this.#killFrozen()
+    const until = clock.now() + KILL_WAIT_MS
+    let left = this.pids()
+    while (left.length > 0 && clock.now() < until) {
+      await clock.sleep(POLL_MS)
+      // Of version 2 before Linux 5.14 there is no `cgroup.kill`, and one round may miss what was just forked.
+      for (const pid of left) sendSignal(pid, 'SIGKILL')
+      left = this.pids()
+    }
+    return left
+  }
+
+  /** Takes the group away, which is possible once nothing is in it; until then it is in nobody's way. */
+  remove(): void {
+    for (const folder of foldersBelow(this.#folder).reverse()) {
+      try {
+        rmdirSync(folder)
+      } catch (error) {
+        if (codeOf(error) !== 'EBUSY' && codeOf(error) !== 'ENOENT') throw error
+      }
+    }
+  }
+
+  /** cgroup-v1/freezer: a frozen process takes a signal once it is thawed, and cannot fork before. */
+  #killFrozen(): void {
+    this.#write('freezer.state', 'FROZEN')
+    for (const pid of this.pids()) sendSignal(pid, 'SIGKILL')
+    this.#write('freezer.state', 'THAWED')
+  }
+
+  #write(file: string, text: string): void {
+    try {
+      writeFileSync(join(this.#folder, file), text)
+    } catch {
+      // Gone already, or a kernel without it: what is left is found by its pids.
+    }
+  }
+}
+
+/** The folder itself first; nothing when it is gone. */
+function foldersBelow(folder: string): string[] {
+  try {
+    const below = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory())
+    return [folder, ...below.flatMap(({ name }) => foldersBelow(join(folder, name)))]
+  } catch {
+    return []
+  }
+}
+
+function readPids(folder: string): number[] {
+  try {
+    return readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number)
+  } catch {
+    return []
+  }
+}
+
+/** Whether groups can be made in the folder. */
+export function isWritable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}

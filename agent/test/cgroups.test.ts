@@ -1,0 +1,148 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { findHierarchy, type Hierarchy } from '../cgroups/find-hierarchy.js'
+import { noServiceGroups, serviceGroupsIn } from '../cgroups/service-groups.js'
+import { makeLab, shell, shortFolder, waitFor } from './lab.js'
+
+/** tap's test object, as far as it is needed here. */
+interface Scope {
+  teardown(fn: () => unknown): unknown
+}
+
+const MOUNT: Readonly<Record<Hierarchy['kind'], readonly string[]>> = {
+  v2: ['-t', 'cgroup2'],
+  v1: ['-t', 'cgroup', '-o', 'freezer'],
+}
+
+/** Why the test of that version cannot be run; a kernel may have given its freezer to version 2 for good. */
+function obstacle(kind: Hierarchy['kind']): string | false {
+  if (process.getuid?.() !== 0) return 'needs root to make control groups; CI has it'
+  const point = mkdtempSync(join(tmpdir(), 'discobot-'))
+  const { status, stderr } = spawnSync('mount', [...MOUNT[kind], 'none', point], { encoding: 'utf8' })
+  if (status === 0) execFileSync('umount', [point])
+  rmdirSync(point)
+  return status === 0 ? false : stderr.trim()
+}
+
+/** A group of the test's own in a hierarchy that is mounted for it. */
+function testGroup(t: Scope, kind: Hierarchy['kind']): Hierarchy {
+  const point = shortFolder(t)
+  execFileSync('mount', [...MOUNT[kind], 'none', point])
+  t.teardown(() => execFileSync('umount', [point]))
+  const folder = join(point, `discobot-test-${process.pid}`)
+  mkdirSync(folder)
+  t.teardown(() => rmdirSync(folder))
+  return { kind, folder }
+}
+
+/** Processes that have the word among their arguments. */
+function running(word: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(word)
+      } catch {
+        return false
+      }
+    })
+    .map(Number)
+}
+
+for (const kind of ['v2', 'v1'] as const) {
+  t.test(
+    `${kind}: nothing that a service has started survives its stop`,
+    { skip: obstacle(kind) },
+    async (t) => {
+      const hierarchy = testGroup(t, kind)
+      const groups = serviceGroupsIn(hierarchy)
+      t.equal(groups.description, `${kind} in ${hierarchy.folder}/discobot-services`)
+      const lab = makeLab(t, { groups })
+      const word = `straggler-${kind}-${process.pid}`
+      // Its own session, an environment without our mark, deaf, and it forks all the time.
+      const daemon = `trap "" TERM; echo daemon up; while :; do sh -c "sleep 0.2; :" ${word} & sleep 0.005; done`
+      const work = `env -i PATH="$PATH" setsid sh -c '${daemon}' ${word} & trap "exit 0" TERM; while :; do sleep 0.02; done`
+      lab.supervisor.add(shell('forker', work, { user: 'nobody' }))
+      await lab.supervisor.start('forker')
+      await waitFor('the daemon', () => lab.said('forker').includes('daemon up'))
+      await waitFor('its children', () => running(word).length > 3)
+      const folder = join(hierarchy.folder, 'discobot-services', 'forker')
+      const inside = readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').map(Number)
+      t.ok(inside.includes(lab.supervisor.statusOf('forker').pid ?? -1))
+      t.equal(await lab.supervisor.stop('forker'), 'ended')
+      t.strictSame(running(word), [])
+      t.notOk(existsSync(folder), 'and the group is gone')
+
+      lab.supervisor.add(shell('second', 'echo back; exit 7', { restart: 'never' }))
+      await lab.supervisor.start('second')
+      await waitFor('the end', () => lab.supervisor.statusOf('second').state === 'failed')
+      t.match(lab.supervisor.statusOf('second'), { lastExit: 'exit code 7' }, 'the code is the command’s')
+      lab.supervisor.add(shell('absent', '', { command: ['/no/such/program'] }))
+      await t.rejects(lab.supervisor.start('absent'), { message: /\/no\/such\/program is not found/ })
+      await lab.supervisor.stop('second')
+      groups.remove()
+      t.strictSame(
+        readdirSync(hierarchy.folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()),
+        [],
+      )
+    },
+  )
+}
+
+t.test('a service runs without a group where it cannot have one', async (t) => {
+  const folder = join(shortFolder(t), 'nothing')
+  t.equal(serviceGroupsIn({ kind: 'v2', folder }).description, `none: ${folder} is not writable`)
+  const lab = makeLab(t, { groups: noServiceGroups('a test') })
+  lab.supervisor.add(shell('one', 'exec sleep 60'))
+  await lab.supervisor.start('one')
+  t.equal(await lab.supervisor.stop('one'), 'ended')
+})
+
+const mount = (root: string, point: string, type: string, options: string): string =>
+  `31 23 0:28 ${root} ${point} rw,nosuid shared:9 - ${type} ${type} rw,${options}\n`
+
+t.test('which groups are ours to make, by what the kernel says of mounts and of ourselves', async (t) => {
+  const v2 = mount('/', '/sys/fs/cgroup', 'cgroup2', 'nsdelegate')
+  const top = (): boolean => false
+  const below = (path: string): boolean => path.endsWith('/cgroup.events')
+  t.strictSame(
+    findHierarchy(v2, '0::/\n', below),
+    { kind: 'v2', folder: '/sys/fs/cgroup' },
+    'Docker with a cgroup namespace',
+  )
+  t.strictSame(
+    findHierarchy(v2, '0::/system.slice/docker-1.scope\n', below),
+    { kind: 'v2', folder: '/sys/fs/cgroup/system.slice/docker-1.scope' },
+    "Docker with the host's namespace",
+  )
+  t.match(findHierarchy(v2, '0::/\n', top), { kind: 'none', reason: /the machine's own/ })
+  t.match(
+    findHierarchy(mount('/../..', '/sys/fs/cgroup', 'cgroup2', ''), '0::/mine\n', below),
+    { kind: 'none', reason: /no control groups/ },
+    'a mount of another namespace does not show our group',
+  )
+  const v1 = mount('/docker/1', '/sys/fs/cgroup/freezer', 'cgroup', 'freezer')
+  t.strictSame(
+    findHierarchy(v1, '7:pids:/docker/1\n6:freezer:/docker/1\n0::/\n', top),
+    { kind: 'v1', folder: '/sys/fs/cgroup/freezer' },
+    'Docker with version 1',
+  )
+  const machine =
+    mount('/', '/sys/fs/cgroup/freezer', 'cgroup', 'freezer') +
+    mount('/', '/sys/fs/cgroup/unified', 'cgroup2', '')
+  t.match(findHierarchy(machine, '6:freezer:/\n0::/\n', top), { kind: 'none', reason: /the machine's own/ })
+  t.strictSame(
+    findHierarchy(machine, '6:freezer:/\n0::/mine\n', below),
+    { kind: 'v2', folder: '/sys/fs/cgroup/unified/mine' },
+    'both: version 2',
+  )
+  t.strictSame(findHierarchy(mount('/', String.raw`/with\040blank`, 'cgroup2', ''), '0::/a\n', below), {
+    kind: 'v2',
+    folder: '/with blank/a',
+  })
+  for (const nonsense of ['', '\n\n', 'a - b', ' - ', '1 2 3 - cgroup2'])
+    t.match(findHierarchy(nonsense, nonsense, below), { kind: 'none' })
+})
