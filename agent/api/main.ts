@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { userInfo } from 'node:os'
 import { reasonOf } from '../../config/errors.js'
 import { createLogger } from '../../config/logger.js'
 import { takeHandedToken } from '../control/handed-token.js'
@@ -12,7 +13,12 @@ const CLOSE_GRACE_MS = 5_000
 
 const logger = createLogger({ level: 'info', format: 'text' })
 const controlToken = takeHandedToken(process.env['DISCOBOT_CONTROL_TOKEN_FD'])
-const settings = readSettings(process.env, process.cwd(), controlToken)
+const settings = readSettings({
+  env: process.env,
+  cwd: process.cwd(),
+  controlToken,
+  loginShell: userInfo().shell ?? undefined,
+})
 for (const problem of settings.problems) logger.warn({}, problem)
 
 try {

@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { AGENT_API_PORT, LOOPBACK, PROXY_API_PORT } from '../../config/paths.js'
 import { NOBODYS_DIGEST, tokenCheck, tokenDigest, TOKEN_PATTERN, type TokenCheck } from './access.js'
 
@@ -27,6 +28,8 @@ export interface ApiSettings {
   readonly controlToken?: string
   readonly proxyApiPort: number
   readonly limits: Limits
+  /** Of terminals. */
+  readonly shell: string
   /** What commands and terminals get: our own variables without what is ours alone. */
   readonly commandEnv: Readonly<Record<string, string>>
   /** Values that could not be used; the default was taken instead. */
@@ -42,15 +45,26 @@ const OWN_VARIABLES = [
   'OLDPWD',
 ]
 
+/** Accounts that nobody logs in to have one of these. */
+const NO_SHELLS = ['nologin', 'false']
+
+/** What `readSettings` looks at; `main.ts` takes it from the process. */
+export interface SettingSources {
+  readonly env: Environment
+  readonly cwd: string
+  /** As the agent has handed it over; it comes in no variable. */
+  readonly controlToken?: string | undefined
+  /** Of the account we run as. */
+  readonly loginShell?: string | undefined
+}
+
 type Environment = Readonly<Record<string, string | undefined>>
 
 /**
  * A value that cannot be used is replaced by its default and named in `problems`; a token that cannot be used is
  * replaced by one that nobody knows, because the default would be none.
- *
- * @param controlToken as the agent has handed it over; it comes in no variable.
  */
-export function readSettings(env: Environment, cwd: string, controlToken?: string): ApiSettings {
+export function readSettings({ env, cwd, controlToken, loginShell }: SettingSources): ApiSettings {
   const problems: string[] = []
   const whole = (name: string, fallback: number, min: number, max: number): number => {
     const value = env[name]
@@ -80,6 +94,7 @@ export function readSettings(env: Environment, cwd: string, controlToken?: strin
       terminalIdleMs: seconds('DISCOBOT_API_TERMINAL_IDLE', 3_600, 7 * 86_400),
       uploadBytes: whole('DISCOBOT_API_MAX_UPLOAD', 256 * 1024 * 1024, 1, Number.MAX_SAFE_INTEGER),
     }),
+    shell: loginShell === undefined || NO_SHELLS.includes(basename(loginShell)) ? '/bin/sh' : loginShell,
     commandEnv: Object.freeze(commandEnvironment(env)),
     problems: Object.freeze(problems),
   })

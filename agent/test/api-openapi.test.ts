@@ -28,7 +28,9 @@ t.test('/openapi.json is valid OpenAPI 3.1 and has every route that is served, a
   const described = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
   )
-  const served = routeTable(readSettings({}, '/'), '0').map(({ method, path }) => `${method} ${path}`)
+  const served = routeTable(readSettings({ env: {}, cwd: '/' }), '0').map(
+    ({ method, path }) => `${method} ${path}`,
+  )
   t.same(described.sort(), served.sort())
 
   const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))

@@ -7,6 +7,7 @@ import { healthRoute, openapiRoute, statusRoute } from './about.js'
 import { execRoute } from './exec.js'
 import { filesRoutes } from './files.js'
 import { servicesRoutes } from './services.js'
+import { terminalRoute } from './terminal.js'
 
 /** A neighbour on the same machine that needs longer is what `degraded` is for. */
 const NEIGHBOUR_TIMEOUT_MS = 1_000
@@ -15,7 +16,7 @@ const GIT_MEMORY_MS = 1_000
 
 /** Everything the API does. */
 export function routeTable(settings: ApiSettings, version: string): readonly Route[] {
-  const { workspace, controlSocket, controlToken, proxyApiPort, commandEnv, limits } = settings
+  const { workspace, controlSocket, controlToken, proxyApiPort, commandEnv, shell, limits } = settings
   const tree = new WorkspaceTree(workspace)
   const gitEnv = { PATH: commandEnv['PATH'] ?? '', HOME: commandEnv['HOME'] ?? '/' }
   const readWorkspace = briefly(
@@ -38,6 +39,7 @@ export function routeTable(settings: ApiSettings, version: string): readonly Rou
       stallMs: limits.clientTimeoutMs,
     }),
     execRoute({ tree, env: commandEnv, limits }),
+    terminalRoute({ tree, env: commandEnv, shell, limits }),
     ...filesRoutes({ tree, limits }),
   ]
   return routes
