@@ -23,6 +23,7 @@ import type { Incidents } from './incidents.js'
 import { entryKey } from './key.js'
 import type { DirectoryLock } from './lock.js'
 import { Reader } from './reader.js'
+import type { Reserve } from './reserve.js'
 import type { Store } from './store.js'
 import type { Covering } from './rules.js'
 import { compileCacheSettings, type CacheSettings } from './settings.js'
@@ -39,6 +40,7 @@ export interface DiskCacheOptions {
   readonly incidents: Incidents
   readonly tally: Tally
   readonly lock: DirectoryLock
+  readonly reserve: Reserve
   /** Milliseconds since 1970. */
   readonly now: () => number
 }
@@ -155,6 +157,7 @@ export class DiskCache implements ResponseCache {
     this.#settings = compileCacheSettings(section)
     this.#latest = undefined
     this.#options.entries.resize({ maxSize: section.max_size, memory: section.memory })
+    this.#options.reserve.resize(section.min_free)
     return Promise.resolve()
   }
 
@@ -192,11 +195,12 @@ export class DiskCache implements ResponseCache {
   }
 
   async #close(): Promise<void> {
-    const { fills, entries, incidents, lock } = this.#options
+    const { fills, entries, incidents, lock, reserve } = this.#options
     const filled = fills.close()
     for (const reader of this.#readers) reader.abort('the proxy is stopping')
     await Promise.allSettled(this.#answering)
     await filled
+    await reserve.close()
     await entries.close()
     // Not released, it is taken over by the next start, which then checks what it serves.
     await lock.release().catch((error: unknown) => incidents.report('cache lock cannot be released', error))

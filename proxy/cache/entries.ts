@@ -184,6 +184,17 @@ export class Entries {
     this.#removals.add(name)
   }
 
+  /** Evicts what nobody reads, least recently used first, until so many bytes of the disk are free. */
+  async free(bytes: number): Promise<void> {
+    let freed = 0
+    while (freed < bytes) {
+      const evicted = this.#index.evictUnread()
+      if (evicted === 0) break
+      freed += evicted
+    }
+    await this.#removals.done()
+  }
+
   /** Removes every entry there is now; those being read are read to their end. */
   async clear(): Promise<{ entries: number; bytes: number }> {
     await this.#ready

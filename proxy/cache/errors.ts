@@ -49,3 +49,12 @@ export class CacheOffError extends DiscobotError {
     super('cannot use the cache: it is off, or its directory cannot be used; the log of the proxy says why')
   }
 }
+
+/** What is left of the disk is to stay free, and nothing stored can make room: traffic goes on uncached. */
+export class DiskReserveError extends DiscobotError {
+  readonly code = 'CACHE_DISK_RESERVE'
+
+  constructor(minFree: number) {
+    super(`cannot store: no more than ${minFree} bytes of the disk are free, which cache.min_free reserves`)
+  }
+}

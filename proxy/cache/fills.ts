@@ -11,6 +11,7 @@ import type { EntryKey } from './key.js'
 import type { EntryMeta } from './meta.js'
 import type { AppliedRule } from './rules.js'
 import { resumption } from './resumption.js'
+import type { Reserve } from './reserve.js'
 import { contentLength, whyNotKept, whyUseless } from './storable.js'
 import type { Store } from './store.js'
 import { headersToStore, refreshed, upstreamAge } from './stored-headers.js'
@@ -55,6 +56,7 @@ export interface FillsOptions {
   readonly store: Store
   readonly entries: Entries
   readonly epoch: string
+  readonly reserve: Reserve
   readonly incidents: Incidents
   readonly tally: Tally
   readonly logger: Logger
@@ -141,7 +143,7 @@ export class Fills {
     first: (running: RunningFill) => void,
   ): Promise<Opened> {
     const { request, key, rule, fetchUpstream, stored } = question
-    const { store, entries, incidents, logger, now } = this.#options
+    const { store, entries, incidents, reserve, logger, now } = this.#options
     const conditions = stored === undefined ? [] : revalidation(stored)
     const response = await fetchUpstream(abort.signal, { headers: conditions })
     // Until somebody reads the body, an upstream that resets must not be an uncaught error.
@@ -162,6 +164,8 @@ export class Fills {
     }
     let temp: TempBody
     try {
+      const announced = contentLength(headerValue(response.rawHeaders, 'content-length'))
+      reserve.assertRoomFor(announced ?? 1, entries.bytes)
       temp = await store.createTemp(key.name)
     } catch (error) {
       incidents.report('cache cannot write, traffic goes on uncached', error)

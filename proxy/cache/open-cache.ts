@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, statfs } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { CacheSection } from '../../config/config.js'
@@ -13,6 +13,7 @@ import { CacheOffError } from './errors.js'
 import { Fills } from './fills.js'
 import { Incidents } from './incidents.js'
 import { lockDirectory } from './lock.js'
+import { Reserve } from './reserve.js'
 import { Store } from './store.js'
 import { Tally } from './tally.js'
 
@@ -20,6 +21,8 @@ export interface CacheDeps {
   readonly logger: Logger
   /** Milliseconds since 1970. */
   readonly now: () => number
+  /** Bytes that are free on the disk of a folder; asks the system unless given. @throws the system's error. */
+  readonly freeBytes?: (dir: string) => Promise<number>
 }
 
 /**
@@ -118,17 +121,29 @@ class OnDemandCache implements ResponseCache {
 /** The cache in one directory. @throws CacheLockedError, or the system's error. */
 export async function openDirectory(
   section: CacheSection,
-  { logger, now }: CacheDeps,
+  { logger, now, freeBytes = freeBytesOf }: CacheDeps,
 ): Promise<ResponseCache> {
-  const { dir, max_size: maxSize, memory } = section
+  const { dir, max_size: maxSize, min_free: minFree, memory } = section
   await mkdir(dir, { recursive: true, mode: 0o700 })
   const lock = await lockDirectory(dir)
   const { epoch } = lock
-  const store = new Store(dir)
   const buffers = new BufferPool()
   const incidents = new Incidents(logger, now)
-  const entries = new Entries({ store, epoch, maxSize, memory, buffers, incidents, logger, now })
+  const reserve: Reserve = new Reserve({
+    minFree,
+    freeBytes: () => freeBytes(dir),
+    evict: (bytes) => entries.free(bytes),
+    incidents,
+  })
+  const store = new Store(dir, (bytes) => reserve.claim(bytes))
+  const entries: Entries = new Entries({ store, epoch, maxSize, memory, buffers, incidents, logger, now })
   const tally = new Tally()
-  const fills = new Fills({ store, entries, epoch, incidents, tally, logger, now })
-  return new DiskCache({ section, store, entries, fills, buffers, incidents, tally, lock, now })
+  const fills = new Fills({ store, entries, epoch, reserve, incidents, tally, logger, now })
+  return new DiskCache({ section, store, entries, fills, buffers, incidents, tally, lock, reserve, now })
+}
+
+/** What is reserved for root is not free to us. */
+async function freeBytesOf(dir: string): Promise<number> {
+  const { bavail, bsize } = await statfs(dir)
+  return bavail * bsize
 }

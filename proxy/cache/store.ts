@@ -7,7 +7,7 @@ import { CorruptEntryError } from './errors.js'
 import { META_SUFFIX, temporaryName } from './file-names.js'
 import { MAX_META_BYTES, parseMeta, serializeMeta, type EntryMeta } from './meta.js'
 import { sweep, type Swept } from './sweep.js'
-import { TempBody } from './temp-body.js'
+import { TempBody, type Claim } from './temp-body.js'
 
 /**
  * Sizes are counted in whole blocks of what nearly every file system uses, computed from lengths: the block
@@ -60,13 +60,17 @@ export class Store {
   /** Lookups under way, so that each learns of a removal of its entry between its two files. */
   readonly #lookups = new Map<string, Set<Lookup>>()
 
-  constructor(dir: string) {
+  readonly #claim: Claim
+
+  /** @param claim asked before any of a body is written. */
+  constructor(dir: string, claim: Claim) {
     this.#dir = dir
+    this.#claim = claim
   }
 
   /** A new empty file for the body of entry `name`. @throws the system's error. */
   createTemp(name: string): Promise<TempBody> {
-    return TempBody.create(this.#temporary(join(this.#dir, name)))
+    return TempBody.create(this.#temporary(join(this.#dir, name)), this.#claim)
   }
 
   /**

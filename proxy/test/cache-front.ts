@@ -24,6 +24,8 @@ export interface FrontOptions {
   readonly section?: Partial<CacheSection>
   readonly now?: () => number
   readonly logger?: Logger
+  /** Instead of what the system says. */
+  readonly freeBytes?: () => Promise<number>
 }
 
 export function openTestCache(dir: string, options: FrontOptions = {}): Promise<ResponseCache> {
@@ -36,7 +38,11 @@ export function openTestCache(dir: string, options: FrontOptions = {}): Promise<
     min_free: 0,
     ...options.section,
   }
-  return openCache(section, { logger: options.logger ?? silentLogger, now: options.now ?? Date.now })
+  return openCache(section, {
+    logger: options.logger ?? silentLogger,
+    now: options.now ?? Date.now,
+    ...(options.freeBytes === undefined ? {} : { freeBytes: options.freeBytes }),
+  })
 }
 
 /** A server that asks the cache first and the origin otherwise: as little of a proxy as there can be. */
