@@ -10,7 +10,7 @@ export interface EpochChecksOptions {
   readonly buffers: BufferPool
 }
 
-/** Checks entries of which a crash may have kept a part only, once each. */
+/** Checks entries of which a crash may have kept a part only, or whose body was written to since, once each. */
 export class EpochChecks {
   readonly #options: EpochChecksOptions
   readonly #running = new Map<string, Promise<void>>()
@@ -21,7 +21,8 @@ export class EpochChecks {
 
   /** @throws CorruptEntryError, or the system's error, when the body is not what it was. */
   async ensure(name: string, entry: StoredEntry): Promise<void> {
-    if (entry.meta.epoch === this.#options.epoch) return
+    const { meta, bodyMark } = entry
+    if (meta.epoch === this.#options.epoch && meta.bodyMark === bodyMark) return
     const running = this.#running.get(name)
     if (running !== undefined) return running
     const check = this.#check(name, entry).finally(() => this.#running.delete(name))
@@ -29,11 +30,11 @@ export class EpochChecks {
     await check
   }
 
-  async #check(name: string, { meta, body, lastUsedAt }: StoredEntry): Promise<void> {
+  async #check(name: string, { meta, body, bodyMark, lastUsedAt }: StoredEntry): Promise<void> {
     const { store, buffers, epoch } = this.#options
     await assertDigest(name, meta, body, buffers)
     // Where this cannot be written, the next reader checks again.
-    await store.replaceMeta(name, { ...meta, epoch }, lastUsedAt).catch(() => undefined)
+    await store.replaceMeta(name, { ...meta, bodyMark, epoch }, lastUsedAt).catch(() => undefined)
   }
 }
 

@@ -4,9 +4,13 @@ import { join } from 'node:path'
 import { codeOf } from '../../config/errors.js'
 import { CacheLockedError } from './errors.js'
 import { temporaryName } from './file-names.js'
+import { openRegularFile } from './regular-file.js'
 
 /** Not a name an entry can have; `file-names.ts` knows its temporary ones. */
 const LOCK_FILE = 'lock'
+
+/** Twenty times what one of ours has. */
+const MAX_LOCK_BYTES = 4096
 
 /** Two takeovers of a stale lock may meet; the second then finds a living holder and gives up. */
 const MAX_ATTEMPTS = 3
@@ -94,11 +98,22 @@ interface Found {
 
 async function readHolder(path: string): Promise<Found | undefined> {
   try {
-    const text = await readFile(path, 'utf8')
+    const text = await lockText(path)
     return { text, holder: parseHolder(text) }
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined
     throw error
+  }
+}
+
+/** Empty for what is no lock of ours, which is then taken away like one that makes no sense. */
+async function lockText(path: string): Promise<string> {
+  const file = await openRegularFile(path)
+  try {
+    const { size = Infinity } = (await file?.stat()) ?? {}
+    return size > MAX_LOCK_BYTES ? '' : ((await file?.readFile('utf8')) ?? '')
+  } finally {
+    await file?.close()
   }
 }
 
@@ -158,7 +173,7 @@ async function removeExactly(path: string, text: string): Promise<boolean> {
     throw error
   }
   try {
-    if ((await readFile(aside, 'utf8')) === text) return true
+    if ((await lockText(aside)) === text) return true
     await link(aside, path).catch(() => undefined)
     return false
   } finally {

@@ -15,6 +15,8 @@ export interface EntryMeta {
   readonly storedAt: number
   /** Seconds the response had already spent in caches before us (RFC 9111, 4.2.3). */
   readonly age: number
+  /** Which file the body is and when that was last written to, see `store.ts`; absent: it was not noted. */
+  readonly bodyMark?: string
   /** The directory's epoch in which the body was last known to be right; see `lock.ts`. */
   readonly epoch: string
   /** Name of the rule that made it. */
@@ -49,10 +51,8 @@ export function parseMeta(text: string): EntryMeta | undefined {
 }
 
 function isMeta(value: object): value is EntryMeta {
-  const { key, status, reason, headers, digest, size, storedAt, age, epoch, rule, access } = value as Record<
-    keyof EntryMeta,
-    unknown
-  >
+  const { key, status, reason, headers, digest, size, storedAt, age, bodyMark, epoch, rule, access } =
+    value as Record<keyof EntryMeta, unknown>
   return (
     typeof key === 'string' &&
     status === 200 &&
@@ -65,6 +65,7 @@ function isMeta(value: object): value is EntryMeta {
     // Date.toISOString throws beyond this (ECMA-262, time values).
     storedAt <= 8.64e15 &&
     isCount(age) &&
+    (bodyMark === undefined || typeof bodyMark === 'string') &&
     typeof epoch === 'string' &&
     typeof rule === 'string' &&
     typeof access === 'string'

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { open, rename, rm, unlink, utimes, writeFile, type FileHandle } from 'node:fs/promises'
+import type { BigIntStats } from 'node:fs'
+import { rename, rm, stat, unlink, utimes, writeFile, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import { CorruptEntryError } from './errors.js'
 import { META_SUFFIX, temporaryName } from './file-names.js'
 import { MAX_META_BYTES, parseMeta, serializeMeta, type EntryMeta } from './meta.js'
+import { openRegularFile } from './regular-file.js'
 import { sweep, type Swept } from './sweep.js'
 import { TempBody, type Claim } from './temp-body.js'
 
@@ -28,6 +29,8 @@ export interface StoredEntry {
   readonly body: StoredBody
   /** What of the head is always the same, where that is known already. */
   readonly head?: readonly string[]
+  /** Differs from that of its meta when something was done to the body since. */
+  readonly bodyMark: string
   /** Bytes on disk. */
   readonly footprint: number
   /** As the disk has it: milliseconds since 1970. */
@@ -83,7 +86,8 @@ export class Store {
     await this.#removals.get(name)
     const path = join(this.#dir, name)
     try {
-      return await this.replaceMeta(name, meta, meta.storedAt, async () => {
+      const bodyMark = markOf(await stat(body.path, { bigint: true }))
+      return await this.replaceMeta(name, { ...meta, bodyMark }, meta.storedAt, async () => {
         // An old entry that nobody knew of must not lend its meta to the new body.
         if (await removeFile(path + META_SUFFIX)) this.#disturb(name)
         await rename(body.path, path)
@@ -158,13 +162,15 @@ export class Store {
       if (meta === undefined) throw new CorruptEntryError(name, 'its meta makes no sense')
       if (key !== undefined && meta.key !== key)
         throw new CorruptEntryError(name, 'its meta is of another key')
-      body = await open(join(this.#dir, name), constants.O_RDONLY | constants.O_NOFOLLOW)
-      const { size } = await body.stat()
+      body = await openRegularFile(join(this.#dir, name))
+      if (body === undefined) throw new CorruptEntryError(name, 'its body is no file')
+      const status = await body.stat({ bigint: true })
+      const size = Number(status.size)
       if (size !== meta.size) {
         throw new CorruptEntryError(name, `its body has ${size} bytes, its meta says ${meta.size}`)
       }
       const footprint = footprintOf(size, found.length)
-      return { meta, body: fileBody(body), footprint, lastUsedAt: found.lastUsedAt }
+      return { meta, body: fileBody(body), bodyMark: markOf(status), footprint, lastUsedAt: found.lastUsedAt }
     } catch (error) {
       await body?.close()
       if (error instanceof CorruptEntryError) throw error
@@ -173,13 +179,14 @@ export class Store {
   }
 
   async #readMeta(name: string): Promise<{ text: string; length: number; lastUsedAt: number } | undefined> {
-    let file: FileHandle
+    let file: FileHandle | undefined
     try {
-      file = await open(join(this.#dir, name + META_SUFFIX), constants.O_RDONLY | constants.O_NOFOLLOW)
+      file = await openRegularFile(join(this.#dir, name + META_SUFFIX))
     } catch (error) {
       if (codeOf(error) === 'ENOENT') return undefined
       throw error
     }
+    if (file === undefined) throw new CorruptEntryError(name, 'its meta is no file')
     try {
       const { size, mtimeMs } = await file.stat()
       if (size > MAX_META_BYTES) throw new CorruptEntryError(name, `its meta has ${size} bytes`)
@@ -243,6 +250,11 @@ function fileBody(file: FileHandle): StoredBody {
     },
     close: () => file.close(),
   }
+}
+
+/** Which file it is and when it was last written to: several are written within one tick of the kernel's clock. */
+function markOf({ ino, mtimeNs }: BigIntStats): string {
+  return `${ino}-${mtimeNs}`
 }
 
 /** Bytes on disk of an entry with files of these lengths. */

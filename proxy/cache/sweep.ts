@@ -22,8 +22,10 @@ export async function sweep(dir: string, run: string): Promise<Swept> {
   const bodies = new Set<string>()
   const metas = new Set<string>()
   const leftovers: string[] = []
-  for await (const { name: file } of await opendir(dir, { bufferSize: NAMES_PER_READ })) {
-    const found = cacheFile(file)
+  for await (const item of await opendir(dir, { bufferSize: NAMES_PER_READ })) {
+    const { name: file } = item
+    // We make no folders, so whatever its name, what is in it is somebody's.
+    const found = item.isDirectory() ? undefined : cacheFile(file)
     if (found?.kind === 'body') bodies.add(found.name)
     else if (found?.kind === 'meta') metas.add(found.name)
     else if (found?.kind === 'temporary' && found.run !== run) leftovers.push(file)

@@ -136,6 +136,7 @@ function entryOf(text: string): StoredEntry {
       access: '',
     },
     body: { read: (into, at) => Promise.resolve(bytes.copy(into, 0, at)), close: () => Promise.resolve() },
+    bodyMark: '',
     footprint: 8192,
     lastUsedAt: 0,
   }

@@ -24,7 +24,8 @@ interface Blob {
  * - `chunked`: no Content-Length;
  * - `drip`: 16 KiB at a time, a millisecond apart;
  * - `ranges`: `Range: bytes=N-` and `N-M` are honoured, and all but `wrong` is done only where none is asked for;
- *   `slip`: a part begins a byte too late; `down`: the part is refused with 503, the first time;
+ *   `slip`: a part begins a byte too late; `stop`: it ends a byte too early; `whole`: all of it comes instead;
+ *   `retag`: it has another ETag; `down`: the connection is closed instead, the first time;
  * - `partial`: 206 although no range was asked for; `status=N`;
  * - `header=Name:value`: one more header, repeatable.
  */
@@ -170,17 +171,17 @@ export class MisbehavingOrigin {
       .find((header) => header.startsWith('ETag:'))
       ?.slice(5)
     const condition = request.headers['if-range']
-    if (condition !== undefined && condition !== tag) {
+    if (wrongs.has('whole') || (condition !== undefined && condition !== tag)) {
       response.writeHead(200, { 'Content-Length': blob.size })
       await write(response, blob, 0, blob.size)
       return void response.end()
     }
     const from = wrongs.has('slip') ? asked + 1 : asked
-    const to = Math.min(end, blob.size)
+    const to = Math.min(end, blob.size) - (wrongs.has('stop') ? 1 : 0)
     response.writeHead(206, {
       'Content-Range': `bytes ${from}-${to - 1}/${blob.size}`,
       'Content-Length': to - from,
-      ...(tag === undefined ? {} : { ETag: tag }),
+      ...(tag === undefined ? {} : { ETag: wrongs.has('retag') ? '"another"' : tag }),
     })
     await write(response, blob, from, to)
     response.end()

@@ -30,8 +30,10 @@ export function launch(
   t: Test,
   args: readonly string[],
   env: Record<string, string> = {},
+  through: readonly string[] = [],
 ): Omit<Program, 'port' | 'apiPort'> {
-  const child = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env['PATH'], ...env } })
+  const [command = process.execPath, ...rest] = [...through, process.execPath, MAIN, ...args]
+  const child = spawn(command, rest, { env: { PATH: process.env['PATH'], ...env } })
   t.teardown(() => child.kill('SIGKILL'))
   let log = ''
   child.stdout.on('data', (chunk: Buffer) => (log += chunk.toString()))
@@ -55,12 +57,20 @@ export function launch(
   }
 }
 
-/** @param config the file's text, or what it says besides ports that the kernel chooses. */
-export async function start(t: Test, dir: string, config: object | string): Promise<Program> {
+/**
+ * @param config the file's text, or what it says besides ports that the kernel chooses.
+ * @param through a command that runs the program in its own place, as `exec` does.
+ */
+export async function start(
+  t: Test,
+  dir: string,
+  config: object | string,
+  through: readonly string[] = [],
+): Promise<Program> {
   const file = join(dir, 'config.yaml')
   const text = typeof config === 'string' ? config : stringify({ proxy: { port: 0, api_port: 0 }, ...config })
   writeFileSync(file, text)
-  const program = launch(t, ['-config', file], { DISCOBOT_DATA_DIR: dir })
+  const program = launch(t, ['-config', file], { DISCOBOT_DATA_DIR: dir }, through)
   await program.logged(/proxy ready.*\n/)
   const [, port, apiPort] = /port=(\d+) api_port=(\d+)/.exec(program.log()) ?? []
   return { ...program, port: Number(port), apiPort: Number(apiPort) }

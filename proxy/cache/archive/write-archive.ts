@@ -61,8 +61,9 @@ async function addEntry(
   archive: ReturnType<typeof pack>,
 ): Promise<void> {
   const mtime = new Date(meta.storedAt)
-  // The epoch says when this store last looked at it, and nothing to another.
-  const text = serializeMeta({ ...meta, epoch: '' })
+  // When this store last looked at it, and in which file, says nothing to another.
+  const { bodyMark: _bodyMark, ...told } = meta
+  const text = serializeMeta({ ...told, epoch: '' })
   const header = { mode: MODE, mtime, uid: 0, gid: 0 }
   await new Promise<void>((resolve, reject) => {
     archive.entry({ ...header, name: name + META_SUFFIX }, text, (error) =>
