@@ -4,12 +4,9 @@ import suites from 'http-cache-tests/tests/index.mjs'
 import { getResults, runTests, type Fetched, type FetchInit } from 'http-cache-tests/client/runner.mjs'
 
 // The client of http-cache-tests, in a process of its own because it keeps its results in its modules:
-// node http-cache-tests-child.js PROXY-PORT ORIGIN-URL
+// node http-cache-tests-child.js PROXY-PORT ORIGIN-URL TESTS-AT-ONCE
 
-/** Most of the time is spent on pauses of 3 s that let answers become stale, so all wait together. */
-const AT_ONCE = 200
-
-const [, , proxyPort = '', originUrl = ''] = process.argv
+const [, , proxyPort = '', originUrl = '', atOnce = ''] = process.argv
 
 /**
  * Each test asks an address of its own, all of which are this machine's: to the proxy it is a host of its own, so
@@ -69,6 +66,6 @@ function noteHit(headers: NonNullable<FetchInit['headers']>): void {
   ;(hits[value('Test-ID')] ??= []).push(Number(value('Req-Num')))
 }
 
-await runTests(suites, fetchThroughProxy, false, originUrl, AT_ONCE)
+await runTests(suites, fetchThroughProxy, false, originUrl, Number(atOnce))
 process.send?.({ results: getResults(), hits })
 process.disconnect()
