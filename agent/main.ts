@@ -20,6 +20,8 @@ const USAGE = `Usage: discobot-agent [run] [--isolate]
        discobot-agent signal SIGNAL [SERVICE]
        discobot-agent reload
        discobot-agent healthcheck [--json]
+       discobot-agent doctor [--json]
+       discobot-agent config check [--json] [FILE]
 
 Process 1 of a Discobot container: brings it up, keeps its services alive, takes it down in order.
 
@@ -33,6 +35,8 @@ Process 1 of a Discobot container: brings it up, keeps its services alive, takes
                     one service, as root; ends when it is ready, or gone
   signal            sends a signal to a service, or to process 1, as root
   reload            has the configuration read again, as root
+  doctor            what is known to go wrong: each with what to do about it; ends with 1 if something does not work
+  config check      what is wrong with a file, or with all that the agent reads, by file, line and column
   healthcheck       ends with 0 when the container does its work, else with 1
     --json          for programs
   -h, --help        this text
@@ -68,11 +72,11 @@ async function main(args: string[]): Promise<number> {
   if (missing !== undefined) return usageError(`${command} needs ${missing}`)
   const options = readOptions({
     env: process.env,
-    pid: process.pid,
-    uid: process.getuid?.() ?? -1,
+    ...(looksFromInside(command) ? { pid: 1, uid: 0 } : { pid: process.pid, uid: process.getuid?.() ?? -1 }),
     cwd: process.cwd(),
     homedir: homedir(),
   })
+  if (command === 'config' && rest[0] !== 'check') return usageError(`config can only "check"`)
   if (command === 'run') return values.isolate === true ? isolate(options) : run(options)
   const lines = values.lines ?? String(DEFAULT_LINES)
   if (!/^\d{1,9}$/.test(lines)) return usageError(`-n takes a number, not ${JSON.stringify(lines)}`)
@@ -81,6 +85,11 @@ async function main(args: string[]): Promise<number> {
     follow: values.follow === true,
     lines: Number(lines),
   })
+}
+
+/** These look at the settings of a container's process 1, which they are not. */
+function looksFromInside(command: string): boolean {
+  return (command === 'doctor' || command === 'config') && existsSync(CONTAINER_SOCKET)
 }
 
 /** What each command takes; brackets around what may be left out. */
@@ -94,6 +103,8 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   signal: ['SIGNAL', '[SERVICE]'],
   reload: [],
   healthcheck: [],
+  doctor: [],
+  config: ['"check"', '[FILE]'],
 }
 
 async function run(options: AgentOptions): Promise<number> {
@@ -168,6 +179,10 @@ async function ask(
   switch (command) {
     case 'status':
       return commands.showStatus(deps)
+    case 'doctor':
+      return (await import('./doctor/command.js')).showDoctor(deps, options, process.getuid?.() ?? -1)
+    case 'config':
+      return (await import('./config-check.js')).checkConfig(deps, options, second)
     case 'healthcheck':
       return commands.checkHealth(deps)
     case 'logs':

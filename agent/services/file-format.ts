@@ -3,6 +3,7 @@ import { nearestName } from '../../config/nearest-name.js'
 import type { Complaint, Mark } from '../../config/problem.js'
 import { quoteOption, readYaml, type KeyPath, type YamlDocument } from '../../config/yaml-document.js'
 import { shellWords } from '../command-words.js'
+import { DEFAULT_RESTART_POLICY } from './restart-policy.js'
 import type { Limits, Probe, Readiness } from './spec.js'
 
 /** A service as a file describes it; what it leaves out is absent. */
@@ -27,6 +28,10 @@ export interface ServiceEntry {
   readonly noNewPrivs: boolean
   readonly limits: Limits
   readonly logLevel?: LogLevel
+  readonly essential: boolean
+  /** Where `essential` is written. */
+  readonly essentialMark: Mark
+  readonly giveUp?: { readonly failuresAllowed: number; readonly windowMs: number }
 }
 
 export interface ParsedServices {
@@ -51,6 +56,8 @@ const KEYS = [
   'no_new_privs',
   'limits',
   'log_level',
+  'essential',
+  'give_up',
 ] as const
 const PROBE_KEYS = ['http', 'tcp', 'unix', 'path', 'file'] as const
 const LIMIT_KEYS = {
@@ -130,8 +137,7 @@ class EntryReader {
     const level = this.#optional(given['log_level'], at('log_level'), (one, path) =>
       this.#choice(one, path, ['debug', 'info', 'warn', 'error'] as const),
     )
-    const noNewPrivs = given['no_new_privs'] ?? false
-    if (typeof noNewPrivs !== 'boolean') this.complain(at('no_new_privs'), 'write true or false')
+    const giveUp = this.#optional(given['give_up'], at('give_up'), (one, path) => this.#giveUp(one, path))
     const parts = {
       readyTimeoutMs: this.#duration(given['ready_timeout'], at('ready_timeout'), DEFAULT_READY_TIMEOUT_MS),
       stopGraceMs: this.#duration(given['stop_timeout'], at('stop_timeout'), DEFAULT_STOP_GRACE_MS),
@@ -149,14 +155,34 @@ class EntryReader {
       readiness,
       restart,
       ...parts,
-      noNewPrivs: noNewPrivs === true,
+      noNewPrivs: this.#flag(given['no_new_privs'], at('no_new_privs')),
+      essential: this.#flag(given['essential'], at('essential')),
+      essentialMark: this.document.valueMark(at('essential')),
       userMark: this.document.valueMark(at('user')),
       dependsMarks: depends.map((_, index) => this.document.valueMark([...at('depends'), index])),
       ...(user === undefined ? {} : { user }),
       ...(cwd === undefined ? {} : { cwd }),
       ...(level === undefined ? {} : { logLevel: level }),
       ...(liveness === undefined ? {} : { liveness }),
+      ...(giveUp === undefined ? {} : { giveUp }),
     }
+  }
+
+  #giveUp(value: unknown, path: KeyPath): ServiceEntry['giveUp'] {
+    const given = this.object(value, path, ['failures', 'window'])
+    const { failuresAllowed, windowMs } = DEFAULT_RESTART_POLICY
+    const failures = given['failures'] ?? failuresAllowed
+    if (typeof failures !== 'number' || !Number.isInteger(failures) || failures < 1)
+      this.complain([...path, 'failures'], 'write a whole number from 1')
+    return {
+      failuresAllowed: Number(failures),
+      windowMs: this.#duration(given['window'], [...path, 'window'], windowMs),
+    }
+  }
+
+  #flag(value: unknown, path: KeyPath): boolean {
+    if (value !== undefined && typeof value !== 'boolean') this.complain(path, 'write true or false')
+    return value === true
   }
 
   /** An empty one where there is none, which has been told then. */

@@ -95,6 +95,11 @@ function refusalOf(
   if (source === 'workspace' && entry.user !== undefined && entry.user !== workspaceUser) {
     return refused(entry.userMark, `services of a workspace run as ${workspaceUser}; leave "user" out`)
   }
+  if (source === 'workspace' && entry.essential)
+    return refused(
+      entry.essentialMark,
+      'services of a workspace do not end the container; leave "essential" out',
+    )
   return undefined
 }
 

@@ -35,6 +35,8 @@ export interface ServiceSpec {
   /** Asked for as long as it is ready; absent means that only its end counts. */
   readonly liveness?: Liveness
   readonly restart: 'always' | 'on-failure' | 'never'
+  /** This many failures within that time, and it is given up; absent means as the supervisor has it. */
+  readonly giveUp?: { readonly failuresAllowed: number; readonly windowMs: number }
   /** The container ends, with this service's code, when it fails for good. */
   readonly essential: boolean
   /** Between SIGTERM to the group and SIGKILL. */

@@ -91,7 +91,7 @@ export class Supervisor {
       logger,
       clock,
       children,
-      policy: policy ?? DEFAULT_RESTART_POLICY,
+      policy: { ...(policy ?? DEFAULT_RESTART_POLICY), ...spec.giveUp },
       random: random ?? Math.random,
       ...(runAs === undefined ? {} : { runAs }),
       ...(group === undefined ? {} : { group }),

@@ -54,12 +54,21 @@ t.test('a file says all there is to say of a service', async (t) => {
     restart: never
     ready_timeout: 2m
     limits: { open_files: 64 }
+    give_up: { failures: 3, window: 1m }
 `
   const { services, problems } = await load(t, { workspace })
   t.strictSame(problems, [])
   const probe = { kind: 'tcp', host: '127.0.0.1', port: 3000 }
   t.match(services, [
-    { name: 'db', oneshot: true, restart: 'never', readyTimeoutMs: 120_000, limits: { openFiles: 64 } },
+    {
+      name: 'db',
+      oneshot: true,
+      restart: 'never',
+      readyTimeoutMs: 120_000,
+      limits: { openFiles: 64 },
+      giveUp: { failuresAllowed: 3, windowMs: 60_000 },
+      essential: false,
+    },
     {
       name: 'web',
       command: ['npm', 'run', 'dev server'],
@@ -90,6 +99,9 @@ t.test('each mistake costs its own service, and is told with its place', async (
   hen: { command: x, depends: [egg] }
   egg: { command: x, depends: [hen] }
   fd: { command: x, readiness: { newline: 1 } }
+  vital: { command: x, essential: true }
+  never: { command: x, give_up: { failures: 0 } }
+  maybe: { command: x, no_new_privs: 1 }
 `
   const { services, problems } = await load(t, { workspace })
   t.strictSame(
@@ -99,13 +111,14 @@ t.test('each mistake costs its own service, and is told with its place', async (
   const told = problems.map(formatProblem)
   t.strictSame(
     [...new Set(told.map((line) => Number(line.split(':')[1])))].sort((a, b) => a - b),
-    Array.from({ length: 15 }, (_, index) => index + 3),
+    Array.from({ length: 18 }, (_, index) => index + 3),
     told.join('\n'),
   )
   t.match(
     told.join('\n'),
     `${WORKSPACE_FILE}:5:11: unknown option "services.typo.comand"; did you mean "command"?`,
   )
+  t.match(told.join('\n'), `${WORKSPACE_FILE}:18:35: services of a workspace do not end the container`)
   t.match(told.join('\n'), `${WORKSPACE_FILE}:13:29: services of a workspace run as dev`)
 })
 
@@ -156,5 +169,21 @@ echo 'services: { image-root: { command: "sh -c \\"id -un; exec sleep 600\\"", u
     )
     t.strictSame(stopped.slice(-2), ['agent-api', 'proxy'])
     t.strictSame(stopped.slice(0, -2).sort(), ['image-root', 'web'])
+  },
+)
+
+void t.test(
+  "an essential service of the image's is given up when it was said to be, and the container ends with its code",
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const container = await startIsolated(t, {
+      prepare: `mkdir -p /etc/discobot/services.d
+echo 'services: { vital: { command: "sh -c \\"exit 9\\"", restart: always, essential: true, give_up: { failures: 2 } } }' \
+  >/etc/discobot/services.d/10.yaml`,
+      env: { DISCOBOT_DOCKER: 'off', DISCOBOT_PROXY: 'off' },
+    })
+    t.equal(await container.exited, 9, container.logs())
+    t.match(container.logs(), /service ended, will start again service=vital/)
+    t.match(container.logs(), /the container ends with its essential service service=vital/)
   },
 )

@@ -56,6 +56,9 @@ const STORES: readonly TrustStore[] = [
   },
 ]
 
+/** Where our certificate is put for the system, and the bundle it is to be found in then. */
+export const TRUST_ANCHORS: readonly { readonly anchor: string; readonly bundle: string }[] = STORES
+
 /** Where systems keep their certificates in one file. */
 const SYSTEM_BUNDLES = [...STORES.map((store) => store.bundle), '/etc/ssl/ca-bundle.pem', '/etc/ssl/cert.pem']
 

@@ -28,8 +28,8 @@ export class UserServicesError extends DiscobotError {
 }
 
 /** Also while a setting leaves them out: a name means the same in every container. */
-const BUILT_IN = ['proxy', 'dockerd', 'agent-api', AGENT]
-const IMAGE_FOLDER = '/etc/discobot/services.d'
+export const BUILT_IN = ['proxy', 'dockerd', 'agent-api', AGENT]
+export const IMAGE_FOLDER = '/etc/discobot/services.d'
 /** The longest `ready_timeout` is an hour; the boot waits for as long as most take, and they go on. */
 const TIMEOUT_MS = 120_000
 
@@ -134,7 +134,8 @@ async function specOf(
     readyTimeoutMs: service.readyTimeoutMs,
     ...(service.liveness === undefined ? {} : { liveness: service.liveness }),
     restart: service.restart,
-    essential: false,
+    ...(service.giveUp === undefined ? {} : { giveUp: service.giveUp }),
+    essential: service.essential,
     stopGraceMs: service.stopGraceMs,
   }
 }

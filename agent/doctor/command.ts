@@ -1,0 +1,111 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { composeConfig, WORKSPACE_CONFIG } from '../../config/compose.js'
+import { reasonOf } from '../../config/errors.js'
+import { formatProblem } from '../../config/problem.js'
+import { TRUST_ANCHORS } from '../boot/steps/trust.js'
+import { fetchStatus } from '../control/client.js'
+import type { CommandDeps } from '../control/commands.js'
+import { printable } from '../control/printable.js'
+import type { AgentStatus } from '../control/status.js'
+import { loadNativeCalls } from '../init/native.js'
+import type { AgentOptions } from '../options.js'
+import { checkAgent, checkPort, checkProxy, checkTrust } from './agent.js'
+import type { Finding } from './finding.js'
+import {
+  checkCapabilities,
+  checkCgroups,
+  checkDisk,
+  checkReaping,
+  checkStopTimeout,
+  checkTools,
+} from './machine.js'
+
+/** Looks at all that is known to go wrong and says what to do about it. 1 when something does not work. */
+export async function showDoctor(deps: CommandDeps, options: AgentOptions, uid: number): Promise<number> {
+  const findings = await examine(deps.socketPath, options, uid)
+  await deps.print(deps.json ? `${JSON.stringify(findings, undefined, 2)}\n` : render(findings, deps.colour))
+  return findings.some(({ state }) => state === 'problem') ? 1 : 0
+}
+
+async function examine(socketPath: string, options: AgentOptions, uid: number): Promise<Finding[]> {
+  let status: AgentStatus | undefined
+  let reason = ''
+  try {
+    status = await fetchStatus(socketPath)
+  } catch (error) {
+    reason = reasonOf(error)
+  }
+  const { config, problems } = await composeConfig({
+    dataDir: options.data.root,
+    operatorFile: options.proxyConfig,
+    workspaceFile: join(options.workspace.path, WORKSPACE_CONFIG),
+  })
+  const { port, api_port: apiPort } = config.proxy
+  const proxyPorts =
+    options.proxy === 'off'
+      ? []
+      : [
+          { port, service: 'proxy', setting: 'proxy.port in the file of DISCOBOT_PROXY_CONFIG' },
+          { port: apiPort, service: 'proxy', setting: 'proxy.api_port in the file of DISCOBOT_PROXY_CONFIG' },
+        ]
+  const agentPort = { port: options.agentPort, service: 'agent-api', setting: 'DISCOBOT_AGENT_PORT' }
+  const ports = [...proxyPorts, ...(listens(options) ? [agentPort] : [])]
+  return [
+    ...checkAgent(status, reason),
+    // A running agent has told of them already.
+    ...(status === undefined ? options.problems : []).map(settingFinding),
+    ...problems.map((problem): Finding => ({
+      check: 'configuration',
+      state: 'warning',
+      what: formatProblem(problem),
+      remedy: 'mend the file, then discobot-agent reload',
+    })),
+    ...(await Promise.all(ports.map((one) => checkPort(one, status)))),
+    await checkProxy(options, apiPort, status),
+    checkTrust(options, TRUST_ANCHORS),
+    checkCapabilities(options, statusOfProcessOne()),
+    checkCgroups(options, uid),
+    checkTools(options),
+    checkReaping(await loadNativeCalls()),
+    checkDisk(options),
+    checkStopTimeout(options),
+  ]
+}
+
+/** A command of the operator's need not, unless its port is named. */
+function listens({ agentCommand, agentPortNamed }: AgentOptions): boolean {
+  return agentCommand === undefined || agentPortNamed
+}
+
+function settingFinding(problem: string): Finding {
+  const [what = problem, ...rest] = problem.split('; ')
+  return { check: 'settings', state: 'warning', what, remedy: rest.join('; ') || 'see docs/environment.md' }
+}
+
+function statusOfProcessOne(): string {
+  try {
+    return readFileSync('/proc/1/status', 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+/** Mark and SGR parameter, ECMA-48 8.3.117. */
+const LOOKS: Readonly<Record<Finding['state'], readonly [string, number]>> = {
+  ok: ['✓', 32],
+  warning: ['!', 33],
+  problem: ['✗', 31],
+  unknown: ['?', 90],
+}
+
+function render(findings: readonly Finding[], colour: boolean): string {
+  const width = Math.max(...findings.map(({ check }) => check.length))
+  const lines = findings.map(({ check, state, what, remedy }) => {
+    const [mark, sgr] = LOOKS[state]
+    const first = colour ? `\u001b[${sgr}m${mark}\u001b[0m` : mark
+    const after = remedy === undefined ? '' : `\n  ${' '.repeat(width)}  → ${printable(remedy)}`
+    return `${first} ${check.padEnd(width)}  ${printable(what)}${after}\n`
+  })
+  return lines.join('')
+}
