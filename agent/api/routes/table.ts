@@ -6,6 +6,7 @@ import type { ApiSettings } from '../settings.js'
 import { healthRoute, openapiRoute, statusRoute } from './about.js'
 import { execRoute } from './exec.js'
 import { filesRoutes } from './files.js'
+import { gitRoutes } from './git.js'
 import { servicesRoutes } from './services.js'
 import { terminalRoute } from './terminal.js'
 
@@ -41,6 +42,7 @@ export function routeTable(settings: ApiSettings, version: string): readonly Rou
     execRoute({ tree, env: commandEnv, limits }),
     terminalRoute({ tree, env: commandEnv, shell, limits }),
     ...filesRoutes({ tree, limits }),
+    ...gitRoutes({ workspace, env: gitEnv }),
   ]
   return routes
 }
