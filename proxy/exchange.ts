@@ -16,6 +16,7 @@ import { refusalOf, sendRefusal } from './refusal.js'
 import { informer, relay, resetClient, upstreamResponse } from './relay.js'
 import { requestTarget, type RequestTarget, type TunnelContext } from './request-target.js'
 import type { Settings } from './settings.js'
+import type { Traffic, Witness } from './traffic.js'
 
 // client → one authority → policy → cache → inject → upstream → client
 
@@ -32,6 +33,7 @@ export interface ExchangeDeps {
   readonly upstream: () => Upstream
   readonly cache: ResponseCache
   readonly logger: Logger
+  readonly traffic: Traffic
   /** Milliseconds, monotonic. */
   readonly now: () => number
 }
@@ -40,6 +42,7 @@ export interface ExchangeDeps {
 export interface Admitted {
   readonly to: RequestTarget
   readonly route: Route
+  readonly witness: Witness
 }
 
 /** How a finished exchange is logged. */
@@ -82,16 +85,19 @@ export class Exchanges {
     // What we say ourselves; everything else of the head is upstream's.
     response.sendDate = false
     const stop = watchClient(response, client.socket, this.idleMs, () => resetClient(client.socket, response))
+    const witness = this.#deps.traffic.begin(request, response, client.socket)
     let to: RequestTarget | undefined
     try {
       // A tunnel was asked for its credentials when it was opened.
       if (client.tunnel === undefined) this.#deps.settings().auth.check(request.rawHeaders, client.socket)
       to = requestTarget(request, client.tunnel)
+      witness.decided(to)
       assertFraming(request)
-      this.#log(request, to, await answer(await this.#admit(request, to)), started)
+      this.#log(request, to, await answer(await this.#admit(request, to, witness)), started, witness)
     } catch (error) {
-      this.#fail(error, request, response, client, to, started)
+      this.#fail(error, request, response, client, to, started, witness)
     } finally {
+      witness.gone()
       stop()
     }
   }
@@ -101,12 +107,13 @@ export class Exchanges {
    *
    * @throws BlockedError, DialForbiddenError or ResolveError
    */
-  async #admit({ method = 'GET' }: ClientRequest, to: RequestTarget): Promise<Admitted> {
+  async #admit({ method = 'GET' }: ClientRequest, to: RequestTarget, witness: Witness): Promise<Admitted> {
     const { gate } = this.#deps
     const admission = gate.admit(to.target, { kind: 'request', method, path: to.path })
     if (admission.byAddress) await admission.route.check()
     gate.record(admission)
-    return { to, route: admission.route }
+    witness.admitted()
+    return { to, route: admission.route, witness }
   }
 
   /** Sends the client's request on, with the operator's headers; `headers` are end-to-end ones. */
@@ -212,20 +219,22 @@ export class Exchanges {
     client: ClientConnection,
     to: RequestTarget | undefined,
     started: number,
+    witness: Witness,
   ): void {
     const authority = to?.target.authority ?? client.tunnel?.target.authority ?? 'the target'
     const refusal = refusalOf(error, authority)
     if (response.destroyed || client.socket.destroyed) {
-      this.#log(request, to, { status: 499 }, started, 'the client left')
+      this.#log(request, to, { status: 499 }, started, witness, 'the client left')
     } else if (response.headersSent || isGrpcReset(error, request)) {
       // Ended properly, the part would pass for the whole.
       resetClient(client.socket, response, error)
-      this.#log(request, to, { status: response.statusCode }, started, `broke off: ${refusal.message}`)
+      const problem = `broke off: ${refusal.message}`
+      this.#log(request, to, { status: response.statusCode }, started, witness, problem)
     } else {
       // The rest of an upload nobody reads would be taken for the next request.
       if (!request.complete && bodyFollows(request)) response.shouldKeepAlive = false
       sendRefusal(response, refusal)
-      this.#log(request, to, { status: refusal.status }, started, refusal.message)
+      this.#log(request, to, { status: refusal.status }, started, witness, refusal.message)
     }
   }
 
@@ -235,8 +244,10 @@ export class Exchanges {
     to: RequestTarget | undefined,
     { status, cache, problem: met }: Outcome,
     started: number,
+    witness: Witness,
     problem = met,
   ): void {
+    witness.ended(status, cache)
     const level = problem === undefined ? 'info' : 'warn'
     if (!this.#deps.logger.isLevelEnabled(level)) return
     const message = cache === undefined ? 'response' : `cache ${cache.toLowerCase()}`

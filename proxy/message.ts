@@ -32,6 +32,8 @@ export interface ClientResponse extends Writable {
   writeHead(status: number, reason: string | undefined, headers: string[]): unknown
   flushHeaders(): void
   addTrailers(trailers: [string, string][]): void
+  /** HTTP/2: of the body, taken by the stream so far. */
+  readonly bodyBytes?: number
   /** HTTP/2: a 1xx answer. */
   inform?(status: number, headers: RawHeaders): void
   /** HTTP/2: ends this answer's stream as broken, and no other (RFC 9113, 5.4.2). */

@@ -10,6 +10,7 @@ import { configRoutes, configTrouble } from './api/config-routes.js'
 import { ApiServer } from './api/server.js'
 import { statusRoutes } from './api/status-routes.js'
 import { ensureToken } from './api/token.js'
+import { trafficRoutes } from './api/traffic-routes.js'
 import { warmRoutes } from './api/warm-routes.js'
 import type { ResponseCache } from './cache/contract.js'
 import { openCache } from './cache/open-cache.js'
@@ -100,6 +101,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
         findings: () => proxy.findings(),
         logger,
       }),
+      ...trafficRoutes({ traffic: proxy.traffic, cache, connections: () => proxy.connections }),
       ...configRoutes({ live, token }),
       ...warmRoutes({ prewarmer, logger }),
       ...archiveRoutes({ cache, token, logger }),

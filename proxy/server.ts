@@ -27,6 +27,7 @@ import type { Secrets } from './secrets.js'
 import { compileSettings, type Settings } from './settings.js'
 import { serveSocks5 } from './socks5.js'
 import type { ServerContexts } from './tls/contexts.js'
+import { Traffic } from './traffic.js'
 import { serveUpgrade, withoutOffer } from './upgrade.js'
 
 /** How often it is looked for clients that are slow with their headers. */
@@ -61,6 +62,7 @@ export interface Reconfiguration {
 
 /** The proxy port and everything behind it. */
 export class ProxyServer {
+  readonly traffic: Traffic
   readonly #listener: Listener
   readonly #http: HttpServer
   readonly #http2: Http2Front
@@ -74,6 +76,7 @@ export class ProxyServer {
 
   constructor(options: ProxyServerOptions) {
     this.#logger = options.logger
+    this.traffic = new Traffic(options.now)
     this.#hosts = options.config.proxy.host
     this.#settings = compileSettings(options.config, options.secrets, this.#own, options.logger)
     this.#upstream = new Upstream(options.trust, options.config.timeouts)
@@ -92,6 +95,7 @@ export class ProxyServer {
     }
     const exchanges = new Exchanges({
       ...shared,
+      traffic: this.traffic,
       cache: options.cache,
       now: options.now,
     })
@@ -162,6 +166,11 @@ export class ProxyServer {
   findings(): readonly string[] {
     const exposed = this.#settings.auth.isOn ? [] : exposedHosts(this.#hosts, networkInterfaces())
     return exposed.length === 0 ? [] : [exposureFinding(exposed)]
+  }
+
+  /** Of clients, open now. */
+  get connections(): number {
+    return this.#listener.connections
   }
 
   async start(): Promise<void> {

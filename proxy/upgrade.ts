@@ -67,6 +67,7 @@ export async function serveUpgrade(
       await relay(upstreamResponse(answer.message), response, client.socket)
       return { status: answer.message.statusCode ?? 0 }
     }
+    admitted.witness.switched()
     response.detachSocket(inner)
     inner.write(switchingHead(answer.message))
     if (answer.head.length > 0) inner.write(answer.head)

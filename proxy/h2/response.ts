@@ -18,6 +18,7 @@ export class Http2Response extends Writable implements ClientResponse {
   sendDate = false
   /** Without meaning here: one stream never decides for the connection. */
   shouldKeepAlive = true
+  bodyBytes = 0
   readonly #stream: ServerHttp2Stream
   readonly #request: Http2Request
   #head: RawHeaders | undefined
@@ -69,6 +70,7 @@ export class Http2Response extends Writable implements ClientResponse {
     const piece = chunk.subarray(0, PIECE_BYTES)
     // Node says so when the connection has taken the bytes, so they may be used again afterwards.
     this.#stream.write(piece, (error) => {
+      this.bodyBytes += piece.length
       if (piece.length === chunk.length || (error !== null && error !== undefined)) done(error)
       else this._write(chunk.subarray(PIECE_BYTES), encoding, done)
     })

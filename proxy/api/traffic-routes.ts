@@ -1,0 +1,80 @@
+import type { CacheStats, ResponseCache } from '../cache/contract.js'
+import type { Traffic } from '../traffic.js'
+import { PROMETHEUS_TYPE, renderMetrics, type Metric } from './prometheus.js'
+import { TextBody, type Routes } from './routes.js'
+
+export interface TrafficDeps {
+  readonly traffic: Traffic
+  readonly cache: ResponseCache
+  /** Client connections that are open. */
+  readonly connections: () => number
+}
+
+/** What is going on, and what has been. */
+export function trafficRoutes(deps: TrafficDeps): Routes {
+  return {
+    '/api/requests': {
+      GET: () => ({ status: 200, body: { requests: deps.traffic.live() } }),
+    },
+    '/metrics': {
+      GET: () => {
+        const text = renderMetrics([...trafficMetrics(deps), ...cacheMetrics(deps.cache.stats())])
+        return { status: 200, body: new TextBody(text, PROMETHEUS_TYPE) }
+      },
+    },
+  }
+}
+
+function trafficMetrics({ traffic, connections }: TrafficDeps): Metric[] {
+  const ended = traffic.ended()
+  return [
+    {
+      name: 'discobot_proxy_requests_total',
+      type: 'counter',
+      help: 'Requests that have ended, by status and by what the cache had to do with them.',
+      samples: ended.map(({ count, ...labels }) => ({ labels, value: count })),
+    },
+    {
+      name: 'discobot_proxy_request_duration_seconds',
+      type: 'summary',
+      help: 'How long those requests took, from their head to the end of the answer.',
+      samples: [
+        { suffix: '_sum', value: traffic.durationMs / 1000 },
+        { suffix: '_count', value: ended.reduce((sum, { count }) => sum + count, 0) },
+      ],
+    },
+    gauge('discobot_proxy_requests_live', 'Requests under way.', traffic.live().length),
+    gauge('discobot_proxy_client_connections', 'Client connections that are open.', connections()),
+    gauge('process_resident_memory_bytes', 'Resident memory.', process.memoryUsage.rss()),
+    gauge(
+      'process_start_time_seconds',
+      'Start, in seconds since 1970.',
+      Date.now() / 1000 - process.uptime(),
+    ),
+  ]
+}
+
+function cacheMetrics({ rules, ...all }: CacheStats): Metric[] {
+  const byRule = Object.entries(rules)
+  const perRule = (figure: 'hits' | 'misses' | 'bytes_served' | 'bytes_fetched'): Metric['samples'] =>
+    byRule.map(([rule, figures]) => ({ labels: { rule }, value: figures[figure] }))
+  return [
+    counter('discobot_cache_hits_total', 'Requests answered from what is stored, by rule.', perRule('hits')),
+    counter('discobot_cache_misses_total', 'Requests that had to be fetched, by rule.', perRule('misses')),
+    counter('discobot_cache_served_bytes_total', 'Bytes of bodies to clients.', perRule('bytes_served')),
+    counter('discobot_cache_fetched_bytes_total', 'Bytes of bodies from upstream.', perRule('bytes_fetched')),
+    counter('discobot_cache_stores_total', 'Entries stored.', [{ value: all.stores }]),
+    counter('discobot_cache_evictions_total', 'Entries removed to make room.', [{ value: all.evictions }]),
+    counter('discobot_cache_errors_total', 'What went wrong with the store.', [{ value: all.errors }]),
+    gauge('discobot_cache_bytes', 'Bytes on disk.', all.current_size),
+    gauge('discobot_cache_memory_bytes', 'Bytes of memory that hold copies.', all.memory_size),
+  ]
+}
+
+function gauge(name: string, help: string, value: number): Metric {
+  return { name, type: 'gauge', help, samples: [{ value }] }
+}
+
+function counter(name: string, help: string, samples: Metric['samples']): Metric {
+  return { name, type: 'counter', help, samples }
+}
