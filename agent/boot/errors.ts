@@ -1,4 +1,4 @@
-import { DiscobotError, reasonOf } from '../../config/errors.js'
+import { DiscobotError } from '../../config/errors.js'
 
 /** The steps handed in do not make a graph: a mistake in the program, found before anything runs. */
 export class BootGraphError extends DiscobotError {
@@ -14,8 +14,8 @@ export class BootError extends DiscobotError {
   readonly code = 'BOOT_FAILED'
   readonly step: string
 
-  constructor(step: string, cause: unknown) {
-    super(`cannot boot: step ${step}: ${reasonOf(cause)}`, { cause })
+  constructor(step: string, reason: string, cause: unknown) {
+    super(`cannot boot: step ${step}: ${reason}`, { cause })
     this.step = step
   }
 }

@@ -104,18 +104,26 @@ class Boot {
       logger.info({ ...fields, ...note(outcome.remark) }, 'boot step done')
       return
     }
-    const reason = reasonOf(outcome.error)
-    const interrupted = this.#over.signal.aborted
-    const state = step.onFailure === 'degrade' && !interrupted ? 'degraded' : 'failed'
-    this.#set({ name, state, startedMs, tookMs, note: reason })
-    if (state === 'degraded') {
-      logger.warn({ ...fields, note: reason }, 'boot step degraded')
-    } else {
-      logger.error({ ...fields, note: reason }, interrupted ? 'boot step interrupted' : 'boot step failed')
+    if (this.#over.signal.aborted) {
+      const reason = oneLine(reasonOf(outcome.error))
+      this.#set({ name, state: 'failed', startedMs, tookMs, note: reason })
+      logger.error({ ...fields, note: reason }, 'boot step interrupted')
+      return
     }
-    if (!interrupted && state === 'failed') {
-      this.#failure = new BootError(name, outcome.error)
-      this.#over.abort(this.#failure)
+    const reason = withRemedy(outcome.error, step)
+    const state = STATE_AFTER[step.onFailure]
+    this.#set({ name, state, startedMs, tookMs, note: reason })
+    switch (step.onFailure) {
+      case 'ignore':
+        logger.info({ ...fields, note: reason }, 'boot step failed, and nothing needs it')
+        return
+      case 'degrade':
+        logger.warn({ ...fields, note: reason }, 'boot step degraded')
+        return
+      case 'fatal':
+        logger.error({ ...fields, note: reason }, 'boot step failed')
+        this.#failure = new BootError(name, reason, outcome.error)
+        this.#over.abort(this.#failure)
     }
   }
 
@@ -133,7 +141,7 @@ class Boot {
       .sleep(step.timeoutMs, AbortSignal.any([settled.signal, mine.signal]))
       .then(async () => {
         if (settled.signal.aborted) return
-        if (!mine.signal.aborted) mine.abort(new Error(`it took longer than ${step.timeoutMs} ms`))
+        if (!mine.signal.aborted) mine.abort(new Error(`it took longer than ${duration(step.timeoutMs)}`))
         await clock.sleep(ABORT_GRACE_MS, settled.signal)
       })
     await Promise.race([running, impatience])
@@ -168,6 +176,24 @@ async function runStep(step: BootStep, signal: AbortSignal): Promise<Outcome> {
   } catch (error) {
     return { ok: false, error }
   }
+}
+
+const STATE_AFTER = { fatal: 'failed', degrade: 'degraded', ignore: 'ignored' } as const
+
+/** Our own messages put what to do after a semicolon (docs/errors.md); all others get the step's. */
+function withRemedy(error: unknown, { remedy }: BootStep): string {
+  const reason = oneLine(reasonOf(error))
+  return reason.includes('; ') || remedy === '' ? reason : `${reason}; ${remedy}`
+}
+
+/** Messages of commands may be of several. */
+function oneLine(text: string): string {
+  return text.trim().replace(/\s*[\r\n]+\s*/g, ' ')
+}
+
+function duration(ms: number): string {
+  if (ms < 1_000) return `${ms} ms`
+  return ms < 60_000 ? `${Math.round(ms / 1_000)} s` : `${Math.round(ms / 60_000)} min`
 }
 
 function note(remark: string | void): { note?: string } {

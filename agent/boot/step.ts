@@ -7,13 +7,18 @@ export interface BootStep {
   /** Names of steps that must have ended (well or, for those that may degrade, badly) before this one. */
   readonly needs: readonly string[]
   readonly timeoutMs: number
-  /** `fatal` ends the boot; `degrade` goes on, and `status` and the log say what is missing. */
-  readonly onFailure: 'fatal' | 'degrade'
+  /**
+   * `fatal` ends the boot; `degrade` goes on, and `status` and the log say what is missing; `ignore` goes on too, and
+   * it is a line in the timeline and the log only, since nobody asked for what is missing.
+   */
+  readonly onFailure: 'fatal' | 'degrade' | 'ignore'
+  /** What to do about a time-out, and about an error whose message does not say it itself. */
+  readonly remedy: string
   /** Resolves with a short remark for the timeline ("cloned main at 1a2b3c4"), or nothing. */
   run(signal: AbortSignal): Promise<string | void>
 }
 
-export type StepState = 'waiting' | 'running' | 'done' | 'degraded' | 'failed' | 'skipped'
+export type StepState = 'waiting' | 'running' | 'done' | 'degraded' | 'ignored' | 'failed' | 'skipped'
 
 /** A step as the timeline and `status` show it. */
 export interface StepStatus {

@@ -20,6 +20,7 @@ import type { BootStep } from './step.js'
 import { agentApiStep } from './steps/agent-api.js'
 import { caStep } from './steps/ca.js'
 import { controlStep } from './steps/control.js'
+import { dockerClientStep } from './steps/docker-client.js'
 import { dockerdStep } from './steps/dockerd.js'
 import { largeFilesStep, submodulesStep } from './steps/extras.js'
 import { homeStep, PROXY_USER } from './steps/home.js'
@@ -82,7 +83,7 @@ export interface BootPlan {
 
 /**
  * All steps of a boot, in the order users see. What a mode or a setting rules out still has its place, and says so,
- * except what only a container has: overlay, link, profile.
+ * except what only a container has: overlay, link, profile and docker-client.
  */
 export function planBoot(deps: StepDeps): BootPlan {
   const { options, logger, run, findings, supervisor, programs, clock } = deps
@@ -152,12 +153,10 @@ export function planBoot(deps: StepDeps): BootPlan {
       ),
     )
   }
-  if (container) steps.push(profileStep('', findings))
+  if (container)
+    steps.push(profileStep('', findings), dockerClientStep({ options, plan: docker, owner }, findings))
   steps.push(
-    dockerdStep(
-      { options, plan: docker, owner, stopGraceMs: graces.dockerd, supervisor, run, logger },
-      findings,
-    ),
+    dockerdStep({ options, plan: docker, stopGraceMs: graces.dockerd, supervisor, run, logger }, findings),
     agentApiStep(
       {
         options,

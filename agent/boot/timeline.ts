@@ -21,6 +21,7 @@ const LOOKS: Readonly<Record<StepState, Look>> = {
   running: { mark: '…', colour: 36 },
   done: { mark: '✓', colour: 32 },
   degraded: { mark: '!', colour: 33 },
+  ignored: { mark: '~', colour: 90 },
   failed: { mark: '✗', colour: 31 },
   skipped: { mark: '-', colour: 90 },
 }

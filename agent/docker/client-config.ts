@@ -54,7 +54,7 @@ function parse(path: string, text: string | undefined): Record<string, unknown> 
   }
   if (isObject(parsed)) return parsed
   throw new DockerConfigError(
-    `cannot add the proxy to ${path}: it holds no JSON object; containers go without the proxy`,
+    `cannot add the proxy to ${path}: it holds no JSON object; correct it, until then containers go without the proxy`,
   )
 }
 

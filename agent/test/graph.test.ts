@@ -8,7 +8,7 @@ import { recordingLogger, type LogLine } from './lab.js'
 type Run = BootStep['run']
 
 function step(name: string, needs: readonly string[], run: Run, more: Partial<BootStep> = {}): BootStep {
-  return { name, needs, run, timeoutMs: 5_000, onFailure: 'fatal', ...more }
+  return { name, needs, run, timeoutMs: 5_000, onFailure: 'fatal', remedy: '', ...more }
 }
 
 const nothing: Run = () => Promise.resolve()
@@ -106,6 +106,42 @@ t.test('a step that may degrade does, with its reason; what needs it still runs'
     { level: 'info', message: 'boot step done', fields: { step: 'after', ms: Number, note: 'all well' } },
   ])
   t.equal(lines.length, 2, 'one line a step')
+})
+
+t.test('what to do about it is in the one line, by the error itself or else by the step', async (t) => {
+  const remedy = 'see the disk'
+  const deaf: Run = () => new Promise(() => undefined)
+  const { result, lines } = await boot([
+    step('bare', [], fail('EIO: i/o error\n  at nowhere\n'), { onFailure: 'degrade', remedy }),
+    step('told', [], fail('cannot write: full; remove something'), { onFailure: 'degrade', remedy }),
+    step('slow', [], deaf, { onFailure: 'degrade', remedy, timeoutMs: 10 }),
+  ])
+  const notes = [
+    ['bare', 'EIO: i/o error at nowhere; see the disk'],
+    ['told', 'cannot write: full; remove something'],
+    ['slow', 'it took longer than 10 ms; see the disk'],
+  ] as const
+  t.strictSame(
+    result?.degraded,
+    notes.map(([name, note]) => `${name}: ${note}`),
+  )
+  t.match(
+    lines,
+    notes.map(([name, note]) => ({ level: 'warn', fields: { step: name, note } })),
+    'and the log says the same',
+  )
+  const fatal = await boot([step('home', [], fail('EROFS'), { remedy })])
+  t.match(fatal.error, { message: 'cannot boot: step home: EROFS; see the disk' })
+})
+
+t.test('what nobody asked for may fail without being missed', async (t) => {
+  const { result, lines } = await boot([
+    step('extra', [], fail('not there'), { onFailure: 'ignore', remedy: 'look' }),
+    step('after', ['extra'], nothing),
+  ])
+  t.match(result?.steps, [{ state: 'ignored', note: 'not there; look' }, { state: 'done' }])
+  t.strictSame(result?.degraded, [])
+  t.match(lines[0], { level: 'info', message: 'boot step failed, and nothing needs it' })
 })
 
 t.test('a fatal step ends the boot: the others are told, what had not begun is skipped', async (t) => {

@@ -41,6 +41,7 @@ export function agentApiStep(deps: AgentApiStepDeps, findings: BootFindings): Bo
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     // The supervisor ends the container when it gives the service up; the boot does not know better.
     onFailure: 'degrade',
+    remedy: 'see the log of the service agent-api',
     run: (signal) => startAgentApi(deps, findings, signal),
   }
 }

@@ -22,6 +22,7 @@ export function caStep(deps: CaStepDeps): BootStep {
     needs: ['home'],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'degrade',
+    remedy: 'see that the data dir can be written to',
     run: async () => {
       // Brings the certificate code in; on a warm boot nothing of node-forge.
       const { ensureAuthority } = await import('../../../proxy/tls/authority.js')

@@ -24,6 +24,8 @@ export function controlStep(deps: ControlStepDeps): BootStep {
     needs: ['home'],
     timeoutMs: 5_000,
     onFailure: 'degrade',
+    remedy:
+      'see that its folder can be written to; until then nobody can ask for the status or restart a service',
     run: async () => {
       const owner = await deps.owner()
       const server = await startControlServer({

@@ -4,17 +4,15 @@ import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import type { Logger } from '../../../config/logger.js'
 import { nestCgroups } from '../../docker/cgroup-nesting.js'
 import type { Choice } from '../../docker/choice.js'
-import { configureDockerClient } from '../../docker/client-config.js'
 import { readDaemonSettings, type DaemonSettings } from '../../docker/daemon-settings.js'
 import { chooseIptables } from '../../docker/iptables.js'
 import { chooseMtu } from '../../docker/mtu.js'
-import { BRIDGE_ADDRESS, type DockerPlan } from '../../docker/plan.js'
+import type { DockerPlan } from '../../docker/plan.js'
 import { chooseProxy, majorOf } from '../../docker/proxy-flags.js'
 import { chooseStorage } from '../../docker/storage-driver.js'
 import { digestOfTrust } from '../../docker/trust-change.js'
 import { baseEnvironment, serviceEnvironment, type Environment } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
-import type { Account } from '../../services/run-as.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import type { CommandOptions, RunCommand } from '../../system/command.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
@@ -23,8 +21,6 @@ import type { BootStep } from '../step.js'
 export interface DockerdStepDeps {
   readonly options: AgentOptions
   readonly plan: DockerPlan
-  /** Whose docker client is configured; resolves with undefined for ourselves. */
-  readonly owner: () => Promise<Account | undefined>
   readonly stopGraceMs: number
   readonly supervisor: Supervisor
   readonly run: RunCommand
@@ -48,15 +44,14 @@ const IPTABLES_FOLDER = '/run/discobot/iptables'
 export function dockerdStep(deps: DockerdStepDeps, findings: BootFindings): BootStep {
   return {
     name: 'dockerd',
-    // The overlay, because the client's configuration is in the home.
-    needs: ['home', 'overlay', 'proxy', 'trust'],
+    needs: ['home', 'proxy', 'trust'],
     timeoutMs: TRIALS_MS + READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     onFailure: 'degrade',
+    remedy: 'see the log of the service dockerd, or set DISCOBOT_DOCKER=off',
     run: async (signal) => {
       if (!deps.plan.run) return `not started: ${deps.plan.reason}`
       const settings = await readDaemonSettings(deps.options.dockerdArgs)
       await removeStalePids('/var/run')
-      await pointContainersAtProxy(deps, findings)
       const choices = await choose(deps, deps.plan.dockerd, settings, findings, signal)
       const told = choices.map((choice) => choice.told).join(', ')
       deps.logger.info({ choices: told }, 'starting dockerd')
@@ -163,26 +158,4 @@ export async function removeStalePids(folder: string): Promise<void> {
   const stale = (await readdir(folder)).filter((name) => /^docker.*\.pid$/.test(name))
   for (const name of [...stale, 'docker/containerd/containerd.pid'])
     await rm(join(folder, name), { force: true })
-}
-
-/**
- * By the bridge's address: `localhost` is the container itself there. Only where it was asked for: images that
- * do not trust our CA would fail every https request.
- */
-async function pointContainersAtProxy(deps: DockerdStepDeps, findings: BootFindings): Promise<void> {
-  const access = proxyAccess(findings)
-  const { proxy } = findings
-  const reachable =
-    deps.options.dockerClientProxy === 'on' &&
-    access !== undefined &&
-    proxy?.hosts.some((host) => host === BRIDGE_ADDRESS || host === '0.0.0.0')
-  const owner = await deps.owner()
-  try {
-    await configureDockerClient(join(owner?.home ?? deps.options.home, '.docker', 'config.json'), {
-      ...(owner === undefined ? {} : { owner }),
-      proxyUrl: reachable === true ? `http://${BRIDGE_ADDRESS}:${access.port}` : undefined,
-    })
-  } catch (error) {
-    deps.logger.warn({ reason: reasonOf(error) }, 'containers go without the proxy')
-  }
 }

@@ -18,6 +18,7 @@ export function submodulesStep(deps: GitDeps, findings: BootFindings): BootStep 
     needs: ['workspace'],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'degrade',
+    remedy: 'the next start tries again',
     run: (signal) => complete('submodules', 'check out its submodules', deps, findings, signal, checkOut),
   }
 }
@@ -29,6 +30,7 @@ export function largeFilesStep(deps: GitDeps, findings: BootFindings): BootStep 
     needs: ['workspace', 'submodules'],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'degrade',
+    remedy: 'the next start tries again',
     run: (signal) => complete('lfs', 'fetch its large files', deps, findings, signal, fetchLarge),
   }
 }

@@ -36,6 +36,7 @@ export function homeStep(deps: HomeStepDeps, findings: BootFindings): BootStep {
     needs: [],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'fatal',
+    remedy: 'name a folder that can be written to in DISCOBOT_DATA_DIR, and see DISCOBOT_HOME',
     run: async (signal) => {
       const { data, workspace } = deps.options
       await refuseSecondAgent(deps.options.controlSocket)

@@ -14,6 +14,7 @@ export function linkStep(link: string, target: string): BootStep {
     needs: ['workspace', 'overlay'],
     timeoutMs: 5_000,
     onFailure: 'degrade',
+    remedy: 'see what is there',
     run: () => ensureLink(link, target),
   }
 }

@@ -21,6 +21,7 @@ export function overlayStep(deps: OverlayStepDeps, findings: BootFindings): Boot
     needs: ['home', 'workspace', 'submodules', 'lfs'],
     timeoutMs: 10_000,
     onFailure: 'degrade',
+    remedy: 'without it every session sees the same home; DISCOBOT_OVERLAY=off says that this is wanted',
     run: async (signal) => {
       const plan = findings.home
       const { options, logger } = deps

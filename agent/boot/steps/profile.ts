@@ -17,6 +17,7 @@ export function profileStep(root: string, findings: BootFindings): BootStep {
     needs: ['proxy', 'trust'],
     timeoutMs: 5_000,
     onFailure: 'degrade',
+    remedy: 'see that /etc/profile.d can be written to; until then login shells do not use the proxy',
     run: async () => {
       const access = proxyAccess(findings)
       if (access !== undefined) return installProfile(root, access)

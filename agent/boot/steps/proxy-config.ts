@@ -33,6 +33,7 @@ export function proxyConfigStep(deps: ProxyConfigStepDeps, findings: BootFinding
     needs: ['workspace', 'overlay'],
     timeoutMs: 10_000,
     onFailure: 'degrade',
+    remedy: 'correct the file',
     run: () => writeProxyConfig(deps, findings),
   }
 }

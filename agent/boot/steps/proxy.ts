@@ -40,6 +40,7 @@ export function proxyStep(deps: ProxyStepDeps, findings: BootFindings): BootStep
     needs: ['proxy-config', 'ca'],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     onFailure: 'degrade',
+    remedy: 'see the log of the service proxy',
     run: async (signal) => {
       try {
         return await startProxy(deps, findings, signal)

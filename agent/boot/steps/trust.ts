@@ -72,6 +72,8 @@ export function trustStep(deps: TrustStepDeps, findings: BootFindings): BootStep
     needs: ['ca'],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'degrade',
+    remedy:
+      'have ca-certificates in the image; until then programs that ignore SSL_CERT_FILE do not trust the proxy',
     run: async (signal) => {
       const pem = await readFile(deps.data.caCert, 'utf8')
       // Outside a container the certificate is where our own account can read it.

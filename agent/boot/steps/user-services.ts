@@ -43,6 +43,7 @@ export function userServicesStep(deps: UserServicesStepDeps, findings: BootFindi
     needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile', 'dockerd', 'agent-api'],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'degrade',
+    remedy: 'see the log of the services that are not ready',
     run: (signal) => startUserServices(deps, findings, signal),
   }
 }

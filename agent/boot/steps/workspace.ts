@@ -37,6 +37,7 @@ export function workspaceStep(deps: WorkspaceStepDeps, findings: BootFindings): 
     needs: ['home'],
     timeoutMs: TIMEOUT_MS,
     onFailure: 'degrade',
+    remedy: 'check DISCOBOT_WORKSPACE and the way to its host',
     run: async (signal) => {
       const { remark, clone } = await prepareWorkspace(belowOverlay(deps, findings), signal)
       if (clone !== undefined) findings.clone = clone

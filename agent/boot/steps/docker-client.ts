@@ -1,0 +1,49 @@
+import { join } from 'node:path'
+import { configureDockerClient } from '../../docker/client-config.js'
+import { BRIDGE_ADDRESS, type DockerPlan } from '../../docker/plan.js'
+import type { AgentOptions } from '../../options.js'
+import type { Account } from '../../services/run-as.js'
+import { proxyAccess, type BootFindings } from '../findings.js'
+import type { BootStep } from '../step.js'
+
+export interface DockerClientStepDeps {
+  readonly options: AgentOptions
+  readonly plan: DockerPlan
+  /** Whose docker client it is; resolves with undefined for ourselves. */
+  readonly owner: () => Promise<Account | undefined>
+}
+
+/**
+ * Tells containers and builds of the proxy, by the bridge's address: `localhost` is the container itself there. Only
+ * where it was asked for, since images that do not trust our CA would fail every https request; where it was not,
+ * what an earlier start has written is taken out, and a failure of that costs nobody anything.
+ */
+export function dockerClientStep(deps: DockerClientStepDeps, findings: BootFindings): BootStep {
+  const { options, plan } = deps
+  return {
+    name: 'docker-client',
+    // The overlay, because the configuration is in the home.
+    needs: ['home', 'overlay', 'proxy', 'trust'],
+    timeoutMs: 5_000,
+    onFailure: options.dockerClientProxy === 'on' ? 'degrade' : 'ignore',
+    remedy: 'see ~/.docker/config.json; containers go without the proxy',
+    run: async () => {
+      if (!plan.run) return 'not needed'
+      const proxyUrl = proxyForContainers(options, findings)
+      const owner = await deps.owner()
+      await configureDockerClient(join(owner?.home ?? options.home, '.docker', 'config.json'), {
+        ...(owner === undefined ? {} : { owner }),
+        proxyUrl,
+      })
+      return proxyUrl ?? 'without the proxy'
+    },
+  }
+}
+
+function proxyForContainers(options: AgentOptions, findings: BootFindings): string | undefined {
+  const access = proxyAccess(findings)
+  const hosts = findings.proxy?.hosts ?? []
+  const reachable = hosts.some((host) => host === BRIDGE_ADDRESS || host === '0.0.0.0')
+  if (options.dockerClientProxy === 'off' || access === undefined || !reachable) return undefined
+  return `http://${BRIDGE_ADDRESS}:${access.port}`
+}

@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { silentLogger } from '../../config/logger.js'
+import { checkGraph } from '../boot/plan.js'
+import type { BootStep } from '../boot/step.js'
+import { planBoot } from '../boot/steps.js'
+import { ChildRegistry } from '../init/children.js'
+import { systemClock } from '../init/clock.js'
+import { LogStore } from '../logs/log-store.js'
+import { readOptions } from '../options.js'
+import { Supervisor } from '../services/supervisor.js'
+import { commandRunner } from '../system/command.js'
+
+/** The sources lie beside dist/, from which this test runs. */
+const ROOT = process.cwd()
+
+/** The plan alone: nothing of it is run. */
+function plan(pid: number, env: Record<string, string>): readonly BootStep[] {
+  const children = new ChildRegistry()
+  const logger = silentLogger
+  const clock = systemClock
+  const notRun = (): never => {
+    throw new Error('a plan does nothing')
+  }
+  const { steps } = planBoot({
+    options: readOptions({ env, pid, uid: 0, cwd: '/', homedir: '/root' }),
+    logger,
+    clock,
+    programs: { proxy: ['proxy'], agentApi: ['agent-api'] },
+    self: { uid: 0, name: 'root' },
+    cwd: '/',
+    supervisor: new Supervisor({ logger, clock, children, onEssentialFailure: notRun }),
+    findings: {},
+    run: commandRunner(children),
+    actions: {
+      logs: new LogStore({ maxBytesPerService: 1 }),
+      status: notRun,
+      change: notRun,
+      signal: notRun,
+      reload: notRun,
+    },
+    onHome: notRun,
+    onControlStarted: notRun,
+  })
+  return steps
+}
+
+const EVERYTHING = { DISCOBOT_WORKSPACE: 'https://example.com/repo.git' }
+
+void t.test('every step has a limit, a remedy, and a place in the documentation', (t) => {
+  const docs = readFileSync(join(ROOT, 'docs', 'architecture.md'), 'utf8')
+  const table = /\n\| step +\|[^]*?\n\n/.exec(docs)?.[0] ?? ''
+  const steps = plan(1, EVERYTHING)
+  for (const { name, timeoutMs, remedy, onFailure } of steps) {
+    t.ok(timeoutMs >= 1_000 && timeoutMs <= 30 * 60_000, `${name}: ${timeoutMs} ms`)
+    t.match(remedy, /^[a-z].{5,}[^.]$/, `${name}: ${remedy}`)
+    const row = table.split('\n').find((line) => line.startsWith(`| \`${name}\` `)) ?? ''
+    t.match(row, onFailure, `${name} is in the table, with what its failure does`)
+  }
+  const rows = table.split('\n').filter((line) => line.startsWith('| `'))
+  t.equal(rows.length, steps.length, 'and no other')
+  t.end()
+})
+
+void t.test('what a mode or a setting rules out is not waited for, and nothing else is lost', (t) => {
+  const needsOf = (steps: readonly BootStep[], name: string): readonly string[] =>
+    steps.find((step) => step.name === name)?.needs ?? []
+  for (const pid of [1, 4711]) {
+    for (const env of [EVERYTHING, {}, { DISCOBOT_PROXY: 'off' }, { ...EVERYTHING, DISCOBOT_PROXY: 'off' }]) {
+      const steps = plan(pid, env)
+      checkGraph(steps)
+      t.ok(needsOf(steps, 'agent-api').includes('workspace'))
+    }
+  }
+  const guest = plan(4711, EVERYTHING).map(({ name }) => name)
+  for (const ofContainers of ['overlay', 'link', 'profile', 'docker-client', 'services'])
+    t.notOk(guest.includes(ofContainers), `${ofContainers}: nothing outside the data dir is touched`)
+  const container = plan(1, EVERYTHING)
+  t.strictSame(needsOf(container, 'overlay'), ['home', 'workspace', 'submodules', 'lfs'])
+  for (const inHome of ['link', 'proxy-config', 'agent-api', 'services', 'docker-client'])
+    t.ok(needsOf(container, inHome).includes('overlay'), `${inHome} sees the home that stays`)
+  t.end()
+})
