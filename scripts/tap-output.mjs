@@ -1,3 +1,6 @@
+/** What a block says with `t.comment`: figures and seeds; the rest at that depth is tap's own. */
+const REMARK = /^ {4}# (?!Subtest\b|time=|\{ )(.+)$/
+
 /**
  * Reads the TAP (testanything.org, version 14) that one test file prints, as far as a summary needs it: the
  * points at the left margin are the file's `t.test` blocks, what is indented before one belongs to it.
@@ -30,6 +33,7 @@ export function readTap(output) {
         reason: reason ?? '',
         ms: time === undefined ? undefined : Number(time),
         lines: [...lines, line],
+        remarks: lines.flatMap((said) => REMARK.exec(said)?.[1] ?? []),
       })
       lines = []
       continue

@@ -141,6 +141,9 @@ function summarise(path, { out, err, ms, end }) {
   for (const block of blocks.filter(({ state }) => state === 'skipped')) {
     console.log(`       skipped: ${block.name}${block.reason === '' ? '' : ` (${block.reason})`}`)
   }
+  for (const { remarks } of blocks.filter(({ state }) => state !== 'failed')) {
+    for (const remark of remarks) console.log(`       ${remark}`)
+  }
   for (const block of failed) console.log(indent(block.lines))
   if (good) return
   if (reasons.length > 0) console.log(indent([...rest, ...reasons.map((reason) => `✗ ${reason}`)]))

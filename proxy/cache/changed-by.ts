@@ -16,8 +16,11 @@ export function changedBy(
   { status, rawHeaders }: Pick<UpstreamResponse, 'status' | 'rawHeaders'>,
 ): CacheRequest[] {
   if (SAFE.has(request.method) || status < 200 || status >= 400) return []
-  const asked = new URL(`${request.scheme}://${request.authority}${request.path}${request.query}`)
   const changed = [request]
+  const url = `${request.scheme}://${request.authority}${request.path}${request.query}`
+  // A name that URLs have no room for (an `xn--` that is no punycode) can still be somebody's host.
+  if (!URL.canParse(url)) return changed
+  const asked = new URL(url)
   for (const header of NAMING) {
     const value = headerValue(rawHeaders, header)
     const named = value !== undefined && URL.canParse(value, asked.href) ? new URL(value, asked) : undefined

@@ -258,6 +258,16 @@ t.test('what a request has changed is fetched anew, whatever the rule', async (t
   }
 })
 
+t.test('a host whose name URLs do not know is heeded too', async (t) => {
+  const { answers, ask } = await start(t, { ttl: 0 })
+  const there = { host: 'xn--a' }
+  answers((_request, response) => response.writeHead(200, { Location: '/plain/y' }).end('body'))
+  await ask('/plain/x', there)
+  t.equal(await ask('/plain/x', there), 'HIT body')
+  await ask('/plain/x', there, 'DELETE')
+  t.equal(await ask('/plain/x', there), 'MISS body')
+})
+
 t.test('a body that was on its way when it was changed goes to those who wait, and no further', async (t) => {
   const { answers, ask, cache } = await start(t, { ttl: 0 })
   const held: ServerResponse[] = []
