@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import t from 'tap'
+import { isRangeCurrent } from '../cache/preconditions.js'
 import { get, startCached } from './cache-front.js'
 import { MisbehavingOrigin } from './misbehaving-origin.js'
 
@@ -81,11 +82,23 @@ t.test('conditions on a stored body are judged here', async (t) => {
     { 'if-none-match': '"y"', 'if-modified-since': LAST_MODIFIED },
     { 'if-modified-since': 'Tue, 20 Oct 2015 07:28:00 GMT' },
     { 'if-modified-since': 'yesterday' },
+    { 'if-modified-since': '2030' },
+    { 'if-modified-since': 'Thu, 22 Oct 2015 07:28:00 +0000' },
   ]
   for (const headers of others) {
     t.equal((await get(front.port, path, headers)).body.toString(), 'content', JSON.stringify(headers))
   }
   t.equal(origin.requests.length, 1)
+})
+
+t.test('If-Range by date holds for what had rested for a second when it was sent', async (t) => {
+  const [change, next] = ['Wed, 21 Oct 2015 07:28:00 GMT', 'Wed, 21 Oct 2015 07:28:01 GMT']
+  const holds = (condition: string, date: string, modified = change): boolean =>
+    isRangeCurrent({ header: () => condition }, ['Last-Modified', modified, 'Date', date])
+  t.equal(holds(change, next), true)
+  t.equal(holds(change, change), false, 'there may have been another change in that second')
+  t.equal(holds(next, next), false)
+  t.equal(holds('2015', next, '2015'), false, 'no date of HTTP')
 })
 
 t.test('without a stored body, parts, heads and conditions go upstream and nothing is kept', async (t) => {
