@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { codeOf } from '../../config/errors.js'
 import type { Clock } from '../init/clock.js'
 import { readStat } from '../init/proc-stat.js'
+import { findOnPath } from '../programs.js'
 import { sendSignal } from '../services/send-signal.js'
 import type { Hierarchy } from './find-hierarchy.js'
 
@@ -38,9 +39,13 @@ export class ServiceGroup {
   /**
    * The command that joins the group and replaces itself by `command`: before that runs, so that it cannot have
    * started anything outside. What cannot be found is left as it is, to fail in its own words.
+   *
+   * @param path the search path that the command will have.
    */
-  within(command: Command): Command {
-    if (!existsSync(command[0]) || !existsSync(SHELL)) return command
+  within(command: Command, path: string): Command {
+    const [program] = command
+    const found = program.includes('/') ? existsSync(program) : findOnPath(program, path) !== undefined
+    if (!found || !existsSync(SHELL)) return command
     try {
       mkdirSync(this.#folder, { recursive: true })
     } catch {

@@ -217,7 +217,7 @@ export class ServiceProcess {
 function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): ChildProcess {
   const { readiness, handover } = spec
   const command = restricted(spec, deps.runAs ?? systemRunAs)
-  const [program, ...args] = deps.group?.within(command) ?? command
+  const [program, ...args] = deps.group?.within(command, spec.env['PATH'] ?? '') ?? command
   const piped = [1, 2]
   if (readiness.kind === 'newline') piped.push(readiness.fd)
   if (handover !== undefined) piped.push(handover.fd)

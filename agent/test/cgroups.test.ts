@@ -76,10 +76,16 @@ for (const kind of ['v2', 'v1'] as const) {
       t.strictSame(running(word), [])
       t.notOk(existsSync(folder), 'and the group is gone')
 
-      lab.supervisor.add(shell('second', 'echo back; exit 7', { restart: 'never' }))
+      const own = ['sh', '-c', 'cat /proc/self/cgroup; exit 7'] as const
+      lab.supervisor.add(shell('second', '', { command: own, restart: 'never' }))
       await lab.supervisor.start('second')
       await waitFor('the end', () => lab.supervisor.statusOf('second').state === 'failed')
       t.match(lab.supervisor.statusOf('second'), { lastExit: 'exit code 7' }, 'the code is the command’s')
+      t.match(
+        lab.said('second').join('\n'),
+        '/discobot-services/second',
+        'also for a program on the search path',
+      )
       lab.supervisor.add(shell('absent', '', { command: ['/no/such/program'] }))
       await t.rejects(lab.supervisor.start('absent'), { message: /\/no\/such\/program is not found/ })
       await lab.supervisor.stop('second')
