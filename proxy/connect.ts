@@ -4,8 +4,10 @@ import type { Logger } from '../config/logger.js'
 import { reasonOf } from '../config/errors.js'
 import type { ProxyAuth } from './auth.js'
 import { closeWith } from './close-with.js'
+import { assertFraming } from './framing.js'
 import type { Interceptor } from './intercept.js'
 import { refusalOf, renderRefusal } from './refusal.js'
+import { assertOneHost } from './request-target.js'
 import { AuthorityMismatchError, parseTarget, type Target } from './target.js'
 
 // client → CONNECT host:port → 200 → tunnel
@@ -37,6 +39,8 @@ export async function serveConnect(
 }
 
 function connectTarget(request: IncomingMessage): Target {
+  assertFraming(request)
+  assertOneHost(request)
   const target = parseTarget(request.url ?? '', undefined)
   const { host } = request.headers
   // RFC 9110, 7.2 wants the port there too, but many clients leave it out; Node's http module names us.

@@ -22,6 +22,8 @@ export interface Route {
   readonly target: Target
   /** For `net.connect`: answers with the checked addresses and nothing else. */
   readonly lookup: LookupFunction
+  /** Whether a connection that leads to `address` already may be used for this. */
+  readonly admits: (address: string | undefined) => boolean
   /** Settles once the name is resolved and at least one of its addresses may be dialled. */
   check(): Promise<void>
 }
@@ -67,13 +69,17 @@ export function createDialGuard({ resolve, isOwnPort }: DialGuardDeps): DialGuar
           all.map((address) => judged(target, judge, address)),
           observed,
         )
+      const admits = (address: string | undefined): boolean =>
+        address !== undefined &&
+        (!judge.isSelective || judged(target, judge, address).verdict.action !== 'refuse')
       if (target.isAddress) {
-        return { target, lookup: fixed(dialled([target.host])), check: () => Promise.resolve() }
+        return { target, lookup: fixed(dialled([target.host])), admits, check: () => Promise.resolve() }
       }
       let resolved: Promise<readonly string[]> | undefined
       const addresses = (): Promise<readonly string[]> => (resolved ??= resolve(target.host).then(dialled))
       return {
         target,
+        admits,
         lookup: (_host, options, callback) => {
           addresses().then(
             (checked) => fixed(checked)(_host, options, callback),

@@ -88,11 +88,11 @@ export class Exchanges {
     const witness = this.#deps.traffic.begin(request, response, client.socket)
     let to: RequestTarget | undefined
     try {
+      assertFraming(request)
       // A tunnel was asked for its credentials when it was opened.
       if (client.tunnel === undefined) this.#deps.settings().auth.check(request.rawHeaders, client.socket)
       to = requestTarget(request, client.tunnel)
       witness.decided(to)
-      assertFraming(request)
       this.#log(request, to, await answer(await this.#admit(request, to, witness)), started, witness)
     } catch (error) {
       this.#fail(error, request, response, client, to, started, witness)

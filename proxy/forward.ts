@@ -81,7 +81,7 @@ export class Upstream {
     this.#http2 = new UpstreamPool({
       trust,
       timeouts,
-      spare: ({ host, port }, socket) => this.#https.give(host, port, socket),
+      spare: (route, socket) => this.#https.give(route.lookup, socket),
     })
   }
 
@@ -164,6 +164,7 @@ export class Upstream {
       signal,
       maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
     }
+    leaveForbidden(options.agent, route)
     const request =
       scheme === 'https'
         ? // RFC 6066, 3: no server name for addresses. Never derived from a header.
@@ -194,6 +195,20 @@ export class Upstream {
     if (body === undefined) request.end()
     else whenConnected(request, () => sendBody(body, request))
     return { request, answer }
+  }
+}
+
+/** Closes idle connections to addresses this request may not be sent to: they were made for another one. */
+function leaveForbidden({ freeSockets }: HttpAgent, { target, admits }: Route): void {
+  // As the agent names its pools; what follows there are the options of TLS.
+  const prefix = `${target.host}:${target.port}:`
+  for (const [name, idle] of Object.entries(freeSockets)) {
+    if (idle === undefined || !name.startsWith(prefix)) continue
+    for (const socket of idle.filter(({ remoteAddress }) => !admits(remoteAddress))) {
+      // The agent would otherwise hand it out once more before it sees it close.
+      idle.splice(idle.indexOf(socket), 1)
+      socket.destroy()
+    }
   }
 }
 

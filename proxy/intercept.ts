@@ -7,6 +7,7 @@ import type { Logger } from '../config/logger.js'
 import type { ClientConnection } from './exchange.js'
 import type { Upstream } from './forward.js'
 import type { Admission, Gate } from './gate.js'
+import { judgeOpening } from './passthrough.js'
 import { peek } from './peek.js'
 import type { TunnelContext } from './request-target.js'
 import type { Settings } from './settings.js'
@@ -72,7 +73,7 @@ export class Interceptor {
       const { server, admission } = await this.#dial(target)
       gate.record(admission)
       accepted()
-      await this.#splice(socket, server, target)
+      await this.#passThrough(socket, server, target)
       return
     }
     accepted()
@@ -113,6 +114,21 @@ export class Interceptor {
     this.#deps.gate.record(admission)
     await this.#splice(socket, server, target)
     return 'served'
+  }
+
+  async #passThrough(socket: Socket, server: Socket, target: Target): Promise<void> {
+    const { settings, logger } = this.#deps
+    switch (await judgeOpening(socket, server, target, settings().timeouts.headers, logger)) {
+      case 'join':
+        await this.#splice(socket, server, target)
+        return
+      case 'http':
+        server.destroy()
+        this.#handOn(socket, { socket, tunnel: { target, secure: false } })
+        return
+      case 'refused':
+        server.destroy()
+    }
   }
 
   async #tunnelRaw(socket: Socket, target: Target): Promise<void> {

@@ -23,6 +23,8 @@ export type AddressVerdict =
 
 /** What decides over the addresses of a target. */
 export interface AddressJudge {
+  /** Whether it refuses addresses at all, besides those that are never dialled. */
+  readonly isSelective: boolean
   address(address: string): AddressVerdict
 }
 
@@ -87,7 +89,14 @@ export class Policy {
       if (!this.#observes) return { action: 'block', finding }
       // Already more than would be let through, so only egress is left to judge the address.
       const address = (text: string): AddressVerdict => refusal(this.egress.address(text))
-      return { action: 'allow', wouldBlock: finding, byAddress: false, by: ['policy', 'mode'], address }
+      return {
+        action: 'allow',
+        wouldBlock: finding,
+        byAddress: false,
+        by: ['policy', 'mode'],
+        isSelective: this.egress.judgesAddresses,
+        address,
+      }
     }
     const byAllowedAddress = 'byAddress' in allowed
     // A rule that may not apply to this request judges no address of it.
@@ -100,6 +109,7 @@ export class Policy {
       action: 'allow',
       by: byAllowedAddress ? ['allowlist', 'ips'] : 'by' in allowed ? allowed.by : [],
       byAddress: byAllowedAddress || judgesBlocked,
+      isSelective: byAllowedAddress || judgesBlocked || this.egress.judgesAddresses,
       address: (text) => {
         const refused = this.egress.address(text)
         if (refused !== undefined) return refusal(refused)

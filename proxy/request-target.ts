@@ -77,17 +77,21 @@ export function hostHeader({ target, scheme }: Pick<RequestTarget, 'target' | 's
 }
 
 /** RFC 6066, 3 allows no port in it, but Go programs that copy the Host there are common. */
-function namesTarget(serverName: string, target: Target): boolean {
+export function namesTarget(serverName: string, target: Target): boolean {
   // What is canonical already is the common case, and needs no parser.
   if (serverName === target.host) return true
   return canonicalHost(serverName.replace(new RegExp(`:${target.port}$`), '')) === target.host
 }
 
-function assertHostAgrees(request: ClientRequest, target: Target, scheme: 'http' | 'https'): void {
-  const hosts = headerValues(request.rawHeaders, 'host')
-  // RFC 9112, 3.2: more than one is answered with 400. None is only possible from HTTP/1.0.
+/** RFC 9112, 3.2: more than one is answered with 400. @returns it; none is only possible from HTTP/1.0. */
+export function assertOneHost({ rawHeaders }: Pick<ClientRequest, 'rawHeaders'>): string | undefined {
+  const hosts = headerValues(rawHeaders, 'host')
   if (hosts.length > 1) throw new TargetError('cannot use a request with more than one Host header')
-  const [host] = hosts
+  return hosts[0]
+}
+
+function assertHostAgrees(request: ClientRequest, target: Target, scheme: 'http' | 'https'): void {
+  const host = assertOneHost(request)
   if (host === undefined || host === hostHeader({ target, scheme })) return
   if (parseTarget(host, defaultPort(scheme)).authority !== target.authority) {
     throw mismatch('the Host header', host, target)

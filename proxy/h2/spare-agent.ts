@@ -1,4 +1,5 @@
 import { Agent } from 'node:https'
+import type { LookupFunction } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Duplex } from 'node:stream'
 
@@ -7,31 +8,29 @@ const UNUSED_LIMIT_MS = 1_000
 
 type CreateConnection = Agent['createConnection']
 
-/** An HTTP/1.1 agent that can be given a connection somebody else has made, instead of making the next one. */
+/**
+ * An HTTP/1.1 agent that can be given a connection somebody else has made, instead of making the next one. Only
+ * the request whose route it was made by gets it: another's may not lead to that address.
+ */
 export class SpareAgent extends Agent {
-  readonly #spares = new Map<string, TLSSocket>()
+  readonly #spares = new WeakMap<LookupFunction, TLSSocket>()
 
-  give(host: string, port: number, socket: TLSSocket): void {
-    const key = `${host} ${port}`
-    this.#spares.get(key)?.destroy()
-    this.#spares.set(key, socket)
-    const forget = (): void => {
-      if (this.#spares.get(key) === socket) this.#spares.delete(key)
-    }
+  /** @param lookup the route's, by which the request is known again. */
+  give(lookup: LookupFunction, socket: TLSSocket): void {
+    this.#spares.set(lookup, socket)
     const timer = setTimeout(() => {
-      if (this.#spares.get(key) === socket) socket.destroy()
+      if (this.#spares.delete(lookup)) socket.destroy()
     }, UNUSED_LIMIT_MS)
-    socket.once('close', () => {
-      clearTimeout(timer)
-      forget()
-    })
+    socket.once('close', () => clearTimeout(timer))
   }
 
   override createConnection(...[options, done]: Parameters<CreateConnection>): Duplex | null | undefined {
-    const key = `${options.host ?? ''} ${options.port ?? ''}`
-    const spare = this.#spares.get(key)
-    if (spare === undefined || spare.destroyed) return super.createConnection(options, done)
-    this.#spares.delete(key)
+    const { lookup } = options
+    const spare = lookup === undefined ? undefined : this.#spares.get(lookup)
+    if (lookup === undefined || spare === undefined || spare.destroyed) {
+      return super.createConnection(options, done)
+    }
+    this.#spares.delete(lookup)
     return spare
   }
 }

@@ -26,7 +26,7 @@ export interface UpstreamPoolOptions {
   readonly trust: SecureContext
   readonly timeouts: TimeoutsSection
   /** Takes a connection that was made for HTTP/2 to a server that wants HTTP/1.1. */
-  readonly spare: (target: Target, socket: TLSSocket) => void
+  readonly spare: (route: Route, socket: TLSSocket) => void
 }
 
 /** HTTP/2 connections: one an authority, and more only while all are as full as their server allows. */
@@ -83,7 +83,7 @@ export class UpstreamPool {
     for (;;) {
       if (this.#speaks.get(authority) === 'http/1.1') return undefined
       const place = this.#place(authority)
-      const free = [...place.sessions].find((session) => session.free)
+      const free = [...place.sessions].find((session) => session.free && route.admits(session.address))
       if (free !== undefined) return free
       const mine = place.connecting === undefined
       place.connecting ??= this.#connect(route, place).finally(() => {
@@ -102,7 +102,7 @@ export class UpstreamPool {
     const socket = await handshake(route, trust, timeouts.connect)
     if (socket.alpnProtocol !== 'h2') {
       this.#speaks.set(target.authority, 'http/1.1')
-      this.#options.spare(target, socket)
+      this.#options.spare(route, socket)
       return undefined
     }
     const session = new UpstreamSession(target.authority, socket, timeouts, () => {

@@ -52,6 +52,8 @@ export interface Http2Failure {
 export class UpstreamSession {
   /** Resolves once the server has said how many streams it takes, or the connection is gone. */
   readonly ready: Promise<void>
+  /** Where it leads; undefined when it has closed already. */
+  readonly address: string | undefined
   readonly #session: ClientHttp2Session
   readonly #timeouts: TimeoutsSection
   #limitKnown = false
@@ -66,6 +68,7 @@ export class UpstreamSession {
   /** @param socket its handshake is done, and HTTP/2 was agreed on. */
   constructor(authority: string, socket: TLSSocket, timeouts: TimeoutsSection, onClose: () => void) {
     this.#timeouts = timeouts
+    this.address = socket.remoteAddress
     this.#session = connect(`https://${authority}`, {
       createConnection: () => socket,
       maxSessionMemory: MAX_SESSION_MEMORY_MB,

@@ -7,7 +7,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net'
-import { connect as connectTls, createSecureContext, type TLSSocket } from 'node:tls'
+import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -20,7 +20,7 @@ import type { ResponseCache } from '../cache/contract.js'
 import { noCache } from '../cache/open-cache.js'
 import type { Resolve } from '../dial.js'
 import { Observations } from '../observations.js'
-import { resolveSecrets } from '../secrets.js'
+import { resolveSecrets, type Secrets } from '../secrets.js'
 import { ProxyServer } from '../server.js'
 import { ensureAuthority, type Authority } from '../tls/authority.js'
 import { createServerContexts } from '../tls/contexts.js'
@@ -61,6 +61,8 @@ export interface TestProxy {
   readonly caPath: string
   readonly caPem: string
   readonly config: Config
+  readonly secrets: Secrets
+  readonly trust: SecureContext
   /** Signs the certificates of the test's origins; the proxy trusts it and nothing else. */
   readonly originAuthority: Authority
   /** curl through the proxy, `$PROXY` in arguments being its address; never rejects. */
@@ -100,12 +102,14 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     logging: { level: 'error', format: 'text', file: '' },
   }
   const observations = new Observations(options.logger ?? silentLogger, Date.now)
+  const secrets = await resolveSecrets(config.secrets, options.env ?? {})
+  const trust = createSecureContext({ ca: [originAuthority.certPem] })
   const server = new ProxyServer({
     observations,
     config,
-    secrets: await resolveSecrets(config.secrets, options.env ?? {}),
+    secrets,
     contexts: createServerContexts(authority, Date.now),
-    trust: createSecureContext({ ca: [originAuthority.certPem] }),
+    trust,
     cache: options.cache ?? noCache(),
     resolve: options.resolve ?? ((host) => Promise.resolve(options.addresses?.[host] ?? [LOOPBACK])),
     isOwnPort: (port) => options.ownPorts?.includes(port) === true,
@@ -122,6 +126,8 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     caPath,
     caPem: authority.certPem,
     config,
+    secrets,
+    trust,
     originAuthority,
     async curl(...args) {
       const { stdout, stderr, exitCode } = await execa(

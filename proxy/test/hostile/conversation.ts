@@ -31,7 +31,7 @@ export class Conversation {
       this.#ended = true
       this.#wake()
     }
-    socket.on('data', this.#onData)
+    socket.on('data', this.#onData).resume()
     socket.once('end', ended).once('close', ended)
     socket.on('error', (error: NodeJS.ErrnoException) => (this.#reset = error.code === 'ECONNRESET'))
   }

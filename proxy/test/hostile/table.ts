@@ -2,7 +2,7 @@ import type { Test } from 'tap'
 import { startProxy, type TestProxy } from '../harness.js'
 import type { Answer, Conversation } from './conversation.js'
 import { Witness } from './witness.js'
-import { WAYS, enter, placeOf, type Place, type Way } from './ways.js'
+import { WAYS, admitted, placeOf, type Place, type Way } from './ways.js'
 
 /** What becomes of a request that is sent once the client is where it may send one. */
 export interface Expected {
@@ -67,9 +67,7 @@ async function outcomeOf(
   row: Row,
   expected: Expected,
 ): Promise<Expected> {
-  const entry = await enter(t, proxy, to.way, to.at)
-  if (entry.refused !== undefined) throw new Error(`${row.what}: cannot enter`)
-  const { conversation } = entry
+  const conversation = await admitted(t, proxy, to.way, to.at)
   conversation.send(row.send(to))
   const answers: number[] = []
   for (let count = 0; count < Math.max(1, expected.answers.length); count += 1) {

@@ -83,6 +83,13 @@ export async function enter(
   }
 }
 
+/** The same where nothing should be in the way. */
+export async function admitted(...asked: Parameters<typeof enter>): Promise<Conversation> {
+  const entry = await enter(...asked)
+  if (entry.refused === undefined) return entry.conversation
+  throw new Error(`${asked[2]} to ${asked[3]} was refused: ${JSON.stringify(entry.refused)}`)
+}
+
 export async function open(t: Test, port: number): Promise<Socket> {
   const socket = connectTcp({ port, host: '127.0.0.1', noDelay: true })
   socket.on('error', () => undefined)

@@ -1,0 +1,77 @@
+import type { Socket } from 'node:net'
+import type { Logger } from '../config/logger.js'
+import { closeWith } from './close-with.js'
+import { peek } from './peek.js'
+import { namesTarget } from './request-target.js'
+import type { Target } from './target.js'
+import { readClientHello, type ClientHello } from './tls/client-hello.js'
+import { tunnelProtocol } from './tunnel-protocol.js'
+
+// client → tunnel to a host of tls.passthrough → its own TLS, untouched
+
+/** RFC 8446, 6: fatal alerts, the only answer a client can read that has said nothing but its hello. */
+const UNRECOGNIZED_NAME = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70])
+const DECODE_ERROR = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x32])
+
+type First = ClientHello | 'malformed' | 'http' | 'raw'
+
+/**
+ * What to do with a tunnel, told from the client's first bytes: the server name of its hello is held against the
+ * tunnel's target, as everywhere else. TLS hides all the rest.
+ *
+ * @param limitMs how long the client may stay silent, if the server does too.
+ * @returns `join` for both to be left to themselves; `http` where the client speaks HTTP without TLS, which nobody
+ *   asked to leave untouched; `refused` when the client has been told, or is gone.
+ */
+export async function judgeOpening(
+  socket: Socket,
+  server: Socket,
+  target: Target,
+  limitMs: number,
+  logger: Logger,
+): Promise<'join' | 'http' | 'refused'> {
+  const looking = new AbortController()
+  const spoken = peek(socket, firstOf, limitMs, looking.signal)
+  const serverSpoke = new Promise<'server'>((resolve) => {
+    server.once('readable', () => resolve('server')).once('close', () => resolve('server'))
+  })
+  const first = await Promise.race([spoken, serverSpoke])
+  if (first === undefined) {
+    socket.destroy()
+    return 'refused'
+  }
+  if (first === 'server') {
+    // One that speaks first is no TLS server, or it has closed.
+    looking.abort()
+    await spoken
+    return 'join'
+  }
+  if (first === 'raw') return 'join'
+  if (first === 'http') return 'http'
+  const wrong = whatIsWrong(first, target)
+  if (wrong === undefined) return 'join'
+  logger.warn({ host: target.authority, problem: wrong.problem }, 'tunnel closed')
+  closeWith(socket, wrong.alert)
+  return 'refused'
+}
+
+function firstOf(bytes: Buffer): First | undefined {
+  const protocol = tunnelProtocol(bytes)
+  return protocol === 'tls' ? readClientHello(bytes) : protocol
+}
+
+function whatIsWrong(
+  hello: ClientHello | 'malformed',
+  target: Target,
+): { readonly problem: string; readonly alert: Buffer } | undefined {
+  if (hello === 'malformed') {
+    return { problem: 'the client began TLS with a hello that cannot be read', alert: DECODE_ERROR }
+  }
+  const { serverName } = hello
+  if (serverName === undefined || namesTarget(serverName, target)) return undefined
+  const named = JSON.stringify(serverName.slice(0, 100))
+  return {
+    problem: `the TLS server name ${named} does not name ${target.authority}, which the connection is for`,
+    alert: UNRECOGNIZED_NAME,
+  }
+}
