@@ -12,7 +12,7 @@ import { StreamResetError } from './h2/stream-error.js'
 import { takesTrailers } from './h2/fields.js'
 import type { ClientRequest, ClientResponse } from './message.js'
 import { bodyFollows, requestHeaders, withHost } from './outgoing-headers.js'
-import { refusalOf, sendRefusal } from './refusal.js'
+import { refusalOf, refuseUpload, sendRefusal } from './refusal.js'
 import { informer, relay, resetClient, upstreamResponse } from './relay.js'
 import { requestTarget, type RequestTarget, type TunnelContext } from './request-target.js'
 import type { Settings } from './settings.js'
@@ -177,6 +177,7 @@ export class Exchanges {
     cacheable: CacheRequest,
   ): Promise<Outcome> {
     const gone = new AbortController()
+    // Once upstream's answer is complete, so is what it wants of an upload.
     response.once('close', () => gone.abort())
     const hasBody = bodyFollows(request)
     const answer = await this.send(request, admitted, requestHeaders(request, hasBody), gone.signal, {
@@ -231,9 +232,9 @@ export class Exchanges {
       const problem = `broke off: ${refusal.message}`
       this.#log(request, to, { status: response.statusCode }, started, witness, problem)
     } else {
-      // The rest of an upload nobody reads would be taken for the next request.
-      if (!request.complete && bodyFollows(request)) response.shouldKeepAlive = false
-      sendRefusal(response, refusal)
+      if (!request.complete && bodyFollows(request)) refuseUpload(response, refusal)
+      else sendRefusal(response, refusal)
+      request.resume()
       this.#log(request, to, { status: refusal.status }, started, witness, refusal.message)
     }
   }

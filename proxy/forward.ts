@@ -12,6 +12,7 @@ import { codeOf, reasonOf } from '../config/errors.js'
 import type { TimeoutsSection } from '../config/config.js'
 import { limitConnecting } from './connect-limit.js'
 import type { Route } from './dial.js'
+import { assertAnswerFraming } from './framing.js'
 import { SpareAgent } from './h2/spare-agent.js'
 import { UpstreamPool } from './h2/upstream-pool.js'
 import { pairs, type RawHeaders } from './headers.js'
@@ -179,7 +180,15 @@ export class Upstream {
 
     const answer = new Promise<Answer>((resolve, reject) => {
       request.on('error', reject)
-      request.once('response', (message) => resolve({ kind: 'response', message }))
+      request.once('response', (message) => {
+        try {
+          assertAnswerFraming(message.rawHeaders)
+          resolve({ kind: 'response', message })
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)))
+          request.destroy()
+        }
+      })
       request.once('upgrade', (message, socket: Socket, head) => {
         socket.on('error', () => socket.destroy())
         // From now on each side ends by itself, as in any tunnel; the agent's sockets would end both at once.
@@ -241,6 +250,11 @@ function sendBody(body: Readable, request: ClientRequest): void {
   body.pipe(request, { end: false })
   body.once('close', () => {
     if (!body.readableEnded) request.destroy()
+  })
+  // Upstream wants no more of it. Left unread, it would keep the client from sending its next request.
+  request.once('close', () => {
+    body.unpipe(request)
+    body.resume()
   })
 }
 

@@ -1,17 +1,20 @@
 import { DiscobotError } from '../config/errors.js'
-import { headerValue } from './headers.js'
+import { headerValue, type RawHeaders } from './headers.js'
 import type { ClientRequest } from './message.js'
 
-/** Where a request ends, or what it means, is not certain. Answered with 400, 501 or 505. */
+/** Where a request ends, or what it means, is not certain. Answered with 400, 431, 501 or 505. */
 export class FramingError extends DiscobotError {
   override readonly code = 'FRAMING_REFUSED'
-  readonly status: 400 | 501 | 505
+  readonly status: 400 | 431 | 501 | 505
 
-  constructor(status: 400 | 501 | 505, message: string) {
+  constructor(status: 400 | 431 | 501 | 505, message: string) {
     super(message)
     this.status = status
   }
 }
+
+/** More fields than any client sends; Node's parser would leave out what is beyond its own limit. */
+export const MAX_FIELDS = 1_000
 
 /**
  * Lets through the codings that every server between here and the origin reads alike. The parser has already
@@ -25,6 +28,9 @@ export function assertFraming({ rawHeaders, httpVersion, pseudo }: ClientRequest
   if (!/^1\.[01]$/.test(httpVersion)) {
     throw new FramingError(505, `cannot read the request: HTTP/${httpVersion} is not served`)
   }
+  if (rawHeaders.length / 2 > MAX_FIELDS) {
+    throw new FramingError(431, `cannot read the request: it has more than ${MAX_FIELDS} header fields`)
+  }
   const coding = headerValue(rawHeaders, 'transfer-encoding')
   if (coding === undefined) return
   // RFC 9112, 6.1: such a client has taken the field from somebody, and does not know what it says.
@@ -36,4 +42,11 @@ export function assertFraming({ rawHeaders, httpVersion, pseudo }: ClientRequest
     const named = JSON.stringify(coding.slice(0, 100))
     throw new FramingError(501, `cannot read the request: its Transfer-Encoding is ${named}, not "chunked"`)
   }
+}
+
+/** The same for what upstream says: its body would go on without the name of its coding. @throws Error */
+export function assertAnswerFraming(rawHeaders: RawHeaders): void {
+  const coding = headerValue(rawHeaders, 'transfer-encoding')
+  if (coding === undefined || coding.toLowerCase() === 'chunked') return
+  throw Object.assign(new Error('unknown Transfer-Encoding'), { code: 'HPE_INVALID_TRANSFER_ENCODING' })
 }

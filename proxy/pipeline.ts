@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { closeWith } from './close-with.js'
-import { renderRefusal, sendRefusal, type Refusal } from './refusal.js'
+import { refuseUpload, renderRefusal, type Refusal } from './refusal.js'
 import { resetClient } from './relay.js'
 import type { ClientConnection } from './exchange.js'
 
@@ -57,8 +57,7 @@ export class Pipeline {
     } else if (unfinished && last.response.headersSent) {
       resetClient(this.#client.socket, last.response)
     } else if (unfinished) {
-      last.response.shouldKeepAlive = false
-      sendRefusal(last.response, refusal)
+      refuseUpload(last.response, refusal)
     } else {
       const waiting = this.#open.at(-1)
       const say = (): void => {

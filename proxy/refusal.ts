@@ -1,6 +1,7 @@
-import { STATUS_CODES } from 'node:http'
+import { STATUS_CODES, ServerResponse } from 'node:http'
 import { codeOf, reasonOf } from '../config/errors.js'
 import { CHALLENGE, ProxyAuthError } from './auth.js'
+import { closeWith } from './close-with.js'
 import type { ClientResponse } from './message.js'
 import { StreamResetError } from './h2/stream-error.js'
 import { NotStoredError } from './cache/errors.js'
@@ -130,6 +131,22 @@ export function sendRefusal(response: ClientResponse, refusal: Refusal): void {
     ...(refusal.headers ?? []),
   ])
   response.end(response.req.method === 'HEAD' ? undefined : body)
+}
+
+/**
+ * The same for a request whose body nobody reads any more. The connection ends, as its rest would be taken for the
+ * next request; slowly, as closing it over bytes that were not read would take the answer back.
+ */
+export function refuseUpload(response: ClientResponse, refusal: Refusal): void {
+  response.shouldKeepAlive = false
+  const socket = response instanceof ServerResponse ? response.socket : null
+  // Null while earlier answers of a pipeline are on their way, and in HTTP/2, where only the stream ends.
+  if (socket === null || response.req.method === 'HEAD') {
+    sendRefusal(response, refusal)
+    return
+  }
+  if (response instanceof ServerResponse) response.detachSocket(socket)
+  closeWith(socket, renderRefusal(refusal))
 }
 
 /** The same on a bare socket, for answers to CONNECT; ends the connection. */

@@ -4,6 +4,7 @@ import type { UpstreamResponse } from './cache/contract.js'
 import { StreamResetError } from './h2/stream-error.js'
 import { endToEnd, pairs, via, without, type RawHeaders } from './headers.js'
 import type { ClientResponse, UpstreamMessage } from './message.js'
+import { sendHead } from './send-head.js'
 
 // upstream → us → client
 
@@ -26,7 +27,7 @@ export function relay(upstream: UpstreamResponse, response: ClientResponse, sock
   const headers = [...withoutFraming(rawHeaders), 'Via', via(upstream.httpVersion)]
   response.writeHead(upstream.status, upstream.reason, headers)
   // What ends with its head must do so in HTTP/2 too: gRPC tells an error by it.
-  if (upstream.headOnly !== true) response.flushHeaders()
+  if (upstream.headOnly !== true) sendHead(response)
   return new Promise((resolve, reject) => {
     body.once('error', reject)
     body.once('end', () => {

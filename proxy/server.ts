@@ -15,6 +15,7 @@ import { createDialGuard, type Resolve } from './dial.js'
 import { Exchanges, type ClientConnection } from './exchange.js'
 import { exposedHosts, exposureFinding } from './exposure.js'
 import { Upstream } from './forward.js'
+import { MAX_FIELDS } from './framing.js'
 import { Gate } from './gate.js'
 import { Http2Front } from './h2/front.js'
 import { seconds } from './idle-watch.js'
@@ -215,6 +216,8 @@ export class ProxyServer {
       maxHeaderSize: MAX_HEADER_BYTES,
       connectionsCheckingInterval: HEADERS_LOOK_MS,
     })
+    // One more than is served: so it shows.
+    http.maxHeadersCount = MAX_FIELDS + 1
     const serve = (request: IncomingMessage, response: ServerResponse): void => {
       if (!this.#pipelineOf(request.socket).admits(request, response)) return
       void exchanges.serve(request, response, this.#clientOf(request.socket))
@@ -242,6 +245,8 @@ export class ProxyServer {
   }
 
   #refuseMalformed(error: Error, socket: Duplex): void {
+    // Told already, and reading it; what else it sends is no news.
+    if (socket.writableEnded && codeOf(error) !== 'ECONNRESET') return
     if (!socket.writable || codeOf(error) === 'ECONNRESET') {
       socket.destroy()
       return
@@ -281,6 +286,8 @@ function malformedAnswer(code: string, { headers }: TimeoutsSection): [status: n
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
       return [431, `cannot read the request: its headers are larger than ${MAX_HEADER_BYTES / 1024} KiB`]
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return [413, 'cannot read the request: its chunk extensions are larger than 16 KiB']
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return [408, `cannot read the request: its headers took longer than ${seconds(headers)}`]
     default:

@@ -69,7 +69,7 @@ export async function serveUpgrade(
     }
     admitted.witness.switched()
     response.detachSocket(inner)
-    inner.write(switchingHead(answer.message))
+    inner.write(switchingHead(answer.message), 'latin1')
     if (answer.head.length > 0) inner.write(answer.head)
     const how = await splice(inner, answer.socket, exchanges.idleMs, client.socket)
     return { status: 101, ...(how === 'idle' && { problem: 'ended: nothing flowed for timeouts.idle' }) }

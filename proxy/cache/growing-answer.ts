@@ -1,3 +1,4 @@
+import { sendHead } from '../send-head.js'
 import { answerTo, sendBody, type Answer } from './answer.js'
 import type { Client } from './client.js'
 import type { CacheOutcome, CacheRequest } from './contract.js'
@@ -51,7 +52,7 @@ export async function sendGrowing(
     }
     // The head is news by itself while the body is slow to come; of a quick body it goes in one packet with it.
     setImmediate(() => {
-      if (!response.writableEnded && !response.destroyed) response.flushHeaders()
+      if (!response.writableEnded && !response.destroyed) sendHead(response)
     })
     return { kind: 'served', cache, status, bytes: await sendBody(reader, source, body) }
   } finally {

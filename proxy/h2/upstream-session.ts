@@ -230,6 +230,11 @@ function sendBody(body: Readable, stream: ClientHttp2Stream): void {
   body.once('close', () => {
     if (!body.readableEnded) stream.close(constants.NGHTTP2_CANCEL)
   })
+  // As over HTTP/1.1.
+  stream.once('close', () => {
+    body.unpipe(stream)
+    body.resume()
+  })
 }
 
 /** While the answer is waited for as well as in its body. Other streams of the connection go on. */

@@ -7,6 +7,9 @@ import type { Test } from 'tap'
 import type { Authority } from '../../tls/authority.js'
 import { createLeafIssuer } from '../../tls/leaf.js'
 
+/** More than the proxy lets through: what is refused must be refused there. */
+const LARGEST_HEAD_BYTES = 1024 * 1024
+
 /**
  * An origin, with and without TLS and for every name, that tells what reached it: each whole request as
  * `METHOD path body`, and what was no request at all as `garbage`. One that breaks off is none.
@@ -25,9 +28,10 @@ export class Witness {
     const contextOf = (name: string) => createSecureContext({ key: issuer.keyPem, cert: issuer.issue(name) })
     const listener = (request: IncomingMessage, response: ServerResponse): void =>
       witness.#testify(request, response)
-    const http = createHttpServer(listener)
+    const http = createHttpServer({ maxHeaderSize: LARGEST_HEAD_BYTES }, listener)
     const https = createHttpsServer(
       {
+        maxHeaderSize: LARGEST_HEAD_BYTES,
         key: issuer.keyPem,
         cert: issuer.issue('127.0.0.1'),
         SNICallback: (name, callback) => callback(null, contextOf(name)),
