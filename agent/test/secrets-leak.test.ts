@@ -10,11 +10,13 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { silentLogger } from '../../config/logger.js'
+import { createLeafIssuer } from '../../proxy/tls/leaf.js'
 import { makeAuthority, startHttpOrigin, startHttpsOrigin } from '../../proxy/test/harness.js'
 import type { BootFindings } from '../boot/findings.js'
 import { writeProxyConfig } from '../boot/steps/proxy-config.js'
 import type { AgentStatus } from '../control/status.js'
 import { readOptions } from '../options.js'
+import { startGitServer } from './git-server.js'
 
 // Secrets in the environment and in files, the whole system as real processes, traffic of all kinds; and then
 // a look into everything it leaves behind.
@@ -133,8 +135,8 @@ t.test('no secret is found in logs, answers, processes or files after traffic of
     GIT: secret('git'),
     FILED: secret('filed'),
     unasked: secret('unasked'),
+    AGENT_API: secret('agent-api'),
   }
-  const secrets = new Secrets(values)
   const [agentPort = 0, proxyPort = 0, apiPort = 0] = await freePorts(3)
   const dataDir = join(base, 'data')
 
@@ -152,6 +154,14 @@ t.test('no secret is found in logs, answers, processes or files after traffic of
     else if (request.url === '/reset') request.socket.destroy()
     else response.end('ok')
   })
+  const issuer = createLeafIssuer(authority, Date.now)
+  const gitServer = await startGitServer(
+    t,
+    join(base, 'served'),
+    { username: 'x-access-token', password: values.GIT },
+    undefined,
+    { tls: { cert: issuer.issue('127.0.0.1'), key: issuer.keyPem } },
+  )
   const elsewhere: string[] = []
   const other = await startHttpsOrigin(t, authority, '127.0.0.1', (request, response) => {
     elsewhere.push(JSON.stringify(request.rawHeaders))
@@ -194,12 +204,16 @@ headers:
   git('init', '-q')
   git('add', '.')
   git('commit', '-qm', 'first')
+  git('clone', '-q', '--bare', '.', join(base, 'served/repository.git'))
   // Whoever is run by that name says what it was given.
   const bin = join(base, 'bin')
   const gitEnvironment = join(base, 'git-environment')
   mkdirSync(bin)
   const realGit = execFileSync('which', ['git'], { encoding: 'utf8' }).trim()
-  writeFileSync(join(bin, 'git'), `#!/bin/sh\n/usr/bin/env >>'${gitEnvironment}'\nexec '${realGit}' "$@"\n`)
+  writeFileSync(
+    join(bin, 'git'),
+    `#!/bin/sh\n{ /usr/bin/env; echo "$@"; } >>'${gitEnvironment}'\nexec '${realGit}' "$@"\n`,
+  )
   chmodSync(join(bin, 'git'), 0o755)
   mkdirSync(join(base, 'home'))
   const service = 'env >"$DISCOBOT_DATA_DIR/service"; sh -lc env >"$DISCOBOT_DATA_DIR/login"; exec "$0" "$1"'
@@ -211,7 +225,9 @@ headers:
     DISCOBOT_AGENT_PORT: String(agentPort),
     DISCOBOT_AGENT_COMMAND: JSON.stringify(['sh', '-c', service, process.execPath, API]),
     DISCOBOT_PROXY_CONFIG: operatorFile,
-    DISCOBOT_WORKSPACE: `file://${repository}`,
+    DISCOBOT_WORKSPACE: `${gitServer.url}/repository.git`,
+    GIT_SSL_CAINFO: join(base, 'ca/ca.crt'),
+    DISCOBOT_API_TOKEN: values.AGENT_API,
     DISCOBOT_LOG_LEVEL: 'debug',
     DISCOBOT_SECRET_PREFIXED: values.PREFIXED,
     DISCOBOT_SECRET_UNASKED: values.unasked,
@@ -221,6 +237,13 @@ headers:
     KEPT: 'for the service',
   })
   await agent.printed(UP)
+  t.ok(
+    gitServer.authorizations.some((value) => value.startsWith('Basic ')),
+    'the clone needed its token',
+  )
+  const tokenFile = join(dataDir, 'proxy/api-token')
+  const proxyApi = readFileSync(tokenFile, 'utf8').trim()
+  const secrets = new Secrets({ ...values, proxyApi })
 
   // Traffic of all kinds, whose answers are kept too.
   const answers: string[] = []
@@ -294,8 +317,18 @@ headers:
   for (const path of ['/health', '/api/config', '/api/cache/stats', '/api/requests', '/metrics', '/']) {
     answers.push(await (await fetch(`http://127.0.0.1:${apiPort}${path}`)).text())
   }
-  for (const path of ['/health', '/status', '/environment', '/']) {
-    answers.push(await (await fetch(`http://127.0.0.1:${agentPort}${path}`)).text())
+  const patch = await fetch(`http://127.0.0.1:${apiPort}/api/config`, {
+    method: 'PATCH',
+    headers: { Authorization: `Bearer ${proxyApi}`, 'Content-Type': 'application/merge-patch+json' },
+    body: '{"logging": {"level": "debug"}}',
+  })
+  t.equal(patch.status, 200)
+  answers.push(await patch.text())
+  for (const path of ['/health', '/status', '/environment', '/', '/api/status']) {
+    for (const shown of [values.AGENT_API, `${values.AGENT_API}x`]) {
+      const headers = { Authorization: `Bearer ${shown}` }
+      answers.push(await (await fetch(`http://127.0.0.1:${agentPort}${path}`, { headers })).text())
+    }
   }
   t.strictSame(secrets.in(agent.output()), [], 'logs')
   t.match(agent.output(), /STOLEN.*is refused/)
@@ -318,7 +351,7 @@ headers:
   t.match(told, 'KEPT=for the service')
   t.notMatch(told, /VENDOR_KEY|OWN_KEY|DISCOBOT_SECRET_|DISCOBOT_GIT_TOKEN/)
   t.match(readFileSync(gitEnvironment, 'utf8'), 'PATH=')
-  t.strictSame(secrets.in(readFileSync(gitEnvironment, 'utf8')), [], 'environment of git')
+  t.strictSame(secrets.in(readFileSync(gitEnvironment, 'utf8')), [], 'environment and arguments of git')
 
   agent.signal('SIGTERM')
   t.equal(await agent.exit, 0)
@@ -326,7 +359,8 @@ headers:
   t.ok(files.some((file) => file.endsWith('.meta')))
   t.match(readFileSync(join(dataDir, 'proxy/config.yaml'), 'utf8'), 'Bearer ${PREFIXED}')
   for (const file of [...files, ...filesBelow(join(base, 'home'))]) {
-    t.strictSame(secrets.in(readFileSync(file, 'latin1')), [], file)
+    const holds = secrets.in(readFileSync(file, 'latin1'))
+    t.strictSame(holds, file === tokenFile ? ['proxyApi'] : [], file)
   }
   t.strictSame(secrets.in(agent.output()), [], 'logs to the end')
 })
