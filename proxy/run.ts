@@ -6,6 +6,7 @@ import { loadConfigText, readConfigText } from '../config/load.js'
 import type { Logger } from '../config/logger.js'
 import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK } from '../config/paths.js'
 import { archiveRoutes } from './api/archive-routes.js'
+import { cacheRoutes } from './api/cache-routes.js'
 import { configRoutes, configTrouble } from './api/config-routes.js'
 import { ApiServer } from './api/server.js'
 import { statusRoutes } from './api/status-routes.js'
@@ -96,12 +97,11 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     routes: {
       ...statusRoutes({
         caCertPath: join(config.tls.cert_dir, 'ca.crt'),
-        cache,
         configTrouble: () => configTrouble(live),
         findings: () => proxy.findings(),
-        logger,
       }),
       ...trafficRoutes({ traffic: proxy.traffic, cache, connections: () => proxy.connections }),
+      ...cacheRoutes({ cache, token, logger }),
       ...configRoutes({ live, token }),
       ...warmRoutes({ prewarmer, logger }),
       ...archiveRoutes({ cache, token, logger }),

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream'
 import type { CacheSection } from '../../config/config.js'
 import type { ClientResponse } from '../message.js'
 import type { ImportReport } from './archive/read-archive.js'
+import type { Catalogue } from './catalogue.js'
 import type { RuleFigures } from './tally.js'
 
 /** What the cache needs to know of a request. All of it comes from the one authority the proxy decided on. */
@@ -90,6 +91,8 @@ export interface RuleStats extends RuleFigures {
 }
 
 export interface ResponseCache {
+  /** What is stored, to be looked at and looked after; undefined while there is no cache. */
+  readonly catalogue: Catalogue | undefined
   /** Whether a rule covers the request at all; cheap, asked for every request. */
   covers(request: CacheRequest): boolean
   /**

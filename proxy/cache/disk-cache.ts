@@ -6,6 +6,7 @@ import { writeArchive } from './archive/write-archive.js'
 import { Answers } from './answers.js'
 import { askOf, notStored, type Ask } from './ask.js'
 import type { BufferPool } from './buffer-pool.js'
+import { Catalogue } from './catalogue.js'
 import { changedBy } from './changed-by.js'
 import { Client } from './client.js'
 import type {
@@ -51,6 +52,7 @@ export interface DiskCacheOptions {
  * neither, so `misses` is the number of bodies fetched.
  */
 export class DiskCache implements ResponseCache {
+  readonly catalogue: Catalogue
   readonly #options: DiskCacheOptions
   readonly #answers: Answers
   readonly #readers = new Set<Reader>()
@@ -61,6 +63,7 @@ export class DiskCache implements ResponseCache {
 
   constructor(options: DiskCacheOptions) {
     this.#options = options
+    this.catalogue = new Catalogue(options)
     this.#answers = new Answers(options)
     this.#settings = compileCacheSettings(options.section)
   }
@@ -200,7 +203,7 @@ export class DiskCache implements ResponseCache {
     for (const reader of this.#readers) reader.abort('the proxy is stopping')
     await Promise.allSettled(this.#answering)
     await filled
-    await reserve.close()
+    await Promise.all([reserve.close(), this.catalogue.close()])
     await entries.close()
     // Not released, it is taken over by the next start, which then checks what it serves.
     await lock.release().catch((error: unknown) => incidents.report('cache lock cannot be released', error))

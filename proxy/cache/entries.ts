@@ -1,10 +1,9 @@
-import { codeOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import type { BufferPool } from './buffer-pool.js'
 import { eachFile } from './each-file.js'
 import { EntryIndex, type RuleStock } from './entry-index.js'
 import { EpochChecks } from './epoch-checks.js'
-import { CorruptEntryError } from './errors.js'
+import { isShortage } from './errors.js'
 import type { Incidents } from './incidents.js'
 import { Inventory } from './inventory.js'
 import type { EntryMeta } from './meta.js'
@@ -29,6 +28,13 @@ export interface EntriesOptions {
   readonly logger: Logger
   /** Milliseconds since 1970. */
   readonly now: () => number
+}
+
+/** What was removed. */
+export interface Removed {
+  readonly entries: number
+  /** On disk. */
+  readonly bytes: number
 }
 
 /** The entries of a directory. The disk is the truth; memory has an index of it, and copies of the small ones. */
@@ -195,12 +201,21 @@ export class Entries {
     await this.#removals.done()
   }
 
-  /** Removes every entry there is now; those being read are read to their end. */
-  async clear(): Promise<{ entries: number; bytes: number }> {
-    await this.#ready
+  /** Somebody reads it until the result is called: others are evicted first. */
+  reading(name: string): () => void {
+    return this.#index.reading(name)
+  }
+
+  /** Which rule made an entry; undefined where there is none. */
+  ruleOf(name: string): string | undefined {
+    return this.#index.peek(name)?.rule
+  }
+
+  /** Removes entries as far as they are there; those being read are read to their end. */
+  async remove(names: readonly string[]): Promise<Removed> {
     let entries = 0
     let bytes = 0
-    await eachFile(this.#index.names(), this.#options.incidents, async (name) => {
+    await eachFile(names, this.#options.incidents, async (name) => {
       const entry = this.#index.peek(name)
       if (entry === undefined) return
       this.#index.delete(name)
@@ -209,6 +224,11 @@ export class Entries {
       bytes += entry.footprint
     })
     return { entries, bytes }
+  }
+
+  /** Removes every entry there is now. */
+  async clear(): Promise<Removed> {
+    return this.remove(await this.names())
   }
 
   /** Resolves when nothing of ours is under way in the directory. */
@@ -252,10 +272,4 @@ function closing(body: StoredEntry['body'], closed: () => void): StoredEntry['bo
       return body.close()
     },
   }
-}
-
-/** What says nothing about the entry, only about us: too many open files, or no memory. */
-function isShortage(error: unknown): boolean {
-  const code = codeOf(error instanceof CorruptEntryError ? error.cause : error)
-  return code === 'EMFILE' || code === 'ENFILE' || code === 'ENOMEM'
 }

@@ -44,8 +44,9 @@ export async function assertDigest(
   meta: StoredEntry['meta'],
   body: StoredEntry['body'],
   buffers: BufferPool,
+  pause?: (bytes: number) => Promise<void>,
 ): Promise<void> {
   const [algorithm = ''] = meta.digest.split(':', 1)
-  const digest = await fileDigest(body, meta.size, algorithm, buffers)
+  const digest = await fileDigest(body, meta.size, algorithm, buffers, pause)
   if (digest !== meta.digest) throw new CorruptEntryError(name, `its body is ${digest}, not ${meta.digest}`)
 }

@@ -1,4 +1,4 @@
-import { DiscobotError } from '../../config/errors.js'
+import { codeOf, DiscobotError } from '../../config/errors.js'
 
 /** A body ended early after its head was sent: only a reset tells the client that it has a part. */
 export class BodyAbortedError extends DiscobotError {
@@ -57,4 +57,10 @@ export class DiskReserveError extends DiscobotError {
   constructor(minFree: number) {
     super(`cannot store: no more than ${minFree} bytes of the disk are free, which cache.min_free reserves`)
   }
+}
+
+/** Of a failed look at an entry: it says nothing about the entry, only about us: too many open files, or no memory. */
+export function isShortage(error: unknown): boolean {
+  const code = codeOf(error instanceof CorruptEntryError ? error.cause : error)
+  return code === 'EMFILE' || code === 'ENFILE' || code === 'ENOMEM'
 }

@@ -30,8 +30,10 @@ export class Inventory {
     await eachFile(await this.swept, incidents, async (name) => {
       if (this.#stopped) return
       try {
-        const measured = await store.measure(name)
-        if (measured !== undefined) found.push({ name, ...measured })
+        const described = await store.describe(name)
+        if (described === undefined) return
+        const { meta, footprint, lastUsedAt } = described
+        found.push({ name, footprint, lastUsedAt, rule: meta.rule })
       } catch (error) {
         if (!(error instanceof CorruptEntryError)) throw error
         onCorrupt(name, error)

@@ -26,7 +26,11 @@ export function entryKey(request: CacheRequest, { rule, digest }: Covering): Ent
     digest === undefined
       ? `GET ${request.scheme}://${request.authority}${request.path}${omitsQuery ? '' : request.query}`
       : `${digest.kind} ${digest.algorithm}:${digest.hex}`
-  return { text, name: hash('sha256', text), digest, omitsQuery }
+  return { text, name: nameOfKey(text), digest, omitsQuery }
+}
+
+export function nameOfKey(text: string): string {
+  return hash('sha256', text)
 }
 
 /** Content-addressed keys say what their bodies hash to. */
@@ -34,7 +38,7 @@ const DIGEST_KEY = /^(?:blob|manifest) ((?:sha256|sha512):[0-9a-f]+)$/
 
 /** Whether an entry of that name may have that key and a body of that digest. */
 export function isKeyOf(text: string, name: string, digest: string): boolean {
-  if (hash('sha256', text) !== name) return false
+  if (nameOfKey(text) !== name) return false
   const promised = DIGEST_KEY.exec(text)?.[1]
   return promised === undefined || promised === digest
 }

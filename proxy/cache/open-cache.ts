@@ -6,6 +6,7 @@ import { codeOf, reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import type { ImportReport } from './archive/read-archive.js'
 import { BufferPool } from './buffer-pool.js'
+import type { Catalogue } from './catalogue.js'
 import type { CacheOutcome, CacheRequest, CacheStats, FetchUpstream, ResponseCache } from './contract.js'
 import { DiskCache } from './disk-cache.js'
 import { Entries } from './entries.js'
@@ -38,6 +39,7 @@ export async function openCache(section: CacheSection, deps: CacheDeps): Promise
 /** A cache that covers nothing. */
 export function noCache(): ResponseCache {
   return {
+    catalogue: undefined,
     covers: () => false,
     respond: () => Promise.resolve({ kind: 'bypass' }),
     forwarded: () => undefined,
@@ -83,6 +85,10 @@ class OnDemandCache implements ResponseCache {
         'cache is off: its directory cannot be used',
       )
     }
+  }
+
+  get catalogue(): Catalogue | undefined {
+    return this.#cache.catalogue
   }
 
   covers(request: CacheRequest): boolean {

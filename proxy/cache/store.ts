@@ -45,13 +45,13 @@ export interface StoredBody {
   close(): Promise<void>
 }
 
-/** What the index needs of an entry. */
-export interface Measured {
+/** What an entry is, without its body. */
+export interface Description {
+  readonly meta: EntryMeta
   /** Bytes on disk. */
   readonly footprint: number
   /** Milliseconds since 1970. */
   readonly lastUsedAt: number
-  readonly rule: string
 }
 
 /** The files of a cache directory. Knows nothing of HTTP, nor of which entries are worth keeping. */
@@ -218,17 +218,16 @@ export class Store {
   }
 
   /**
-   * What the index needs of an entry, without looking at its body; undefined when it is gone.
+   * What an entry is, without looking at its body; undefined when it is gone.
    *
    * @throws CorruptEntryError or the system's error.
    */
-  async measure(name: string): Promise<Measured | undefined> {
+  async describe(name: string): Promise<Description | undefined> {
     const found = await this.#readMeta(name)
     if (found === undefined) return undefined
     const meta = parseMeta(found.text)
     if (meta === undefined) throw new CorruptEntryError(name, 'its meta makes no sense')
-    const footprint = footprintOf(meta.size, found.length)
-    return { footprint, lastUsedAt: found.lastUsedAt, rule: meta.rule }
+    return { meta, footprint: footprintOf(meta.size, found.length), lastUsedAt: found.lastUsedAt }
   }
 
   /** Collects what earlier runs left and names the entries. @throws the system's error. */

@@ -3,9 +3,12 @@ import t, { type Test } from 'tap'
 import { silentLogger } from '../../config/logger.js'
 import { ApiServer, type ApiOptions } from '../api/server.js'
 import type { ResponseCache } from '../cache/contract.js'
+import { cacheRoutes } from '../api/cache-routes.js'
 import { statusRoutes } from '../api/status-routes.js'
 import { noCache } from '../cache/open-cache.js'
 import { openRaw } from './harness.js'
+
+const TOKEN = 'the-token'
 
 const STATS = {
   hits: 3,
@@ -35,13 +38,14 @@ async function startApi(
   const api = new ApiServer({
     host: '127.0.0.1',
     port: 0,
-    routes: statusRoutes({
-      caCertPath: '/.data/proxy/certs/ca.crt',
-      cache,
-      configTrouble: () => undefined,
-      findings: () => [],
-      logger: silentLogger,
-    }),
+    routes: {
+      ...statusRoutes({
+        caCertPath: '/.data/proxy/certs/ca.crt',
+        configTrouble: () => undefined,
+        findings: () => [],
+      }),
+      ...cacheRoutes({ cache, token: { accepts: (shown) => shown === TOKEN }, logger: silentLogger }),
+    },
     logger: silentLogger,
     ...extra,
   })
@@ -87,7 +91,14 @@ t.test('health, figures and clearing answer as documented', async (t) => {
   })
   t.strictSame((await ask(port, 'GET', '/api/cache/stats')).body, STATS)
   t.equal((await ask(port, 'HEAD', '/health')).status, 200)
-  t.match(await ask(port, 'DELETE', '/api/cache'), { status: 200, body: { status: 'ok', entries: 1 } })
+  t.equal((await ask(port, 'DELETE', '/api/cache')).status, 401)
+  t.equal((await ask(port, 'DELETE', '/api/cache', { authorization: 'Bearer other' })).status, 401)
+  t.equal(cleared(), 0)
+  const authorization = `Bearer ${TOKEN}`
+  t.match(await ask(port, 'DELETE', '/api/cache', { authorization }), {
+    status: 200,
+    body: { status: 'ok', entries: 1 },
+  })
   t.equal(cleared(), 1)
 })
 
@@ -95,7 +106,9 @@ t.test('unknown routes and methods say what there is', async (t) => {
   const { port, cleared } = await startApi(t)
   t.match(await ask(port, 'GET', '/nothing'), {
     status: 404,
-    body: { routes: ['/health', '/api/cache/stats', '/api/cache'] },
+    body: {
+      routes: ['/health', '/api/cache/stats', '/api/cache', '/api/cache/entries', '/api/cache/verify'],
+    },
   })
   t.match(await ask(port, 'GET', '/__proto__'), { status: 404 })
   t.match(await ask(port, 'POST', '/api/cache'), { status: 405, allow: 'DELETE' })
