@@ -16,6 +16,7 @@ export interface FoundEntry extends IndexedEntry {
 
 /** What one rule has in store. */
 export interface RuleStock {
+  readonly rule: string
   readonly entries: number
   readonly bytes: number
 }
@@ -95,7 +96,7 @@ export class EntryIndex {
   }
 
   stock(rule: string): RuleStock {
-    return this.#stock.get(rule) ?? { entries: 0, bytes: 0 }
+    return this.#stock.get(rule) ?? { rule, entries: 0, bytes: 0 }
   }
 
   /** Adds an entry that was made or found just now, and evicts what it displaces. */
@@ -160,14 +161,17 @@ export class EntryIndex {
     }
   }
 
-  #set(name: string, entry: IndexedEntry): void {
+  #set(name: string, { footprint, rule }: IndexedEntry): void {
+    // One text for all entries of a rule: each would otherwise keep the one that its own meta was read with.
+    if (!this.#stock.has(rule)) this.#stock.set(rule, { rule, entries: 0, bytes: 0 })
+    const entry = { footprint, rule: this.stock(rule).rule }
     this.#entries.set(name, entry)
     this.#count(entry, 1)
   }
 
   #count({ rule, footprint }: IndexedEntry, sign: 1 | -1): void {
     const { entries, bytes } = this.stock(rule)
-    this.#stock.set(rule, { entries: entries + sign, bytes: bytes + sign * footprint })
+    this.#stock.set(rule, { rule, entries: entries + sign, bytes: bytes + sign * footprint })
   }
 
   #trim(spared?: string): void {
