@@ -98,7 +98,10 @@ export class Exchanges {
       this.#fail(error, request, response, client, to, started, witness)
     } finally {
       witness.gone()
-      stop()
+      // A small answer is out of our hands before the client has taken it.
+      if (response.writableEnded && !response.writableFinished && !response.destroyed)
+        response.once('close', stop)
+      else stop()
     }
   }
 

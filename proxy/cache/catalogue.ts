@@ -4,7 +4,8 @@ import type { Entries, Removed } from './entries.js'
 import type { Incidents } from './incidents.js'
 import { nameOfKey } from './key.js'
 import { shownKey } from './shown-key.js'
-import type { Description, Store } from './store.js'
+import type { Store } from './store.js'
+import type { Description } from './stored-entry.js'
 import { Verification, type VerificationReport } from './verification.js'
 
 /** Which entries are meant: those that fit all that is given. */

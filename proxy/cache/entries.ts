@@ -9,11 +9,10 @@ import { Inventory } from './inventory.js'
 import type { EntryMeta } from './meta.js'
 import { Removals } from './removals.js'
 import { SmallEntries } from './small-entries.js'
-import type { Store, StoredEntry } from './store.js'
+import type { Store } from './store.js'
+import { closing, type StoredEntry } from './stored-entry.js'
 import type { TempBody } from './temp-body.js'
-
-/** A use is written to disk at most this often per entry: order after a restart is right to the minute. */
-const TOUCH_INTERVAL_MS = 60_000
+import { Touches } from './touches.js'
 
 export interface EntriesOptions {
   readonly store: Store
@@ -44,7 +43,7 @@ export class Entries {
   readonly #small: SmallEntries
   readonly #checks: EpochChecks
   readonly #removals: Removals
-  readonly #touches = new Set<Promise<void>>()
+  readonly #touches: Touches
   readonly #inventory: Inventory
   readonly #ready: Promise<void>
   #loaded = false
@@ -66,6 +65,7 @@ export class Entries {
       },
     })
     this.#checks = new EpochChecks(options)
+    this.#touches = new Touches(options)
     this.#inventory = new Inventory(options)
     this.#ready = this.#load()
   }
@@ -235,7 +235,7 @@ export class Entries {
   async close(): Promise<void> {
     this.#inventory.stop()
     await this.#ready
-    await Promise.all(this.#touches)
+    await this.#touches.done()
     await this.#removals.done()
   }
 
@@ -250,26 +250,6 @@ export class Entries {
     const { footprint, meta } = entry
     // Absent though loaded: evicted since it was opened.
     if (!this.#index.use(name) && !this.#loaded) this.#index.admit(name, { footprint, rule: meta.rule })
-    const now = this.#options.now()
-    if (now - entry.lastUsedAt < TOUCH_INTERVAL_MS) return
-    entry.lastUsedAt = now
-    // Failing to note a use costs a place in the order and nothing else.
-    const touch = this.#options.store.touch(name, now).catch(() => undefined)
-    this.#touches.add(touch)
-    void touch.then(() => this.#touches.delete(touch))
-  }
-}
-
-/** Says so when it is closed, once. */
-function closing(body: StoredEntry['body'], closed: () => void): StoredEntry['body'] {
-  let open = true
-  return {
-    ...(body.held === undefined ? {} : { held: body.held }),
-    read: (into, position) => body.read(into, position),
-    close: () => {
-      if (open) closed()
-      open = false
-      return body.close()
-    },
+    this.#touches.note(name, entry)
   }
 }

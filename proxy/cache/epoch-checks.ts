@@ -1,7 +1,8 @@
 import type { BufferPool } from './buffer-pool.js'
 import { CorruptEntryError } from './errors.js'
 import { fileDigest } from './file-digest.js'
-import type { Store, StoredEntry } from './store.js'
+import type { Store } from './store.js'
+import type { StoredEntry } from './stored-entry.js'
 
 export interface EpochChecksOptions {
   readonly store: Store

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { BufferPool } from './buffer-pool.js'
-import type { StoredBody } from './store.js'
+import type { StoredBody } from './stored-entry.js'
 
 /**
  * `algorithm:hex` of a whole body. A mebibyte holds up the event loop for about a millisecond; between two there

@@ -5,7 +5,7 @@ import { askExpiredForMs, type Ask } from './ask.js'
 import type { ServedOutcome } from './contract.js'
 import type { Entries } from './entries.js'
 import type { Fills } from './fills.js'
-import type { StoredEntry } from './store.js'
+import type { StoredEntry } from './stored-entry.js'
 import { storedAnswer } from './stored-answer.js'
 import type { Tally } from './tally.js'
 

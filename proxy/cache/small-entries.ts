@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { CorruptEntryError } from './errors.js'
 import type { EntryMeta } from './meta.js'
-import type { StoredEntry } from './store.js'
+import type { StoredEntry } from './stored-entry.js'
 import { fixedHead } from './stored-headers.js'
 
 /**

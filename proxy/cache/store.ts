@@ -7,51 +7,15 @@ import { CorruptEntryError } from './errors.js'
 import { META_SUFFIX, temporaryName } from './file-names.js'
 import { MAX_META_BYTES, parseMeta, serializeMeta, type EntryMeta } from './meta.js'
 import { openRegularFile } from './regular-file.js'
+import { fileBody, footprintOf, type Description, type StoredEntry } from './stored-entry.js'
 import { sweep, type Swept } from './sweep.js'
 import { TempBody, type Claim } from './temp-body.js'
-
-/**
- * Sizes are counted in whole blocks of what nearly every file system uses, computed from lengths: the block
- * count of stat differs before and after write-back, and then sizes counted on write and on reload would too.
- */
-const BLOCK_BYTES = 4096
 
 /** An entry that is removed and made anew under every look is as good as absent. */
 const MAX_LOOKS = 5
 
 interface Lookup {
   disturbed: boolean
-}
-
-/** An entry opened for reading; it stays readable when it is removed meanwhile. */
-export interface StoredEntry {
-  readonly meta: EntryMeta
-  readonly body: StoredBody
-  /** What of the head is always the same, where that is known already. */
-  readonly head?: readonly string[]
-  /** Differs from that of its meta when something was done to the body since. */
-  readonly bodyMark: string
-  /** Bytes on disk. */
-  readonly footprint: number
-  /** As the disk has it: milliseconds since 1970. */
-  lastUsedAt: number
-}
-
-export interface StoredBody {
-  /** All of it, where it is in memory. */
-  readonly held?: Buffer
-  /** Resolves with the number of bytes read, 0 past the end. @throws the system's error. */
-  read(into: Buffer, position: number): Promise<number>
-  close(): Promise<void>
-}
-
-/** What an entry is, without its body. */
-export interface Description {
-  readonly meta: EntryMeta
-  /** Bytes on disk. */
-  readonly footprint: number
-  /** Milliseconds since 1970. */
-  readonly lastUsedAt: number
 }
 
 /** The files of a cache directory. Knows nothing of HTTP, nor of which entries are worth keeping. */
@@ -62,7 +26,6 @@ export class Store {
   readonly #removals = new Map<string, Promise<void>>()
   /** Lookups under way, so that each learns of a removal of its entry between its two files. */
   readonly #lookups = new Map<string, Set<Lookup>>()
-
   readonly #claim: Claim
 
   /** @param claim asked before any of a body is written. */
@@ -241,24 +204,9 @@ export class Store {
   }
 }
 
-function fileBody(file: FileHandle): StoredBody {
-  return {
-    async read(into, position) {
-      const { bytesRead } = await file.read(into, 0, into.length, position)
-      return bytesRead
-    },
-    close: () => file.close(),
-  }
-}
-
 /** Which file it is and when it was last written to: several are written within one tick of the kernel's clock. */
 function markOf({ ino, mtimeNs }: BigIntStats): string {
   return `${ino}-${mtimeNs}`
-}
-
-/** Bytes on disk of an entry with files of these lengths. */
-export function footprintOf(bodyBytes: number, metaBytes: number): number {
-  return (Math.ceil(bodyBytes / BLOCK_BYTES) + Math.ceil(metaBytes / BLOCK_BYTES)) * BLOCK_BYTES
 }
 
 /** Resolves with whether there was one. */

@@ -2,7 +2,7 @@ import { answerTo, sendBody, type Answer } from './answer.js'
 import type { Client } from './client.js'
 import type { CacheRequest } from './contract.js'
 import type { BodySource, Reader } from './reader.js'
-import type { StoredEntry } from './store.js'
+import type { StoredEntry } from './stored-entry.js'
 import { storedHead } from './stored-headers.js'
 
 // entry → head → file → client

@@ -2,7 +2,7 @@ import { endToEnd, headerValue, via, without, type RawHeaders } from '../headers
 import { MAX_SECONDS } from './cache-control.js'
 import type { ContentDigest } from './content-digest.js'
 import type { EntryMeta } from './meta.js'
-import type { StoredEntry } from './store.js'
+import type { StoredEntry } from './stored-entry.js'
 
 /**
  * What describes the bytes rather than the host or the moment. A content-addressed entry answers for hosts that

@@ -6,9 +6,12 @@ import { truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadDefaultConfig } from '../../config/load.js'
+import { silentLogger } from '../../config/logger.js'
+import { openCache } from '../cache/open-cache.js'
 import { SmallEntries } from '../cache/small-entries.js'
-import type { StoredEntry } from '../cache/store.js'
+import type { StoredEntry } from '../cache/stored-entry.js'
 import { get, startCached, until } from './cache-front.js'
+import { openRaw, startHttpOrigin, startProxy } from './harness.js'
 import { MisbehavingOrigin } from './misbehaving-origin.js'
 
 const KIB = 1024
@@ -141,3 +144,31 @@ function entryOf(text: string): StoredEntry {
     lastUsedAt: 0,
   }
 }
+
+t.test('a client that does not take what memory has is not waited for either', async (t) => {
+  const bytes = 'small'.repeat(40 * KIB)
+  const origin = await startHttpOrigin(t, (_request, response) => response.end(bytes))
+  const { cache: section } = loadDefaultConfig().config
+  const cache = await openCache(
+    { ...section, dir: t.testdir(), min_free: 0, rules: [], patterns: ['^/small$'] },
+    { logger: silentLogger, now: Date.now },
+  )
+  t.teardown(() => cache.close())
+  const proxy = await startProxy(t, { timeouts: { idle: 400 }, cache })
+  const url = `http://origin.test:${origin.port}/small`
+  for (const expected of ['MISS', 'HIT']) {
+    t.match(
+      (await proxy.curl('-x', 'http://$PROXY', '-i', url)).body,
+      new RegExp(`x-cache: ${expected}`, 'i'),
+    )
+    await until(() => cache.stats().stores === 1)
+  }
+  const client = await openRaw(t, proxy.port)
+  client.socket.pause()
+  // More than the system takes off us.
+  for (let asked = 0; asked < 200; asked += 1)
+    client.socket.write(`GET ${url} HTTP/1.1\r\nHost: origin.test:${origin.port}\r\n\r\n`)
+  await until(() => proxy.server.connections === 1)
+  await until(() => proxy.server.connections === 0)
+  t.ok(cache.stats().hits > 2)
+})

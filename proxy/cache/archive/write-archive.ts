@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import { pack } from 'tar-stream'
 import { META_SUFFIX } from '../file-names.js'
 import { serializeMeta } from '../meta.js'
-import type { StoredEntry } from '../store.js'
+import type { StoredEntry } from '../stored-entry.js'
 
 // store → tar: for each entry, in the order of the names, <name>.meta and <name>
 

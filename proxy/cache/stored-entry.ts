@@ -1,0 +1,68 @@
+import type { FileHandle } from 'node:fs/promises'
+import type { EntryMeta } from './meta.js'
+
+/**
+ * Sizes are counted in whole blocks of what nearly every file system uses, computed from lengths: the block
+ * count of stat differs before and after write-back, and then sizes counted on write and on reload would too.
+ */
+const BLOCK_BYTES = 4096
+
+/** An entry opened for reading; it stays readable when it is removed meanwhile. */
+export interface StoredEntry {
+  readonly meta: EntryMeta
+  readonly body: StoredBody
+  /** What of the head is always the same, where that is known already. */
+  readonly head?: readonly string[]
+  /** Differs from that of its meta when something was done to the body since. */
+  readonly bodyMark: string
+  /** Bytes on disk. */
+  readonly footprint: number
+  /** As the disk has it: milliseconds since 1970. */
+  lastUsedAt: number
+}
+
+export interface StoredBody {
+  /** All of it, where it is in memory. */
+  readonly held?: Buffer
+  /** Resolves with the number of bytes read, 0 past the end. @throws the system's error. */
+  read(into: Buffer, position: number): Promise<number>
+  close(): Promise<void>
+}
+
+/** What an entry is, without its body. */
+export interface Description {
+  readonly meta: EntryMeta
+  /** Bytes on disk. */
+  readonly footprint: number
+  /** Milliseconds since 1970. */
+  readonly lastUsedAt: number
+}
+
+export function fileBody(file: FileHandle): StoredBody {
+  return {
+    async read(into, position) {
+      const { bytesRead } = await file.read(into, 0, into.length, position)
+      return bytesRead
+    },
+    close: () => file.close(),
+  }
+}
+
+/** Says so when it is closed, once. */
+export function closing(body: StoredBody, closed: () => void): StoredBody {
+  let open = true
+  return {
+    ...(body.held === undefined ? {} : { held: body.held }),
+    read: (into, position) => body.read(into, position),
+    close: () => {
+      if (open) closed()
+      open = false
+      return body.close()
+    },
+  }
+}
+
+/** Bytes on disk of an entry with files of these lengths. */
+export function footprintOf(bodyBytes: number, metaBytes: number): number {
+  return (Math.ceil(bodyBytes / BLOCK_BYTES) + Math.ceil(metaBytes / BLOCK_BYTES)) * BLOCK_BYTES
+}
