@@ -111,12 +111,22 @@ async function run(options: AgentOptions): Promise<number> {
   keepHeapSmall()
   // Whoever read our output has gone, which is no reason to end.
   process.stdout.on('error', () => undefined)
-  const [{ createLogger }, { runAgent }, { systemClock }, { findPrograms }] = await Promise.all([
+  const [
+    { createLogger },
+    { LineOutput },
+    { standardOutput },
+    { runAgent },
+    { systemClock },
+    { findPrograms },
+  ] = await Promise.all([
     import('../config/logger.js'),
+    import('../config/line-output.js'),
+    import('../config/standard-output.js'),
     import('./run.js'),
     import('./init/clock.js'),
     import('./programs.js'),
   ])
+  const terminal = new LineOutput(standardOutput(1).descriptor, () => undefined)
   return runAgent({
     options,
     version: readVersion(import.meta.url),
@@ -130,7 +140,7 @@ async function run(options: AgentOptions): Promise<number> {
     }),
     self: { uid: process.getuid?.() ?? -1, name: userInfo().username },
     cwd: process.cwd(),
-    print: (text) => process.stdout.write(text),
+    print: (text) => terminal.write(text),
     colour: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
     command: ownCommand(options),
   })

@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs'
 import pino from 'pino'
 import type { LogFormat, LogLevel } from './config.js'
 import { LineOutput } from './line-output.js'
+import { standardOutput, type Output } from './standard-output.js'
 import { textLogger } from './text-logger.js'
 
 /** What the rest of the code may ask of a log. Fields come first, as in pino. */
@@ -45,9 +46,8 @@ export interface OpenLogger {
 /** As {@link createLogger}. @throws the system's error when `file` cannot be opened. */
 export function openLogger(options: LoggerOptions): OpenLogger {
   const file = options.file ?? ''
-  const standard = options.stderr === true ? process.stderr : process.stdout
-  const descriptor = file === '' ? standard.fd : openSync(file, 'a', 0o640)
-  const output: LineOutput = new LineOutput(descriptor, (lines, reason) => {
+  const opened = file === '' ? standardOutput(options.stderr === true ? 2 : 1) : openFile(file)
+  const output: LineOutput = new LineOutput(opened.descriptor, (lines, reason) => {
     logger.warn({ lines, reason }, 'lines of this log were lost')
   })
   const logger =
@@ -56,7 +56,7 @@ export function openLogger(options: LoggerOptions): OpenLogger {
     logger,
     close: () => {
       output.close()
-      if (file !== '') closeSync(descriptor)
+      opened.close()
     },
   }
 }
@@ -66,6 +66,11 @@ function jsonLogger(level: LogLevel, output: LineOutput): Logger {
     { level, base: null, formatters: { level: (label) => ({ level: label }) } },
     { write: (line: string) => output.write(line) },
   )
+}
+
+function openFile(path: string): Output {
+  const descriptor = openSync(path, 'a', 0o640)
+  return { descriptor, close: () => closeSync(descriptor) }
 }
 
 /** A logger that says nothing; for callers that were given none. */

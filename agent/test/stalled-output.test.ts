@@ -75,3 +75,25 @@ t.test('a reader that has gone, and a disk that is full, do not end it', async (
     t.equal(child.exitCode, null)
   }
 })
+
+/** Starts the program with a terminal that nobody reads, and passes on what it says on stderr. */
+const ON_TERMINAL = `
+import os, pty, subprocess, sys
+master, slave = pty.openpty()
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.PIPE, text=True)
+os.close(slave)
+print(child.stderr.readline().strip(), flush=True)
+child.send_signal(12)
+print(child.stderr.readline().strip(), flush=True)
+child.kill()
+`
+
+t.test('a terminal that nobody reads blocks nothing', async (t) => {
+  const child = spawn('python3', ['-c', ON_TERMINAL, execPath, PROGRAM, '50000'])
+  t.teardown(() => child.kill('SIGKILL'))
+  let said = ''
+  child.stdout.on('data', (chunk) => (said += String(chunk)))
+  await waitFor('the work to be done', () => said.includes('done'))
+  await waitFor('a sign of life', () => said.endsWith('said\n'))
+  t.pass('it goes on')
+})
