@@ -49,16 +49,18 @@ export async function askAgent(socketPath: string, question: ControlQuestion): P
 }
 
 /**
- * Calls `onLine` for each line of the answer, in order, until its end or until `signal` aborts; throws as
- * {@link fetchStatus} does.
+ * Calls `onLine` for each line of the answer, in order, until its end, that of the agent, or until `signal`
+ * aborts; throws as {@link fetchStatus} does.
  */
 export async function readLines(
   socketPath: string,
   question: ControlQuestion,
   onLine: (line: string) => void | Promise<void>,
 ): Promise<void> {
+  let began = false
   try {
     const response = await open(socketPath, question)
+    began = true
     question.onAnswered?.()
     let rest = ''
     for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) {
@@ -68,6 +70,8 @@ export async function readLines(
     }
   } catch (error) {
     if (question.signal?.aborted === true) return
+    // An agent that ends lets go of all who listen to it.
+    if (began && codeOf(error) === 'ECONNRESET') return
     throw explained(socketPath, error)
   }
 }

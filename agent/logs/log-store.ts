@@ -24,6 +24,11 @@ export class LogStore {
     return this.#seq
   }
 
+  /** How many wait for the next line. */
+  get listeners(): number {
+    return this.#listeners.size
+  }
+
   add(line: NewLogEntry): void {
     this.#seq += 1
     const entry: LogEntry = { seq: this.#seq, ...line }

@@ -29,6 +29,8 @@ interface Controlled {
   readonly logs: LogStore
   /** What the agent itself was told. */
   readonly told: string[]
+  /** As when the agent ends. */
+  close(): Promise<void>
   /** Calls the command line; rejects with its code when it fails. */
   call(...args: string[]): Promise<string>
 }
@@ -86,7 +88,7 @@ async function control(
     const env = { PATH: process.env['PATH'], DISCOBOT_AGENT_SOCKET: socketPath }
     return (await execute(execPath, [MAIN, ...args], { env })).stdout
   }
-  return { socketPath, supervisor, logs, told, call }
+  return { socketPath, supervisor, logs, told, call, close: () => server.close() }
 }
 
 /** Writes nothing, and yet is asked for every level. */
@@ -237,6 +239,15 @@ t.test('a follower that does not read costs nobody anything, and is told that it
   await waitFor('the end', () => text.includes('"last"'))
   t.match(text, '{"lost":true}')
   slow.destroy()
+})
+
+t.test('who follows the log when the agent ends has read it to its end', async (t) => {
+  const { call, close, logs } = await control(t)
+  logs.add({ time: 0, service: 'agent', stream: 'agent', level: 'info', text: 'stopping' })
+  const following = call('logs', '-f', 'agent')
+  await waitFor('the follower', () => logs.listeners === 1)
+  await close()
+  t.match(await following, / agent stopping\n$/)
 })
 
 t.test('many who follow are refused before they are too many', async (t) => {

@@ -74,6 +74,28 @@ t.test('the image: from its Dockerfile to a second life on the same volume', asy
       },
     )
 
+    await t.test('it is healthy, nothing is wrong with it, and root alone restarts a service', async (t) => {
+      t.match(await container.sh('discobot-agent healthcheck'), { code: 0, output: 'healthy\n' })
+      t.equal(
+        await engine.docker('inspect', '--format', '{{json .Config.Healthcheck.Test}}', container.id),
+        '["CMD","/opt/discobot/bin/agent","healthcheck"]\n',
+      )
+      const doctor = await container.sh('discobot-agent doctor')
+      t.equal(doctor.code, 0, doctor.output)
+      t.match(await container.sh('su discobot -c "discobot-agent restart agent-api"'), {
+        code: 1,
+        output: /cannot change anything for you: uid \d+ may only look/,
+      })
+      const restarted = await container.sh('discobot-agent restart agent-api')
+      t.match(restarted, { code: 0, output: /^agent-api is ready, pid \d+\n$/ })
+      t.match(await container.sh('su discobot -c "discobot-agent logs -n 1 agent-api"'), {
+        code: 0,
+        output: / agent-api std(out|err) /,
+      })
+      const files = await container.sh('stat -c "%U %G %a" /.data/logs /.data/logs/agent.log')
+      t.equal(files.output, 'root discobot 750\nroot discobot 640\n')
+    })
+
     await t.test('200 orphaned grandchildren leave no zombie', async (t) => {
       // Each is born to a shell that ends at once, and ends itself when it is process 1's.
       await container.sh('for i in $(seq 200); do (sleep 0.5 &) ; done')
