@@ -77,7 +77,7 @@ t.test('a request that asks to switch may have a body, as docker exec sends its 
   const { server, port } = await startHttpOrigin(t, (_request, response) => void response.end())
   server.on('upgrade', (request, socket, head) => {
     socket.unshift(head)
-    void takeBytes(socket, Number(request.headers['content-length'])).then((body) => {
+    void takeBytes(socket, Number(request.headers['content-length']), 10_000).then((body) => {
       socket.write(`HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n${String(body)} `)
       socket.pipe(socket)
     })
@@ -100,6 +100,16 @@ t.test('a request that asks to switch may have a body, as docker exec sends its 
   const client = await openRaw(t, proxy.port, `${head}{"De`)
   client.socket.end()
   t.match((await client.closed()).text, /^HTTP\/1\.1 400 [\s\S]*its body ended early/)
+})
+
+t.test('a request that asks to switch and keeps its body back is not waited for', async (t) => {
+  const proxy = await startProxy(t, { timeouts: { idle: 300 } })
+  const client = await openRaw(
+    t,
+    proxy.port,
+    'POST http://origin.test:9/ HTTP/1.1\r\nHost: origin.test:9\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 9\r\n\r\nhalf',
+  )
+  t.match((await client.closed()).text, /^HTTP\/1\.1 408 [\s\S]*nothing came or went for 0\.3 s/)
 })
 
 t.test(
