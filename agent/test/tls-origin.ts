@@ -5,7 +5,8 @@
  *
  * Certificates are CERTIFICATES/<name>.crt and .key. Which name is asked decides what it does:
  *
- *   web.test   says what it was asked and by way of whom; below /v2/ it hands out SITE/blobs/<digest>
+ *   web.test   says what it was asked and by way of whom; below /v2/ it hands out SITE/blobs/<digest>, and
+ *              /digest-of/<name> is the SHA-256 of the header of that name
  *   cut.test   the same, but breaks off in the middle of every body
  *   git.test   git's own server for the repositories in SITE/git
  *   npm.test   a package registry for the archives in SITE/npm
@@ -43,6 +44,11 @@ const server = createServer(
 server.listen(443, ORIGIN_ADDRESS, () => process.stdout.write('listening\n'))
 
 function web(request: IncomingMessage, response: ServerResponse): void {
+  const header = /^\/digest-of\/([\w-]+)$/.exec(request.url ?? '')?.[1]
+  if (header !== undefined) {
+    const value = String(request.headers[header])
+    return void response.end(createHash('sha256').update(value).digest('hex'))
+  }
   const digest = /^\/v2\/.*\/sha256:([0-9a-f]{64})$/.exec(request.url ?? '')?.[1]
   const body =
     digest === undefined
