@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { bootContainer, NEEDS_ROOT, stored, type Booted } from './booted.js'
 import { LARGE_IMAGE, makeImage } from './image-fixture.js'
-import type { Container } from './isolated.js'
+import { BUILT, type Container } from './isolated.js'
 import { makeOriginCertificates } from './origin-certificates.js'
 import { blobGets, DOCKER, REGISTRY_HOST, startRegistry, type Registry } from './registry.js'
 
@@ -59,6 +59,27 @@ void t.test(
       const sums = await shell(`cd /tmp/${copied} && sha256sum ${image.blobs.map(hexOf).join(' ')}`)
       t.equal(sums, image.blobs.map((digest) => `${hexOf(digest)}  ${hexOf(digest)}\n`).join(''))
     }
+  },
+)
+
+void t.test(
+  'an image that was prewarmed is copied without a blob from the registry, also where the cache has been carried to',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const lab = await startPullLab(t, 'off')
+    const { container, registry, shell } = lab
+    const proxy = `'${process.execPath}' '${join(BUILT, 'proxy/main.js')}'`
+    t.match(await shell(`${proxy} prewarm ${IMAGE}`), /^done: \d+ fetched/m)
+    t.strictSame([...new Set(blobGets(await registry.requests()))].sort(), [...image.blobs].sort())
+    await shell(`skopeo copy -q docker://${IMAGE} dir:/tmp/copy`)
+    t.strictSame(blobGets(await registry.requests()), [], 'no blob is asked for again')
+
+    const carried = await container.exec(
+      `cd /tmp && ${proxy} export -o warm.tar && rm -rf other && DISCOBOT_DATA_DIR=/tmp/other ${proxy} import warm.tar`,
+    )
+    t.equal(carried.code, 0, carried.stderr)
+    t.match(carried.stderr, /^imported \d+ entries/m)
+    t.equal(await container.stop(), 0)
   },
 )
 
