@@ -24,7 +24,7 @@ export async function bootBesideOrigins(t: Test, settings: IsolatedSettings = {}
 /** Everything runs, and the proxy does its work. */
 export async function allIsWell(t: Test, { tryShell, status }: Booted): Promise<AgentStatus> {
   t.match(await tryShell('curl -sS https://web.test/well'), {
-    stdout: 'you asked for /well by way of 1.1 discobot\n',
+    stdout: 'you asked for /well by way of 2.0 discobot\n',
     code: 0,
   })
   const now = await status()

@@ -67,7 +67,7 @@ void t.test(
     const rude = join(BUILT, 'agent/test/rude-client.js')
     const polite = 'for i in $(seq 20); do curl -sSf -m 5 https://web.test/polite || exit 1; done'
     const answers = await shell(`'${process.execPath}' '${rude}' sh -c '${polite}'`)
-    t.equal(answers, 'you asked for /polite by way of 1.1 discobot\n'.repeat(20))
+    t.equal(answers, 'you asked for /polite by way of 2.0 discobot\n'.repeat(20))
 
     // Connections kept for the next request to the same server may stay, idle ones for up to 30 s.
     const released = `while [ $(${descriptors}) -gt ${before + 5} ]; do sleep 0.1; done`

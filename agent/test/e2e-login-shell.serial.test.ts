@@ -13,7 +13,7 @@ void t.test(
     t.match(direct, { code: 60, stderr: /certificate/ }, 'only the proxy trusts these servers')
 
     await t.test('curl', async (t) => {
-      t.equal(await shell('curl -sS https://web.test/curl'), 'you asked for /curl by way of 1.1 discobot\n')
+      t.equal(await shell('curl -sS https://web.test/curl'), 'you asked for /curl by way of 2.0 discobot\n')
     })
 
     await t.test('git clone', async (t) => {
