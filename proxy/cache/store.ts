@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import type { BigIntStats } from 'node:fs'
 import { rename, rm, stat, unlink, utimes, writeFile, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf, reasonOf } from '../../config/errors.js'
@@ -7,7 +6,7 @@ import { CorruptEntryError } from './errors.js'
 import { META_SUFFIX, temporaryName } from './file-names.js'
 import { MAX_META_BYTES, parseMeta, serializeMeta, type EntryMeta } from './meta.js'
 import { openRegularFile } from './regular-file.js'
-import { fileBody, footprintOf, type Description, type StoredEntry } from './stored-entry.js'
+import { fileBody, footprintOf, markOf, type Description, type StoredEntry } from './stored-entry.js'
 import { sweep, type Swept } from './sweep.js'
 import { TempBody, type Claim } from './temp-body.js'
 
@@ -133,7 +132,13 @@ export class Store {
         throw new CorruptEntryError(name, `its body has ${size} bytes, its meta says ${meta.size}`)
       }
       const footprint = footprintOf(size, found.length)
-      return { meta, body: fileBody(body), bodyMark: markOf(status), footprint, lastUsedAt: found.lastUsedAt }
+      return {
+        meta,
+        body: fileBody(body, status),
+        bodyMark: markOf(status),
+        footprint,
+        lastUsedAt: found.lastUsedAt,
+      }
     } catch (error) {
       await body?.close()
       if (error instanceof CorruptEntryError) throw error
@@ -202,11 +207,6 @@ export class Store {
     this.#temporaries += 1
     return temporaryName(path, this.#run, this.#temporaries)
   }
-}
-
-/** Which file it is and when it was last written to: several are written within one tick of the kernel's clock. */
-function markOf({ ino, mtimeNs }: BigIntStats): string {
-  return `${ino}-${mtimeNs}`
 }
 
 /** Resolves with whether there was one. */

@@ -1,3 +1,4 @@
+import type { BigIntStats } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import type { EntryMeta } from './meta.js'
 
@@ -38,14 +39,25 @@ export interface Description {
   readonly lastUsedAt: number
 }
 
-export function fileBody(file: FileHandle): StoredBody {
+/** @param before as it was when what is said of the body was found to hold. */
+export function fileBody(file: FileHandle, before: BigIntStats): StoredBody {
   return {
     async read(into, position) {
       const { bytesRead } = await file.read(into, 0, into.length, position)
+      // With the last of several pieces: since the first, much time may have passed.
+      const last = position > 0 && BigInt(position + bytesRead) === before.size
+      if (last && markOf(await file.stat({ bigint: true })) !== markOf(before)) {
+        throw new Error('its body was written to while it was read')
+      }
       return bytesRead
     },
     close: () => file.close(),
   }
+}
+
+/** Which file it is and when it was last written to: several are written within one tick of the kernel's clock. */
+export function markOf({ ino, mtimeNs }: BigIntStats): string {
+  return `${ino}-${mtimeNs}`
 }
 
 /** Says so when it is closed, once. */

@@ -166,6 +166,26 @@ t.test('a body that ends short while it is read is broken off and dropped', asyn
   t.equal(await hitOrMiss(front.port, path), 'MISS')
 })
 
+t.test('a body that is written to while it is read is broken off and dropped', async (t) => {
+  const origin = await MisbehavingOrigin.start(t)
+  const { front, cache, dir } = await startCached(t, origin.port)
+  const path = origin.addGenerated(40 * MIB)
+  await get(front.port, path)
+  await until(() => cache.stats().stores === 1)
+  const slow = await openSlow(t, front.port, path)
+  await slow.readTo(1)
+  const name = createHash('sha256')
+    .update(`blob sha256:${path.slice(-64)}`)
+    .digest('hex')
+  const file = await open(join(dir, name), 'r+')
+  await file.write(Buffer.from('xxx'), 0, 3, 39 * MIB)
+  await file.close()
+  t.ok((await slow.drain()) < 40 * MIB)
+  await front.settled(2)
+  t.match(front.outcomes.at(-1), { kind: 'threw', error: { code: 'BODY_ABORTED' } })
+  t.equal(await hitOrMiss(front.port, path), 'MISS')
+})
+
 t.test('after a stop without goodbye, a flipped bit is found before it is served', async (t) => {
   const origin = await MisbehavingOrigin.start(t)
   const dir = t.testdir()
