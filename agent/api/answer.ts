@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import type { TokenCheck } from './access.js'
+import { ClientGoneError } from './paced-write.js'
 import { RefusedRequestError, refuse, sendProblem, type Problem } from './problem.js'
 import { readQuery } from './query.js'
 import { refusedRequest } from './request-guard.js'
@@ -125,7 +126,7 @@ function answerFailure(
   error: unknown,
 ): void {
   const refused = error instanceof RefusedRequestError
-  if (!refused && !signal.aborted) {
+  if (!refused && !signal.aborted && !(error instanceof ClientGoneError)) {
     const path = (request.url ?? '').split('?', 1)[0]
     logger.error({ method: request.method, path, reason: reasonOf(error) }, 'request failed')
   }

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { API_MAIN, ask, GIT_ENV, jsonAsking, startApi } from './api-process.js'
+import { waitFor } from './lab.js'
 
 const TOKEN = 'a-token-of-more-than-16'
 
@@ -117,6 +118,25 @@ t.test('heads and bodies that never end are given up', async (t) => {
   t.match(await say(api.port, ''), /^(HTTP\/1\.1 408 |$)/, 'nothing at all')
   const head = 'POST /api/exec HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n'
   t.match(await say(api.port, `${head}Content-Length: 100\r\n\r\n{`), /^HTTP\/1\.1 408 .*did not arrive/s)
+})
+
+t.test('so many connections at once; those beyond are closed, and those there are served', async (t) => {
+  const api = await startApi(t)
+  const sockets = Array.from({ length: 300 }, () => connect(api.port, '127.0.0.1'))
+  t.teardown(() => sockets.forEach((socket) => void socket.destroy()))
+  const closed: Socket[] = []
+  for (const socket of sockets) {
+    // Without a reader the end would not show.
+    socket.resume().on('error', () => {})
+    socket.once('close', () => closed.push(socket))
+  }
+  await waitFor('the end of those beyond', () => closed.length === 44)
+  const kept = sockets.find((socket) => !closed.includes(socket))
+  const answer = new Promise<string>((resolve) =>
+    kept?.once('data', (data: Buffer) => resolve(data.toString())),
+  )
+  kept?.write('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  t.match(await answer, /^HTTP\/1\.1 200 /)
 })
 
 t.test('a request for another protocol is answered in this one, or refused', async (t) => {
