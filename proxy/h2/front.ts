@@ -10,6 +10,7 @@ import type { TLSSocket } from 'node:tls'
 import type { Logger } from '../../config/logger.js'
 import type { ClientConnection, Exchanges } from '../exchange.js'
 import { sendRefusal } from '../refusal.js'
+import { endSession } from './end-session.js'
 import { FloodGauge } from './flood-gauge.js'
 import { Http2Request } from './request.js'
 import { Http2Response } from './response.js'
@@ -80,7 +81,7 @@ export class Http2Front {
     const gauge = new FloodGauge((what) => this.#calm(session, client, what))
     let open = 0
     // Counts from the last stream, not from the last byte: bytes that never make a request are no life.
-    const whenIdle = (): NodeJS.Timeout => setTimeout(() => session.close(), this.#options.keepAliveMs())
+    const whenIdle = (): NodeJS.Timeout => setTimeout(() => endSession(session), this.#options.keepAliveMs())
     let idle = whenIdle()
     session.on('error', () => undefined)
     session.on('ping', () => gauge.add('pings'))

@@ -14,6 +14,7 @@ import type { Route } from '../dial.js'
 import { headerValue, type RawHeaders } from '../headers.js'
 import { IdleError, watchIdle } from '../idle-watch.js'
 import { Http2Answer } from './answer.js'
+import { endSession } from './end-session.js'
 import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
 import { streamError } from './stream-error.js'
 
@@ -102,7 +103,7 @@ export class UpstreamSession {
   /** Takes no more requests, and ends with the last that is open. */
   retire(): void {
     this.#retired = true
-    if (this.#open === 0) this.#session.close()
+    if (this.#open === 0) endSession(this.#session)
   }
 
   /** Resolves with the head of the answer, or with what kept it from coming. */
@@ -171,7 +172,7 @@ export class UpstreamSession {
       this.#open -= 1
       this.#quietSince = performance.now()
       if (this.#open > 0) return
-      if (this.#retired) this.#session.close()
+      if (this.#retired) endSession(this.#session)
       else this.#idle = this.#whenIdle()
     })
     return stream
@@ -210,7 +211,7 @@ export class UpstreamSession {
   }
 
   #whenIdle(): NodeJS.Timeout {
-    return setTimeout(() => this.#session.close(), IDLE_LIMIT_MS)
+    return setTimeout(() => endSession(this.#session), IDLE_LIMIT_MS)
   }
 }
 
