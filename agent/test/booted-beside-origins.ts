@@ -12,8 +12,13 @@ export interface BesideOrigins extends Booted {
   seen(): readonly string[]
 }
 
-export async function bootBesideOrigins(t: Test, settings: IsolatedSettings = {}): Promise<BesideOrigins> {
-  const certificates = await makeOriginCertificates(t, ORIGIN_HOSTS)
+/** @param more lines added to the operator's file. */
+export async function bootBesideOrigins(
+  t: Test,
+  settings: IsolatedSettings = {},
+  more = '',
+): Promise<BesideOrigins> {
+  const certificates = await makeOriginCertificates(t, ORIGIN_HOSTS, more)
   const site = makeOriginSite(t)
   const readOnly = [site.folder, ...(settings.readOnly ?? [])]
   const booted = await bootContainer(t, certificates, { ...settings, readOnly })

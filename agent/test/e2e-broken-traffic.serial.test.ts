@@ -5,9 +5,12 @@ import { allIsWell, bootBesideOrigins } from './booted-beside-origins.js'
 import { BUILT } from './isolated.js'
 
 void t.test('with the cache’s disk full, traffic goes on uncached', { skip: NEEDS_ROOT }, async (t) => {
-  const lab = await bootBesideOrigins(t, {
-    prepare: 'mkdir -p /.data/proxy/cache; mount -t tmpfs -o size=1m tmpfs /.data/proxy/cache\n',
-  })
+  const lab = await bootBesideOrigins(
+    t,
+    { prepare: 'mkdir -p /.data/proxy/cache; mount -t tmpfs -o size=1m tmpfs /.data/proxy/cache\n' },
+    // Otherwise nothing would be stored there at all.
+    'cache: { min_free: 0 }\n',
+  )
   const { shell, site, container } = lab
   const large = site.addBlob(5 * 1024 * 1024)
   const small = site.addBlob(10_000)
