@@ -17,6 +17,7 @@ export interface Config {
   readonly policy: PolicySection
   readonly egress: EgressSection
   readonly timeouts: TimeoutsSection
+  readonly limits: LimitsSection
   readonly logging: LoggingSection
 }
 
@@ -175,6 +176,22 @@ export interface TimeoutsSection {
   readonly idle: number
   /** For which a client's connection is kept for its next request. */
   readonly keep_alive: number
+}
+
+/** What is beyond is answered with 503. */
+export interface LimitsSection {
+  /** Connections of clients at a time; fewer where the process may not open as many files. */
+  readonly connections: number
+  /** From one address. */
+  readonly client_connections: number
+  /** At a time. */
+  readonly requests: number
+  /** Of the head of a request. */
+  readonly header_bytes: number
+  /** A minute for which a certificate is made. */
+  readonly new_hosts: number
+  /** The same, for one address. */
+  readonly client_new_hosts: number
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'

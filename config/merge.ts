@@ -114,6 +114,14 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       idle: take('timeouts', 'idle'),
       keep_alive: take('timeouts', 'keep_alive'),
     },
+    limits: {
+      connections: take('limits', 'connections'),
+      client_connections: take('limits', 'client_connections'),
+      requests: take('limits', 'requests'),
+      header_bytes: take('limits', 'header_bytes'),
+      new_hosts: take('limits', 'new_hosts'),
+      client_new_hosts: take('limits', 'client_new_hosts'),
+    },
     logging: {
       level: take('logging', 'level'),
       format: take('logging', 'format'),

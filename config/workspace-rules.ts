@@ -1,6 +1,6 @@
 import { basename, dirname } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import type { HeaderRule } from './config.js'
+import type { Config, HeaderRule } from './config.js'
 import { parseHostPattern } from './host-pattern.js'
 import { patternOverrules } from './host-pattern-order.js'
 import { parseIpAddress } from './ip-address.js'
@@ -137,6 +137,15 @@ function refusalsByOption(
         (): string | undefined => {
           if ((values.timeouts?.[key] ?? 0) <= config.timeouts[key]) return undefined
           return `a workspace may only choose less than ${config.timeouts[key] / 1000}s`
+        },
+      ]),
+    ),
+    ...Object.fromEntries(
+      Object.entries(values.limits ?? {}).map(([key, value]) => [
+        `limits.${key}`,
+        (): string | undefined => {
+          const most = config.limits[key as keyof Config['limits']]
+          return value <= most ? undefined : `a workspace may only choose less than ${most}`
         },
       ]),
     ),

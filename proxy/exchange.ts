@@ -12,6 +12,7 @@ import { StreamResetError } from './h2/stream-error.js'
 import { takesTrailers } from './h2/fields.js'
 import type { ClientRequest, ClientResponse } from './message.js'
 import { bodyFollows, requestHeaders, withHost } from './outgoing-headers.js'
+import { OverloadError } from './overload.js'
 import { refusalOf, refuseUpload, sendRefusal } from './refusal.js'
 import { informer, relay, resetClient, upstreamResponse } from './relay.js'
 import { requestTarget, type RequestTarget, type TunnelContext } from './request-target.js'
@@ -19,6 +20,9 @@ import type { Settings } from './settings.js'
 import type { Traffic, Witness } from './traffic.js'
 
 // client → one authority → policy → cache → inject → upstream → client
+
+/** Most requests are over within a second. */
+const RETRY_AFTER_S = 1
 
 /** The connection a request came on. */
 export interface ClientConnection {
@@ -54,6 +58,7 @@ export interface Outcome {
 
 export class Exchanges {
   readonly #deps: ExchangeDeps
+  #open = 0
 
   constructor(deps: ExchangeDeps) {
     this.#deps = deps
@@ -87,7 +92,9 @@ export class Exchanges {
     const stop = watchClient(response, client.socket, this.idleMs, () => resetClient(client.socket, response))
     const witness = this.#deps.traffic.begin(request, response, client.socket)
     let to: RequestTarget | undefined
+    this.#open += 1
     try {
+      this.#assertRoom()
       assertFraming(request)
       // A tunnel was asked for its credentials when it was opened.
       if (client.tunnel === undefined) this.#deps.settings().auth.check(request.rawHeaders, client.socket)
@@ -102,7 +109,15 @@ export class Exchanges {
       if (response.writableEnded && !response.writableFinished && !response.destroyed)
         response.once('close', stop)
       else stop()
+      this.#open -= 1
     }
+  }
+
+  /** @throws OverloadError */
+  #assertRoom(): void {
+    const { requests } = this.#deps.settings().limits
+    if (this.#open <= requests) return
+    throw new OverloadError(`the proxy serves ${requests} requests (limits.requests)`, RETRY_AFTER_S)
   }
 
   /**

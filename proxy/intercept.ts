@@ -1,9 +1,11 @@
 import type { Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
-import { TLSSocket } from 'node:tls'
+import { TLSSocket, type SecureContext } from 'node:tls'
 import { codeOf } from '../config/errors.js'
 import { canonicalHost } from '../config/host-name.js'
 import type { Logger } from '../config/logger.js'
+import { addressOf } from './client-address.js'
+import { closeWith } from './close-with.js'
 import type { ClientConnection } from './exchange.js'
 import type { Upstream } from './forward.js'
 import type { Admission, Gate } from './gate.js'
@@ -13,6 +15,7 @@ import type { TunnelContext } from './request-target.js'
 import type { Settings } from './settings.js'
 import type { Target } from './target.js'
 import type { ServerContexts } from './tls/contexts.js'
+import type { Minting } from './tls/minting.js'
 import { splice } from './tunnel.js'
 import { tunnelProtocol, type TunnelProtocol } from './tunnel-protocol.js'
 
@@ -30,6 +33,8 @@ export interface InterceptDeps {
   readonly upstream: () => Upstream
   readonly settings: () => Settings
   readonly contexts: ServerContexts
+  /** Judges the contexts that have to be made. */
+  readonly minting: Minting
   /** Serves the requests inside tunnels. */
   readonly http: HttpServer
   /** Remembers what a connection handed to `http` belongs to. */
@@ -76,6 +81,7 @@ export class Interceptor {
       await this.#passThrough(socket, server, target)
       return
     }
+    if (!this.#deps.contexts.has(target.host)) this.#deps.minting.assertLeft(addressOf(socket))
     accepted()
     const protocol = await this.#protocolOf(socket, target)
     if (protocol === 'served') return
@@ -160,14 +166,23 @@ export class Interceptor {
   }
 
   #endTls(socket: Socket, target: Target): void {
-    const { contexts, logger } = this.#deps
+    const { logger } = this.#deps
+    const secureContext = this.#contextFor(target.host, socket)
+    if (secureContext === undefined) {
+      // Said by `serve` already, unless others were faster: RFC 8446, 6.2, internal_error.
+      closeWith(socket, Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50]))
+      return
+    }
     const secure = new TLSSocket(socket, {
       isServer: true,
-      secureContext: contexts.for(target.host),
+      secureContext,
       ALPNProtocols: ['h2', 'http/1.1'],
       // A name that is not the tunnel's gets its own certificate: the mismatch is then answered with 421,
       // where a failed handshake would say nothing.
-      SNICallback: (name, callback) => callback(null, contexts.for(canonicalHost(name) ?? target.host)),
+      SNICallback: (name, callback) => {
+        const context = this.#contextFor(canonicalHost(name) ?? target.host, socket)
+        callback(context === undefined ? new Error('too many new hosts') : null, context)
+      },
     })
     const timer = setTimeout(() => socket.destroy(), this.#deps.settings().timeouts.headers)
     let done = false
@@ -209,6 +224,12 @@ export class Interceptor {
       if (secure.alpnProtocol === 'h2') this.#deps.http2.accept(secure, { socket, tunnel })
       else this.#handOn(secure, { socket, tunnel })
     })
+  }
+
+  /** Undefined where one would have to be made, and too many were. */
+  #contextFor(host: string, socket: Socket): SecureContext | undefined {
+    const { contexts, minting } = this.#deps
+    return contexts.has(host) || minting.take(addressOf(socket)) ? contexts.for(host) : undefined
   }
 
   #handOn(inner: Socket, client: ClientConnection): void {

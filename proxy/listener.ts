@@ -1,10 +1,19 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { codeOf } from '../config/errors.js'
 import type { Logger } from '../config/logger.js'
+import { addressOf } from './client-address.js'
+import type { ConnectionCount } from './connection-count.js'
+import type { OverloadError } from './overload.js'
 import { peek } from './peek.js'
 
 /** An address that is not there yet (a Docker bridge) is tried again this often. */
 const RETRY_MS = 1_000
+
+/** Who is too many is told so, unless that would itself take too much; then the connection is cut. */
+const MAX_EXCESS = 64
+const EXCESS_FIRST_BYTE_MS = 1_000
+/** While the system gives out no more files it says so for every connection. */
+const COMPLAINT_MS = 1_000
 
 export type ClientProtocol = 'http' | 'socks5' | 'socks4' | 'tls'
 
@@ -14,6 +23,9 @@ export interface ListenerOptions {
   readonly port: number
   /** A connection that says nothing for this long is closed. */
   readonly firstByteMs: () => number
+  readonly count: ConnectionCount
+  /** Says no to those who are too many, in their protocol. */
+  readonly onExcess: (socket: Socket, protocol: ClientProtocol, why: OverloadError) => void
   readonly onClient: Readonly<Record<ClientProtocol, (socket: Socket) => void>>
   readonly logger: Logger
 }
@@ -24,6 +36,8 @@ export class Listener {
   readonly #servers = new Set<Server>()
   readonly #sockets = new Set<Socket>()
   readonly #retries = new Set<NodeJS.Timeout>()
+  readonly #excess = new Set<Socket>()
+  #complainedAt = -Infinity
   #port = 0
   #stopped = false
 
@@ -67,9 +81,7 @@ export class Listener {
       server.listen({ host, port }, () => {
         server.off('error', reject)
         // EMFILE and the like: the connection is lost, the listener is not.
-        server.on('error', (error) =>
-          this.#options.logger.error({ code: codeOf(error) }, 'cannot accept a connection'),
-        )
+        server.on('error', (error) => this.#complain(error))
         this.#servers.add(server)
         const address = server.address()
         resolve(typeof address === 'object' && address !== null ? address.port : port)
@@ -95,11 +107,43 @@ export class Listener {
     )
   }
 
+  #complain(error: Error): void {
+    const now = performance.now()
+    if (now - this.#complainedAt < COMPLAINT_MS) return
+    this.#complainedAt = now
+    this.#options.logger.error({ code: codeOf(error) }, 'cannot accept a connection')
+  }
+
+  #turnAway(socket: Socket, why: OverloadError): void {
+    const now = performance.now()
+    if (now - this.#complainedAt >= COMPLAINT_MS) {
+      this.#complainedAt = now
+      this.#options.logger.warn({ problem: why.message }, 'turned away a connection')
+    }
+    if (this.#excess.size >= MAX_EXCESS) {
+      socket.resetAndDestroy()
+      return
+    }
+    this.#excess.add(socket)
+    socket.once('close', () => this.#excess.delete(socket))
+    void peek(socket, protocolOf, EXCESS_FIRST_BYTE_MS).then((protocol) => {
+      if (protocol === undefined) socket.destroy()
+      else this.#options.onExcess(socket, protocol, why)
+    })
+  }
+
   #accept(socket: Socket): void {
     this.#sockets.add(socket)
     socket.once('close', () => this.#sockets.delete(socket))
     // A reset may come at any moment of a connection's life; whoever holds it then sees 'close'.
     socket.on('error', () => socket.destroy())
+    const address = addressOf(socket)
+    const why = this.#options.count.add(address)
+    if (why !== undefined) {
+      this.#turnAway(socket, why)
+      return
+    }
+    socket.once('close', () => this.#options.count.remove(address))
     void peek(socket, protocolOf, this.#options.firstByteMs()).then((protocol) => {
       if (protocol === undefined) socket.destroy()
       else this.#options.onClient[protocol](socket)

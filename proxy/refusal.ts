@@ -9,6 +9,7 @@ import { DialForbiddenError, ResolveError } from './dial.js'
 import { FramingError } from './framing.js'
 import { pairs, type RawHeaders } from './headers.js'
 import { IdleError } from './idle-watch.js'
+import { OverloadError } from './overload.js'
 import { BlockedError } from './policy.js'
 import { AuthorityMismatchError, TargetError } from './target.js'
 
@@ -62,6 +63,14 @@ export function refusalOf(error: unknown, authority: string): Refusal {
       status: 502,
       type: 'connection_terminated',
       message: `cannot get an answer from ${authority}: ${error.message}`,
+    }
+  }
+  if (error instanceof OverloadError) {
+    return {
+      status: 503,
+      type: 'http_request_denied',
+      message: error.message,
+      headers: ['Retry-After', String(error.retryAfterS)],
     }
   }
   if (error instanceof IdleError) {

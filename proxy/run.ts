@@ -18,6 +18,7 @@ import { openCache } from './cache/open-cache.js'
 import { systemResolve } from './dial.js'
 import { OptionUnusableError } from './live/errors.js'
 import { LiveConfig, type LoadedConfig, type Prepared } from './live/live-config.js'
+import { connectionCeiling } from './open-files.js'
 import { Observations } from './observations.js'
 import { resolveSecrets, SecretsError } from './secrets.js'
 import { ProxyServer } from './server.js'
@@ -74,6 +75,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     isOwnPort: (port) => port === apiPort,
     observations: new Observations(logger, Date.now),
     logger,
+    connectionCeiling: connectionCeiling(),
     now: () => performance.now(),
   })
   const token = await ensureToken(dataPaths(options.dataDir ?? DEFAULT_DATA_DIR).apiToken, logger)

@@ -4,12 +4,13 @@ import type { Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import type { Duplex } from 'node:stream'
 import type { SecureContext } from 'node:tls'
-import type { Config, TimeoutsSection } from '../config/config.js'
+import type { Config } from '../config/config.js'
 import { codeOf } from '../config/errors.js'
 import type { Logger } from '../config/logger.js'
 import { basic } from './auth.js'
 import type { ResponseCache } from './cache/contract.js'
 import { closeWith } from './close-with.js'
+import { ConnectionCount } from './connection-count.js'
 import { serveConnect } from './connect.js'
 import { createDialGuard, type Resolve } from './dial.js'
 import { Exchanges, type ClientConnection } from './exchange.js'
@@ -20,21 +21,27 @@ import { Gate } from './gate.js'
 import { Http2Front } from './h2/front.js'
 import { seconds } from './idle-watch.js'
 import { Interceptor } from './intercept.js'
-import { Listener } from './listener.js'
+import { Listener, type ClientProtocol } from './listener.js'
 import type { Observations } from './observations.js'
 import { Pipeline } from './pipeline.js'
-import { renderRefusal } from './refusal.js'
+import type { OverloadError } from './overload.js'
+import { refusalOf, renderRefusal } from './refusal.js'
 import type { Secrets } from './secrets.js'
 import { compileSettings, type Settings } from './settings.js'
 import { serveSocks5 } from './socks5.js'
 import type { ServerContexts } from './tls/contexts.js'
 import { Traffic } from './traffic.js'
+import { Minting } from './tls/minting.js'
 import { serveUpgrade, withoutOffer } from './upgrade.js'
 
 /** How often it is looked for clients that are slow with their headers. */
 const HEADERS_LOOK_MS = 1_000
-/** Some registries send tokens of 20 KiB and more. */
-const MAX_HEADER_BYTES = 64 * 1024
+/** The SOCKS4 reply "request rejected". */
+const SOCKS4_REJECTED = Buffer.from([0x00, 0x5b, 0, 0, 0, 0, 0, 0])
+/** Somebody set an https:// address as proxy. A TLS alert (RFC 8446, 6.2: unexpected_message) is all it can read. */
+const UNEXPECTED_TLS = Buffer.from([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x0a])
+/** RFC 1928, 3: no method is acceptable. */
+const SOCKS5_REJECTED = Buffer.from([0x05, 0xff])
 
 export interface ProxyServerOptions {
   readonly config: Config
@@ -49,6 +56,8 @@ export interface ProxyServerOptions {
   readonly isOwnPort: (port: number) => boolean
   /** What the mode `observe` lets through. */
   readonly observations: Observations
+  /** What the process can hold of connections; without bound unless given. */
+  readonly connectionCeiling?: number
   readonly logger: Logger
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -101,15 +110,16 @@ export class ProxyServer {
       now: options.now,
     })
     this.#http = this.#createHttp(exchanges)
-    this.#limitClients()
     this.#http2 = new Http2Front({
       exchanges,
       keepAliveMs: () => this.#settings.timeouts.keep_alive,
       logger: options.logger,
     })
+    this.#limitClients()
     const interceptor = new Interceptor({
       ...shared,
       contexts: options.contexts,
+      minting: new Minting({ limits: () => this.#settings.limits, now: options.now }),
       http: this.#http,
       http2: this.#http2,
       register: (inner, client) => this.#clients.set(inner, client),
@@ -131,6 +141,11 @@ export class ProxyServer {
       port: options.config.proxy.port,
       firstByteMs: () => this.#settings.timeouts.headers,
       logger: options.logger,
+      count: new ConnectionCount({
+        limits: () => this.#settings.limits,
+        ceiling: options.connectionCeiling ?? Infinity,
+      }),
+      onExcess: (socket, protocol, why) => closeWith(socket, turnedAway(protocol, why)),
       onClient: {
         http: (socket) => {
           this.#clients.set(socket, { socket })
@@ -145,11 +160,8 @@ export class ProxyServer {
               await interceptor.serve(client, target, accepted)
             },
           }),
-        // The SOCKS4 reply "request rejected".
-        socks4: (socket) => closeWith(socket, Buffer.from([0x00, 0x5b, 0, 0, 0, 0, 0, 0])),
-        // Somebody set an https:// address as proxy. A TLS alert (RFC 8446, 6.2: unexpected_message) is the
-        // only answer such a client can read.
-        tls: (socket) => closeWith(socket, Buffer.from([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x0a])),
+        socks4: (socket) => closeWith(socket, SOCKS4_REJECTED),
+        tls: (socket) => closeWith(socket, UNEXPECTED_TLS),
       },
     })
   }
@@ -213,7 +225,6 @@ export class ProxyServer {
   #createHttp(exchanges: Exchanges): HttpServer {
     const http = createServer({
       requestTimeout: 0,
-      maxHeaderSize: MAX_HEADER_BYTES,
       connectionsCheckingInterval: HEADERS_LOOK_MS,
     })
     // One more than is served: so it shows.
@@ -251,7 +262,7 @@ export class ProxyServer {
       socket.destroy()
       return
     }
-    const [status, message] = malformedAnswer(codeOf(error) ?? '', this.#settings.timeouts)
+    const [status, message] = malformedAnswer(codeOf(error) ?? '', this.#settings)
     const refusal = { status, type: 'http_request_error', message }
     const pipeline = this.#pipelines.get(socket)
     if (pipeline === undefined) closeWith(socket, renderRefusal(refusal))
@@ -267,6 +278,10 @@ export class ProxyServer {
     const { headers, keep_alive } = this.#settings.timeouts
     this.#http.headersTimeout = headers
     this.#http.keepAliveTimeout = keep_alive
+    const { header_bytes } = this.#settings.limits
+    // Missing from Node's types.
+    Object.assign(this.#http, { maxHeaderSize: header_bytes })
+    this.#http2.limitHeaders(header_bytes)
   }
 
   #clientOf(socket: Socket): ClientConnection {
@@ -282,15 +297,28 @@ export class ProxyServer {
   }
 }
 
-function malformedAnswer(code: string, { headers }: TimeoutsSection): [status: number, message: string] {
+function malformedAnswer(code: string, { timeouts, limits }: Settings): [status: number, message: string] {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
-      return [431, `cannot read the request: its headers are larger than ${MAX_HEADER_BYTES / 1024} KiB`]
+      return [431, `cannot read the request: its headers are larger than ${limits.header_bytes / 1024} KiB`]
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
       return [413, 'cannot read the request: its chunk extensions are larger than 16 KiB']
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return [408, `cannot read the request: its headers took longer than ${seconds(headers)}`]
+      return [408, `cannot read the request: its headers took longer than ${seconds(timeouts.headers)}`]
     default:
       return [400, `cannot read the request: it is not valid HTTP (${code})`]
+  }
+}
+
+function turnedAway(protocol: ClientProtocol, why: OverloadError): string | Buffer {
+  switch (protocol) {
+    case 'http':
+      return renderRefusal(refusalOf(why, 'the target'))
+    case 'socks5':
+      return SOCKS5_REJECTED
+    case 'socks4':
+      return SOCKS4_REJECTED
+    case 'tls':
+      return UNEXPECTED_TLS
   }
 }

@@ -1,4 +1,4 @@
-import type { Config, TimeoutsSection } from '../config/config.js'
+import type { Config, LimitsSection, TimeoutsSection } from '../config/config.js'
 import type { Logger } from '../config/logger.js'
 import { ProxyAuth, type Credentials } from './auth.js'
 import { Injector } from './inject.js'
@@ -12,6 +12,7 @@ export interface Settings {
   readonly auth: ProxyAuth
   /** Milliseconds. */
   readonly timeouts: TimeoutsSection
+  readonly limits: LimitsSection
 }
 
 /** @param own see {@link ProxyAuth}. */
@@ -25,6 +26,7 @@ export function compileSettings(
     policy: new Policy(config),
     auth: new ProxyAuth(config.proxy.auth, secrets, own),
     timeouts: config.timeouts,
+    limits: config.limits,
     injector: new Injector(config.headers, secrets, (withheld) =>
       logger.warn(withheld, withheld.rule === undefined ? 'placeholder not swapped' : 'header rule withheld'),
     ),

@@ -11,6 +11,7 @@ import {
 import { cacheKeys, cacheRuleKeys, matchKeys } from './cache.js'
 import { condition, headers, ruleKeys } from './headers.js'
 import { judged, list, mapping, NOT_A_MAPPING, optional } from './keys.js'
+import { limitsKeys } from './limits.js'
 import { loggingKeys } from './logging.js'
 import { proxyAuthKeys, proxyKeys } from './proxy.js'
 import { secretKeys, secrets } from './secrets.js'
@@ -29,6 +30,7 @@ const sections = {
   policy: policyKeys,
   egress: egressKeys,
   timeouts: timeoutsKeys,
+  limits: limitsKeys,
   logging: loggingKeys,
 }
 
@@ -76,6 +78,10 @@ export const fileSchema = v.strictObject(
     ),
     egress: optional(mapping(v.strictObject(sections.egress, NOT_A_MAPPING)), 'Where connections may lead.'),
     timeouts: optional(mapping(v.strictObject(sections.timeouts, NOT_A_MAPPING)), 'What takes too long.'),
+    limits: optional(
+      mapping(v.strictObject(sections.limits, NOT_A_MAPPING)),
+      'How much is served at a time; what is beyond is answered with 503.',
+    ),
     logging: optional(mapping(v.strictObject(sections.logging, NOT_A_MAPPING)), 'What is logged, and how.'),
     locks: optional(list(lock), "Keys or sections that a workspace's file may not change."),
   },

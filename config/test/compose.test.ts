@@ -286,7 +286,7 @@ t.test('a broken workspace file is left out as a whole, and told', async (t) => 
     ],
     [
       'logging: { level: debug }\nzzz: 1\n',
-      'workspace:2:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, timeouts, logging, locks',
+      'workspace:2:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, timeouts, limits, logging, locks',
     ],
     [`# ${'x'.repeat(128 * 1024)}`, 'workspace: cannot read it: it is larger than 131072 bytes'],
   ]

@@ -19,8 +19,6 @@ import { Http2Response } from './response.js'
 
 /** What RFC 9113, 6.5.2 recommends at least, times 2.5: a page of many parts needs no second connection. */
 const MAX_STREAMS = 250
-/** As for HTTP/1.1; some registries send tokens of 20 KiB and more. */
-const MAX_HEADER_LIST_BYTES = 64 * 1024
 /** More fields than any client sends; each costs its own memory, however short it is. */
 const MAX_HEADER_FIELDS = 1_000
 /** What a stream may hold that nobody reads; times MAX_STREAMS, 64 MiB for a connection that tries to hurt. */
@@ -54,10 +52,14 @@ export class Http2Front {
         // RFC 8441 is not offered: WebSockets come by HTTP/1.1.
         enableConnectProtocol: false,
         maxConcurrentStreams: MAX_STREAMS,
-        maxHeaderListSize: MAX_HEADER_LIST_BYTES,
         initialWindowSize: STREAM_WINDOW_BYTES,
       },
     })
+  }
+
+  /** Of connections that begin from now on. */
+  limitHeaders(bytes: number): void {
+    this.#server.updateSettings({ maxHeaderListSize: bytes })
   }
 
   accept(inner: TLSSocket, client: ClientConnection): void {

@@ -43,6 +43,8 @@ export interface TestProxyOptions {
   readonly egress?: Partial<Config['egress']>
   readonly passthrough?: readonly string[]
   readonly auth?: Config['proxy']['auth']
+  readonly limits?: Partial<Config['limits']>
+  readonly connectionCeiling?: number
   readonly timeouts?: Partial<Config['timeouts']>
   readonly cache?: ResponseCache
   readonly logger?: Logger
@@ -98,6 +100,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     rules: options.rules ?? [],
     policy: { mode: options.mode ?? 'enforce' },
     egress: { private: 'allow', connect_ports: [], allow: [], block: [], ...options.egress },
+    limits: { ...loadDefaultConfig().config.limits, ...options.limits },
     timeouts: { ...loadDefaultConfig().config.timeouts, ...options.timeouts },
     logging: { level: 'error', format: 'text', file: '' },
   }
@@ -113,6 +116,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     cache: options.cache ?? noCache(),
     resolve: options.resolve ?? ((host) => Promise.resolve(options.addresses?.[host] ?? [LOOPBACK])),
     isOwnPort: (port) => options.ownPorts?.includes(port) === true,
+    ...(options.connectionCeiling === undefined ? {} : { connectionCeiling: options.connectionCeiling }),
     logger: options.logger ?? silentLogger,
     now: () => performance.now(),
   })

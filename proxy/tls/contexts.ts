@@ -11,6 +11,8 @@ const CONTEXT_TTL_MS = LEAF_VALID_MS - 2 * 24 * 60 * 60 * 1000
 export interface ServerContexts {
   /** The TLS context that shows a certificate for `host`, a canonical name or an IP address. */
   for(host: string): SecureContext
+  /** Whether that costs no new certificate. */
+  has(host: string): boolean
 }
 
 /** One TLS context per host, made at its first handshake (about 1 ms) and kept. */
@@ -22,6 +24,7 @@ export function createServerContexts(authority: Authority, now: () => number): S
     perf: { now },
   })
   return {
+    has: (host) => contexts.has(host),
     for(host) {
       const known = contexts.get(host)
       if (known !== undefined) return known
