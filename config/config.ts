@@ -16,6 +16,7 @@ export interface Config {
   readonly rules: readonly AccessRule[]
   readonly policy: PolicySection
   readonly egress: EgressSection
+  readonly upstream_proxy: UpstreamProxySection
   readonly timeouts: TimeoutsSection
   readonly limits: LimitsSection
   readonly logging: LoggingSection
@@ -164,6 +165,16 @@ export interface EgressSection {
   readonly allow: readonly string[]
   /** Addresses or CIDR blocks that may not be dialled. */
   readonly block: readonly string[]
+}
+
+/** The operator's own proxy. */
+export interface UpstreamProxySection {
+  /** See `upstream-proxy-url.ts`; its credentials may refer to secrets. Empty for none. */
+  readonly url: string
+  /** Host patterns, addresses and CIDR blocks that are reached without it. */
+  readonly no_proxy: readonly string[]
+  /** `local`: names are resolved and judged here, and the upstream proxy is told addresses. */
+  readonly resolve: 'local' | 'remote'
 }
 
 /** Milliseconds, 100 to 24 days. */

@@ -108,6 +108,11 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       allow: take('egress', 'allow'),
       block: take('egress', 'block'),
     },
+    upstream_proxy: {
+      url: take('upstream_proxy', 'url'),
+      no_proxy: take('upstream_proxy', 'no_proxy'),
+      resolve: take('upstream_proxy', 'resolve'),
+    },
     timeouts: {
       connect: take('timeouts', 'connect'),
       headers: take('timeouts', 'headers'),

@@ -19,6 +19,7 @@ export function redactConfig(config: Config): Config {
         password: config.proxy.auth.password && REDACTED,
       },
     },
+    upstream_proxy: { ...config.upstream_proxy, url: withoutCredentials(config.upstream_proxy.url) },
     secrets: mapValues(config.secrets, ({ env, file, ...secret }) => ({
       ...secret,
       ...(env === undefined ? {} : { env: REDACTED }),
@@ -31,6 +32,11 @@ export function redactConfig(config: Config): Config {
       insecure,
     })),
   }
+}
+
+/** Which proxy it is may be known, who we are there may not. */
+function withoutCredentials(url: string): string {
+  return url.replace(/\/\/[^@/]*@/, `//${REDACTED}@`)
 }
 
 /** `Bearer ${NAME}` says no more than which secret is meant; whatever else is written out may be one itself. */

@@ -65,6 +65,7 @@ function unknownMessage(path: KeyPath): string {
 /** Nothing below these is quoted: it is a secret more often than not. */
 function describe(value: unknown, path: KeyPath): string {
   if (path[0] === 'headers' || path[0] === 'secrets' || path[1] === 'auth') return 'the value'
+  if (path[0] === 'upstream_proxy' && path[1] === 'url') return 'the value'
   if (Array.isArray(value)) return 'the list'
   if (typeof value === 'number' || typeof value === 'boolean') return `value ${value}`
   if (typeof value !== 'string') return 'the mapping'

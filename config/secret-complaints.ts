@@ -4,6 +4,7 @@ import { nearestName } from './nearest-name.js'
 import type { Complaint } from './problem.js'
 import type { FileValues } from './schema/file.js'
 import { parseTemplate, referencedSecrets } from './secret-template.js'
+import { parseUpstreamProxyUrl } from './upstream-proxy-url.js'
 import { quoteOption, type KeyPath, type YamlDocument } from './yaml-document.js'
 
 type Secrets = NonNullable<FileValues['secrets']>
@@ -15,6 +16,7 @@ export function secretComplaints(values: FileValues, document: YamlDocument): re
     ...sourceComplaints(secrets, document),
     ...referenceComplaints(values, secrets, document),
     ...authComplaints(values, secrets, document),
+    ...upstreamProxyComplaints(values, secrets, document),
     ...uselessComplaints(values, secrets, document),
   ]
 }
@@ -68,6 +70,24 @@ function authComplaints(values: FileValues, secrets: Secrets, document: YamlDocu
       const message = `option ${quoteOption(path)}: ${unknownSecret(name, secrets)}`
       return [{ mark: document.valueMark(path), message }]
     })
+  })
+}
+
+function upstreamProxyComplaints(values: FileValues, secrets: Secrets, document: YamlDocument): Complaint[] {
+  const url = parseUpstreamProxyUrl(values.upstream_proxy?.url ?? '')
+  if (typeof url === 'string' || url.credentials === undefined) return []
+  const path: KeyPath = ['upstream_proxy', 'url']
+  const { user, password } = url.credentials
+  return [user, password].flatMap(referencedSecrets).flatMap((name) => {
+    const secret = Object.hasOwn(secrets, name) ? secrets[name] : undefined
+    const reason =
+      secret === undefined
+        ? unknownSecret(name, secrets)
+        : secret.hosts.some((host) => covers(host, url.host))
+          ? undefined
+          : `secret "${name}" may not go to ${url.host}; add it to secrets.${name}.hosts`
+    if (reason === undefined) return []
+    return [{ mark: document.valueMark(path), message: `option ${quoteOption(path)}: ${reason}` }]
   })
 }
 

@@ -110,12 +110,16 @@ function refusalsByOption(
 ): Readonly<Record<string, () => string | undefined>> {
   const portReason = (port: number) => (): string =>
     `the container's processes are told to use port ${port}; a workspace may not change it`
+  const wayReason = (): string => 'a workspace may not say by which way traffic goes'
   const tlsReason = (): string => 'a workspace may not change how TLS is opened or trusted'
   return {
     'proxy.port': portReason(config.proxy.port),
     'proxy.api_port': portReason(config.proxy.api_port),
     'proxy.host': () => hostRefusal(values.proxy?.host ?? []),
     'proxy.auth': () => 'a workspace may not say who may use the proxy',
+    'upstream_proxy.url': wayReason,
+    'upstream_proxy.no_proxy': wayReason,
+    'upstream_proxy.resolve': wayReason,
     'tls.cert_dir': tlsReason,
     'tls.passthrough': tlsReason,
     'tls.upstream_ca': tlsReason,

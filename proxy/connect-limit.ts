@@ -7,6 +7,15 @@ import type { Socket } from 'node:net'
 export function limitConnecting(socket: Socket, until: 'connect' | 'secureConnect', limitMs: number): void {
   // One of the pool, long connected.
   if (!socket.connecting) return
+  limit(socket, until, limitMs)
+}
+
+/** The same for TLS over a connection that exists already. */
+export function limitSecuring(socket: Socket, limitMs: number): void {
+  limit(socket, 'secureConnect', limitMs)
+}
+
+function limit(socket: Socket, until: 'connect' | 'secureConnect', limitMs: number): void {
   const timer = setTimeout(() => {
     const error = new Error(`no connection after ${limitMs / 1000} s`)
     socket.destroy(Object.assign(error, { code: 'ETIMEDOUT' }))

@@ -6,6 +6,7 @@ import type { ProxyAuth } from './auth.js'
 import { closeWith } from './close-with.js'
 import { assertFraming } from './framing.js'
 import type { Interceptor } from './intercept.js'
+import { assertNoLoop } from './parent/loop.js'
 import { refusalOf, renderRefusal } from './refusal.js'
 import { assertOneHost } from './request-target.js'
 import { AuthorityMismatchError, parseTarget, type Target } from './target.js'
@@ -19,11 +20,13 @@ export async function serveConnect(
   head: Buffer,
   interceptor: Interceptor,
   auth: ProxyAuth,
+  pseudonym: string,
   logger: Logger,
 ): Promise<void> {
   let accepted = false
   try {
     auth.check(request.rawHeaders, socket)
+    assertNoLoop(request.rawHeaders, pseudonym)
     const target = connectTarget(request)
     // Bytes the client sent without waiting for the answer belong to the tunnel.
     if (head.length > 0) socket.unshift(head)

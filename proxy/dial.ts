@@ -20,6 +20,8 @@ export class ResolveError extends DiscobotError {
 /** Where a target may be dialled. Resolved once: what was checked is what is dialled (DNS rebinding). */
 export interface Route {
   readonly target: Target
+  /** The configuration has something to say about its addresses. */
+  readonly judgesAddresses?: boolean
   /** For `net.connect`: answers with the checked addresses and nothing else. */
   readonly lookup: LookupFunction
   /** Whether a connection that leads to `address` already may be used for this. */
@@ -160,7 +162,8 @@ function fixed(addresses: readonly string[]): LookupFunction {
 /** Where a connection ends up on this machine whatever its interfaces. */
 const LOOPBACK = compileIpSet(['127.0.0.0/8', '0.0.0.0/8', '::1', '::'])
 
-function isOurAddress(address: string): boolean {
+/** Whether `address` is one of this machine's. */
+export function isOurAddress(address: string): boolean {
   if (LOOPBACK.has(address)) return true
   const interfaces = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
   // As a set: an IPv4 address may be written as an IPv6 one.

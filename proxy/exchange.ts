@@ -13,6 +13,7 @@ import { takesTrailers } from './h2/fields.js'
 import type { ClientRequest, ClientResponse } from './message.js'
 import { bodyFollows, requestHeaders, withHost } from './outgoing-headers.js'
 import { OverloadError } from './overload.js'
+import { assertNoLoop } from './parent/loop.js'
 import { refusalOf, refuseUpload, sendRefusal } from './refusal.js'
 import { informer, relay, resetClient, upstreamResponse } from './relay.js'
 import { requestTarget, type RequestTarget, type TunnelContext } from './request-target.js'
@@ -36,6 +37,8 @@ export interface ExchangeDeps {
   readonly gate: Gate
   readonly upstream: () => Upstream
   readonly cache: ResponseCache
+  /** What we call ourselves in `Via`: no other proxy has this name, not even another one like us. */
+  readonly pseudonym: string
   readonly logger: Logger
   readonly traffic: Traffic
   /** Milliseconds, monotonic. */
@@ -62,6 +65,10 @@ export class Exchanges {
 
   constructor(deps: ExchangeDeps) {
     this.#deps = deps
+  }
+
+  get pseudonym(): string {
+    return this.#deps.pseudonym
   }
 
   /** For which nothing may come or go, in milliseconds. */
@@ -98,6 +105,7 @@ export class Exchanges {
       assertFraming(request)
       // A tunnel was asked for its credentials when it was opened.
       if (client.tunnel === undefined) this.#deps.settings().auth.check(request.rawHeaders, client.socket)
+      assertNoLoop(request.rawHeaders, this.pseudonym)
       to = requestTarget(request, client.tunnel)
       witness.decided(to)
       this.#log(request, to, await answer(await this.#admit(request, to, witness)), started, witness)
@@ -198,11 +206,17 @@ export class Exchanges {
     // Once upstream's answer is complete, so is what it wants of an upload.
     response.once('close', () => gone.abort())
     const hasBody = bodyFollows(request)
-    const answer = await this.send(request, admitted, requestHeaders(request, hasBody), gone.signal, {
-      inform: response,
-      http2: request.httpVersionMajor >= 2,
-      ...(hasBody ? { body: request } : {}),
-    })
+    const answer = await this.send(
+      request,
+      admitted,
+      requestHeaders(request, hasBody, this.pseudonym),
+      gone.signal,
+      {
+        inform: response,
+        http2: request.httpVersionMajor >= 2,
+        ...(hasBody ? { body: request } : {}),
+      },
+    )
     if (answer.kind === 'upgraded') {
       answer.socket.destroy()
       throw new Error('upstream switched protocols without being asked')
@@ -222,7 +236,7 @@ export class Exchanges {
     { method, headers: own = [] }: FetchVariation = {},
   ): Promise<UpstreamResponse> {
     const headers = without(
-      requestHeaders(request, false),
+      requestHeaders(request, false, this.pseudonym),
       (name) => name === 'range' || name === 'accept-encoding' || name.startsWith('if-'),
     )
     const asked = [...headers, 'Accept-Encoding', 'identity', ...own]

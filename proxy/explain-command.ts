@@ -107,7 +107,7 @@ function describe(explanation: Explanation): string {
 
 /** What becomes of a request that is let through. */
 function followUp(explanation: Explanation): readonly Line[] {
-  const { connection, addresses, resolve_error: resolveError, headers, cache } = explanation
+  const { connection, way, addresses, resolve_error: resolveError, headers, cache } = explanation
   const injected = [
     ...(headers?.set ?? []).map((name): Line => ['sets', `${name}: (redacted)`]),
     ...(headers?.append ?? []).map((name): Line => ['appends to', `${name}: (redacted)`]),
@@ -115,6 +115,7 @@ function followUp(explanation: Explanation): readonly Line[] {
   ]
   return [
     ['TLS', TLS_WORDS[connection]],
+    ['goes by', way === 'direct' ? undefined : way],
     ...(addresses ?? []).map(({ address, dial, reason, by }): Line => [
       dial ? 'dials' : 'not dialled',
       reason === undefined || by === undefined ? address : `${address}: ${reason}, by ${place(by)}`,

@@ -8,8 +8,11 @@ import { PATTERNS_RULE, compileRules } from './cache/rules.js'
 import { ResolveError, createDialGuard, type JudgedAddress, type Resolve } from './dial.js'
 import { optionName, type Finding } from './finding.js'
 import { whyWithheld } from './inject.js'
+import { compileParentProxy } from './parent/parent-proxy.js'
 import { Policy, type Verdict } from './policy.js'
 import type { RequestTarget } from './request-target.js'
+import { Secrets } from './secrets.js'
+import type { Target } from './target.js'
 
 /** A place in the configuration that decided something. */
 export interface DecidedBy {
@@ -35,6 +38,8 @@ export interface Explanation {
   readonly would_block?: DecidedBy & { readonly reason: string }
   /** How TLS is treated; `plain` without TLS. */
   readonly connection: 'intercept' | 'passthrough' | 'plain'
+  /** By which way it would go: `direct`, or the upstream proxy without its credentials. */
+  readonly way: string
   /** Absent when the request is blocked before its name is resolved. */
   readonly addresses?: readonly ExplainedAddress[]
   readonly resolve_error?: string
@@ -84,6 +89,7 @@ export async function explain(
     url: `${scheme}://${target.authority}${path}`,
     mode: config.policy.mode,
     connection,
+    way: wayTo(target, config),
     cache: explainCache(method, to, connection, merged),
     ...(connection === 'passthrough' ? {} : explainHeaders(method, to, merged)),
   } as const
@@ -115,6 +121,12 @@ export async function explain(
         : { reason: verdict.finding.reason, by: decidedBy(verdict.finding.option) }),
     })),
   }
+}
+
+function wayTo(target: Target, { upstream_proxy }: Config): string {
+  // No secret is needed to know the way.
+  const parent = compileParentProxy(upstream_proxy, new Secrets(new Map()))
+  return parent === undefined || parent.bypasses(target) ? 'direct' : parent.label
 }
 
 function judge(

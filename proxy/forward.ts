@@ -1,5 +1,5 @@
 import {
-  Agent as HttpAgent,
+  type Agent as HttpAgent,
   request as httpRequest,
   type ClientRequest,
   type IncomingMessage,
@@ -15,7 +15,11 @@ import type { Route } from './dial.js'
 import { assertAnswerFraming } from './framing.js'
 import { SpareAgent } from './h2/spare-agent.js'
 import { UpstreamPool } from './h2/upstream-pool.js'
-import { pairs, type RawHeaders } from './headers.js'
+import { PlainAgent } from './parent/plain-agent.js'
+import { basic } from './auth.js'
+import { connectRefused } from './parent/connect-handshake.js'
+import { assertName, type Dialer } from './parent/dialer.js'
+import { headerValue, pairs, type RawHeaders } from './headers.js'
 import { IdleError, watchIdle } from './idle-watch.js'
 import type { UpstreamMessage } from './message.js'
 
@@ -62,9 +66,14 @@ export class Upstream {
   readonly #https: SpareAgent
   readonly #http2: UpstreamPool
   readonly #timeouts: TimeoutsSection
+  readonly #dialer: Dialer | undefined
 
-  /** @param trust what upstream certificates are verified with. */
-  constructor(trust: SecureContext, timeouts: TimeoutsSection) {
+  /**
+   * @param trust what upstream certificates are verified with.
+   * @param dialer by way of the operator's own proxy, where there is one.
+   */
+  constructor(trust: SecureContext, timeouts: TimeoutsSection, dialer?: Dialer) {
+    this.#dialer = dialer
     this.#timeouts = timeouts
     const pool = {
       ...HAPPY_EYEBALLS,
@@ -72,16 +81,20 @@ export class Upstream {
       maxFreeSockets: MAX_IDLE_PER_HOST,
       timeout: IDLE_LIMIT_MS,
     }
-    this.#http = new HttpAgent(pool)
-    this.#https = new SpareAgent({
-      ...pool,
-      secureContext: trust,
-      ALPNProtocols: ['http/1.1'],
-      rejectUnauthorized: true,
-    })
+    this.#http = new PlainAgent(pool)
+    this.#https = new SpareAgent(
+      {
+        ...pool,
+        secureContext: trust,
+        ALPNProtocols: ['http/1.1'],
+        rejectUnauthorized: true,
+      },
+      timeouts.connect,
+    )
     this.#http2 = new UpstreamPool({
       trust,
       timeouts,
+      tunnel: (route) => this.#tunnel(route),
       spare: (route, socket) => this.#https.give(route.lookup, socket),
     })
   }
@@ -91,10 +104,13 @@ export class Upstream {
     const { target } = outgoing.route
     for (;;) {
       if (outgoing.scheme === 'https' && (outgoing.http2 || this.#http2.mustServe(target))) {
-        const message = await this.#http2.send(outgoing)
+        const route = this.#dialer === undefined ? outgoing.route : throughProxy(outgoing.route)
+        const message = await this.#http2.send({ ...outgoing, route })
         if (message !== undefined) return { kind: 'response', message }
       }
-      const { request, answer } = this.#open(outgoing)
+      const handedOn = this.#handsOn(outgoing)
+      if (handedOn !== undefined) await assertName(outgoing.route)
+      const { request, answer } = this.#open(outgoing, handedOn)
       try {
         return await answer
       } catch (error) {
@@ -111,7 +127,16 @@ export class Upstream {
   }
 
   /** A plain connection for a raw tunnel. */
-  connect(route: Route): Promise<Socket> {
+  async connect(route: Route): Promise<Socket> {
+    return (await this.#tunnel(route)) ?? this.#dial(route)
+  }
+
+  /** Undefined where there is no upstream proxy on the way. */
+  async #tunnel(route: Route): Promise<Socket | undefined> {
+    return this.#dialer?.tunnel(route)
+  }
+
+  #dial(route: Route): Promise<Socket> {
     const { host, port } = route.target
     return new Promise((resolve, reject) => {
       const socket = netConnect({
@@ -149,7 +174,19 @@ export class Upstream {
     this.#http2.close()
   }
 
-  #open(outgoing: Outgoing): { request: ClientRequest; answer: Promise<Answer> } {
+  /** The upstream proxy, where it is given the request itself instead of being asked for a connection. */
+  #handsOn({ scheme, route, headers }: Outgoing): Dialer | undefined {
+    const parent = this.#dialer?.parent
+    // Many proxies refuse CONNECT to port 80, and few take an upgrade otherwise.
+    const mayBe = parent?.protocol === 'http' && parent.resolvesNames && scheme === 'http'
+    if (!mayBe || parent.bypasses(route.target)) return undefined
+    return headerValue(headers, 'upgrade') === undefined ? this.#dialer : undefined
+  }
+
+  #open(
+    outgoing: Outgoing,
+    handedOn: Dialer | undefined,
+  ): { request: ClientRequest; answer: Promise<Answer> } {
     const { route, scheme, signal, body } = outgoing
     const { host, port, isAddress } = route.target
     const headers = [...outgoing.headers]
@@ -162,10 +199,12 @@ export class Upstream {
       headers,
       setHost: false,
       lookup: route.lookup,
+      ...(this.#dialer === undefined ? {} : { tunnel: () => this.#tunnel(route) }),
       signal,
       maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
     }
-    leaveForbidden(options.agent, route)
+    leaveForbidden(options.agent, this.#dialer === undefined ? route : throughProxy(route))
+    if (handedOn !== undefined) handOn(options, handedOn, route.target.authority)
     const request =
       scheme === 'https'
         ? // RFC 6066, 3: no server name for addresses. Never derived from a header.
@@ -181,6 +220,12 @@ export class Upstream {
     const answer = new Promise<Answer>((resolve, reject) => {
       request.on('error', reject)
       request.once('response', (message) => {
+        // RFC 9110, 15.5.8: not from an origin, so it is for us.
+        if (handedOn !== undefined && message.statusCode === 407) {
+          reject(connectRefused(handedOn.parent, 407, message.statusMessage ?? ''))
+          message.destroy()
+          return
+        }
         try {
           assertAnswerFraming(message.rawHeaders)
           resolve({ kind: 'response', message })
@@ -219,6 +264,32 @@ function leaveForbidden({ freeSockets }: HttpAgent, { target, admits }: Route): 
       socket.destroy()
     }
   }
+}
+
+/** An idle connection shows the upstream proxy's address: where rules judge addresses, none is used again. */
+function throughProxy(route: Route): Route {
+  return { ...route, admits: () => route.judgesAddresses !== true }
+}
+
+/** RFC 9112, 3.2.2: the request as a proxy takes it, on a connection to that proxy. */
+function handOn(
+  options: {
+    host: string
+    port: number
+    path: string
+    headers: string[]
+    tunnel?: () => Promise<Socket | undefined>
+  },
+  dialer: Dialer,
+  authority: string,
+): void {
+  const { host, port, credentials } = dialer.parent
+  options.host = host
+  options.port = port
+  options.path = `http://${authority}${options.path}`
+  options.tunnel = () => dialer.reach()
+  const shown = credentials()
+  if (shown !== undefined) options.headers.push('Proxy-Authorization', basic(shown))
 }
 
 /** A body is not touched before there is a connection: until then the request can be sent in another way. */

@@ -72,6 +72,6 @@ export function tokens(value: string | undefined): string[] {
 }
 
 /** RFC 9110, 7.6.3: by which version of HTTP a message came to us. */
-export function via(httpVersion = '1.1'): string {
-  return `${httpVersion} discobot`
+export function via(httpVersion = '1.1', name = 'discobot'): string {
+  return `${httpVersion} ${name}`
 }

@@ -3,9 +3,10 @@ import type { ClientRequest } from './message.js'
 import { hostHeader, type RequestTarget } from './request-target.js'
 
 /** The client's headers as they go on: end-to-end ones, and the framing a body needs. */
-export function requestHeaders(request: ClientRequest, hasBody: boolean): RawHeaders {
+/** @param name what we call ourselves, so that we know a request of ours that comes round again. */
+export function requestHeaders(request: ClientRequest, hasBody: boolean, name: string): RawHeaders {
   const headers = endToEnd(request.rawHeaders)
-  headers.push('Via', via(request.httpVersion))
+  headers.push('Via', via(request.httpVersion, name))
   if (hasBody && request.headers['transfer-encoding'] !== undefined) {
     headers.push('Transfer-Encoding', 'chunked')
     const trailer = headerValue(request.rawHeaders, 'trailer')

@@ -10,6 +10,7 @@ import { FramingError } from './framing.js'
 import { pairs, type RawHeaders } from './headers.js'
 import { IdleError } from './idle-watch.js'
 import { OverloadError } from './overload.js'
+import { ProxyLoopError, UpstreamProxyError } from './parent/errors.js'
 import { BlockedError } from './policy.js'
 import { AuthorityMismatchError, TargetError } from './target.js'
 
@@ -64,6 +65,13 @@ export function refusalOf(error: unknown, authority: string): Refusal {
       type: 'connection_terminated',
       message: `cannot get an answer from ${authority}: ${error.message}`,
     }
+  }
+  if (error instanceof ProxyLoopError) {
+    return { status: 508, type: 'proxy_loop_detected', message: error.message }
+  }
+  if (error instanceof UpstreamProxyError) {
+    const { status, type } = error
+    return { status, type, message: `cannot reach ${authority}: ${error.message}` }
   }
   if (error instanceof OverloadError) {
     return {

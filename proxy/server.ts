@@ -12,18 +12,21 @@ import type { ResponseCache } from './cache/contract.js'
 import { closeWith } from './close-with.js'
 import { ConnectionCount } from './connection-count.js'
 import { serveConnect } from './connect.js'
-import { createDialGuard, type Resolve } from './dial.js'
+import { createDialGuard, isOurAddress, type DialGuardDeps, type Resolve } from './dial.js'
 import { Exchanges, type ClientConnection } from './exchange.js'
 import { exposedHosts, exposureFinding } from './exposure.js'
 import { Upstream } from './forward.js'
 import { MAX_FIELDS } from './framing.js'
 import { Gate } from './gate.js'
 import { Http2Front } from './h2/front.js'
+import { via } from './headers.js'
 import { seconds } from './idle-watch.js'
 import { Interceptor } from './intercept.js'
 import { Listener, type ClientProtocol } from './listener.js'
 import type { Observations } from './observations.js'
 import { Pipeline } from './pipeline.js'
+import { Dialer } from './parent/dialer.js'
+import { compileParentProxy } from './parent/parent-proxy.js'
 import type { OverloadError } from './overload.js'
 import { refusalOf, renderRefusal } from './refusal.js'
 import type { Secrets } from './secrets.js'
@@ -80,6 +83,8 @@ export class ProxyServer {
   readonly #pipelines = new WeakMap<Duplex, Pipeline>()
   readonly #logger: Logger
   readonly #hosts: readonly string[]
+  readonly #pseudonym = `discobot-${randomBytes(4).toString('hex')}`
+  readonly #guard: DialGuardDeps
   readonly #own = { user: 'discobot', password: randomBytes(24).toString('base64url') }
   #settings: Settings
   #upstream: Upstream
@@ -89,18 +94,20 @@ export class ProxyServer {
     this.traffic = new Traffic(options.now)
     this.#hosts = options.config.proxy.host
     this.#settings = compileSettings(options.config, options.secrets, this.#own, options.logger)
-    this.#upstream = new Upstream(options.trust, options.config.timeouts)
+    this.#guard = {
+      resolve: options.resolve,
+      isOwnPort: (port) => port === this.port || options.isOwnPort(port),
+    }
+    this.#upstream = this.#createUpstream(options)
     const shared = {
       gate: new Gate({
         policy: () => this.#settings.policy,
-        guard: createDialGuard({
-          resolve: options.resolve,
-          isOwnPort: (port) => port === this.port || options.isOwnPort(port),
-        }),
+        guard: createDialGuard(this.#guard),
         observations: options.observations,
       }),
       upstream: () => this.#upstream,
       settings: () => this.#settings,
+      pseudonym: this.#pseudonym,
       logger: options.logger,
     }
     const exchanges = new Exchanges({
@@ -134,7 +141,15 @@ export class ProxyServer {
       }
       // The tunnel's bytes would mix with an answer that is on its way.
       if (!this.#pipelineOf(socket).isIdle) return void socket.destroy()
-      void serveConnect(request, socket, head, interceptor, this.#settings.auth, options.logger)
+      void serveConnect(
+        request,
+        socket,
+        head,
+        interceptor,
+        this.#settings.auth,
+        this.#pseudonym,
+        options.logger,
+      )
     })
     this.#listener = new Listener({
       hosts: options.config.proxy.host,
@@ -195,7 +210,7 @@ export class ProxyServer {
   reconfigure(next: Reconfiguration): void {
     const former = this.#upstream
     this.#settings = compileSettings(next.config, next.secrets, this.#own, this.#logger)
-    this.#upstream = new Upstream(next.trust, next.config.timeouts)
+    this.#upstream = this.#createUpstream(next)
     this.#limitClients()
     this.#warn()
     // Idle connections may lead to an address that is now forbidden.
@@ -220,6 +235,16 @@ export class ProxyServer {
     }
     this.#listener.destroyAll()
     this.#upstream.close()
+  }
+
+  #createUpstream({ config, secrets, trust }: Reconfiguration): Upstream {
+    const parent = compileParentProxy(config.upstream_proxy, secrets)
+    if (parent === undefined) return new Upstream(trust, config.timeouts)
+    const isOurself = (address: string, port: number): boolean =>
+      this.#guard.isOwnPort(port) && isOurAddress(address)
+    const limitMs = config.timeouts.connect
+    const dialer = new Dialer({ parent, via: via('1.1', this.#pseudonym), isOurself, limitMs })
+    return new Upstream(trust, config.timeouts, dialer)
   }
 
   #createHttp(exchanges: Exchanges): HttpServer {

@@ -2,7 +2,9 @@ import type { Socket } from 'node:net'
 import { codeOf } from '../config/errors.js'
 import type { ProxyAuth } from './auth.js'
 import { closeWith } from './close-with.js'
+import { take } from './exact-bytes.js'
 import { DialForbiddenError, ResolveError } from './dial.js'
+import { UpstreamProxyError } from './parent/errors.js'
 import { BlockedError } from './policy.js'
 import { TargetError, makeTarget, type Target } from './target.js'
 
@@ -143,9 +145,22 @@ function reply(code: number): Buffer {
   return Buffer.from([VERSION, code, 0, ADDRESS.v4, 0, 0, 0, 0, 0, 0])
 }
 
+function replyForType(type: string): number {
+  switch (type) {
+    case 'connection_refused':
+      return REPLY.connectionRefused
+    case 'destination_ip_unroutable':
+    case 'connection_timeout':
+      return REPLY.hostUnreachable
+    default:
+      return REPLY.generalFailure
+  }
+}
+
 function replyFor(error: unknown): number {
   if (error instanceof BlockedError || error instanceof DialForbiddenError) return REPLY.notAllowedByRuleset
   if (error instanceof ResolveError || error instanceof TargetError) return REPLY.hostUnreachable
+  if (error instanceof UpstreamProxyError) return replyForType(error.type)
   switch (codeOf(error)) {
     case 'ECONNREFUSED':
       return REPLY.connectionRefused
@@ -157,23 +172,4 @@ function replyFor(error: unknown): number {
     default:
       return REPLY.generalFailure
   }
-}
-
-/** Exactly `count` bytes, leaving the rest in the socket. @throws when the client ends before. */
-function take(socket: Socket, count: number): Promise<Buffer> {
-  if (count === 0) return Promise.resolve(Buffer.alloc(0))
-  return new Promise((resolve, reject) => {
-    const settle = (bytes: Buffer | null): void => {
-      socket.off('readable', onReadable).off('end', onGone).off('close', onGone)
-      if (bytes !== null && bytes.length === count) resolve(bytes)
-      else reject(new Error('cannot read the request: the client ended the connection'))
-    }
-    const onGone = (): void => settle(null)
-    const onReadable = (): void => {
-      const bytes = socket.read(count) as Buffer | null
-      if (bytes !== null) settle(bytes)
-    }
-    socket.on('readable', onReadable).on('end', onGone).on('close', onGone)
-    onReadable()
-  })
 }

@@ -59,7 +59,13 @@ export async function serveUpgrade(
     // RFC 9110, 7.8: the new protocol begins after the whole request.
     const body = await takeBytes(inner, length, exchanges.idleMs)
     if (body === undefined) throw new FramingError(400, 'cannot read the request: its body ended early')
-    const headers = [...requestHeaders(request, length > 0), 'Connection', 'Upgrade', 'Upgrade', protocol]
+    const headers = [
+      ...requestHeaders(request, length > 0, exchanges.pseudonym),
+      'Connection',
+      'Upgrade',
+      'Upgrade',
+      protocol,
+    ]
     const answer = await exchanges.send(request, admitted, headers, gone.signal, {
       ...(length === 0 ? {} : { body: Readable.from([body]) }),
     })

@@ -35,7 +35,7 @@ const server = createServer(
   },
   (request, response) => {
     const { host = '', via = '-' } = request.headers
-    process.stdout.write(`${host} ${request.method} ${request.url} ${via}\n`)
+    process.stdout.write(`${host} ${request.method} ${request.url} ${via.replace(/-[0-9a-f]{8}$/, '')}\n`)
     if (host === 'git.test') toGit(request, response)
     else if (host === 'npm.test') npm(request.url ?? '', response)
     else web(request, response)
@@ -52,7 +52,7 @@ function web(request: IncomingMessage, response: ServerResponse): void {
   const digest = /^\/v2\/.*\/sha256:([0-9a-f]{64})$/.exec(request.url ?? '')?.[1]
   const body =
     digest === undefined
-      ? Buffer.from(`you asked for ${request.url} by way of ${request.headers.via ?? 'nobody'}\n`)
+      ? Buffer.from(`you asked for ${request.url} by way of ${request.headers.via?.replace(/-[0-9a-f]{8}$/, '') ?? 'nobody'}\n`)
       : readFileSync(join(site, 'blobs', digest))
   response.writeHead(200, { 'content-length': body.length, 'content-type': 'application/octet-stream' })
   if (request.headers.host === 'cut.test') {

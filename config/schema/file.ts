@@ -17,6 +17,7 @@ import { proxyAuthKeys, proxyKeys } from './proxy.js'
 import { secretKeys, secrets } from './secrets.js'
 import { timeoutsKeys } from './timeouts.js'
 import { tlsKeys } from './tls.js'
+import { upstreamProxyKeys } from './upstream-proxy.js'
 import { text } from './values.js'
 
 // The shape of a configuration file: every key may be left out.
@@ -29,6 +30,7 @@ const sections = {
   blocklist: blocklistKeys,
   policy: policyKeys,
   egress: egressKeys,
+  upstream_proxy: upstreamProxyKeys,
   timeouts: timeoutsKeys,
   limits: limitsKeys,
   logging: loggingKeys,
@@ -77,6 +79,10 @@ export const fileSchema = v.strictObject(
       'How lists and rules are applied.',
     ),
     egress: optional(mapping(v.strictObject(sections.egress, NOT_A_MAPPING)), 'Where connections may lead.'),
+    upstream_proxy: optional(
+      mapping(v.strictObject(sections.upstream_proxy, NOT_A_MAPPING)),
+      "The operator's own proxy, by which everything goes.",
+    ),
     timeouts: optional(mapping(v.strictObject(sections.timeouts, NOT_A_MAPPING)), 'What takes too long.'),
     limits: optional(
       mapping(v.strictObject(sections.limits, NOT_A_MAPPING)),

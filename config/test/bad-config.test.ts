@@ -13,7 +13,7 @@ const BAD_FILES: readonly (readonly [string, ...string[]])[] = [
   ['cach:\n  enabled: true', '1:1: unknown option "cach"; did you mean "cache"?'],
   [
     'zzz: 1',
-    '1:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, timeouts, limits, logging, locks',
+    '1:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, upstream_proxy, timeouts, limits, logging, locks',
   ],
   [
     'proxy:\n  port: 70000',

@@ -50,7 +50,7 @@ t.test('without any file the default is in force, with its folders under the dat
   t.equal(composed.config.tls.cert_dir, join(dataDir, 'proxy/certs'))
   t.equal(composed.config.cache.dir, join(dataDir, 'proxy/cache'))
   t.strictSame(composed.sources['cache.max_size'], [
-    { layer: 'default', file: 'default.yaml', line: 37, col: 13 },
+    { layer: 'default', file: 'default.yaml', line: 42, col: 13 },
   ])
 })
 
@@ -286,7 +286,7 @@ t.test('a broken workspace file is left out as a whole, and told', async (t) => 
     ],
     [
       'logging: { level: debug }\nzzz: 1\n',
-      'workspace:2:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, timeouts, limits, logging, locks',
+      'workspace:2:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, upstream_proxy, timeouts, limits, logging, locks',
     ],
     [`# ${'x'.repeat(128 * 1024)}`, 'workspace: cannot read it: it is larger than 131072 bytes'],
   ]

@@ -1,7 +1,9 @@
-import { Agent } from 'node:https'
+import { Agent, type AgentOptions } from 'node:https'
 import type { LookupFunction } from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import { TLSSocket } from 'node:tls'
 import type { Duplex } from 'node:stream'
+import { limitSecuring } from '../connect-limit.js'
+import { failed, type TunnelOption } from '../parent/plain-agent.js'
 
 /** The request that asked for the connection is about to use it. */
 const UNUSED_LIMIT_MS = 1_000
@@ -14,6 +16,13 @@ type CreateConnection = Agent['createConnection']
  */
 export class SpareAgent extends Agent {
   readonly #spares = new WeakMap<LookupFunction, TLSSocket>()
+  readonly #limitMs: number
+
+  /** @param limitMs for TLS over a connection that exists already. */
+  constructor(options: AgentOptions, limitMs: number) {
+    super(options)
+    this.#limitMs = limitMs
+  }
 
   /** @param lookup the route's, by which the request is known again. */
   give(lookup: LookupFunction, socket: TLSSocket): void {
@@ -28,9 +37,35 @@ export class SpareAgent extends Agent {
     const { lookup } = options
     const spare = lookup === undefined ? undefined : this.#spares.get(lookup)
     if (lookup === undefined || spare === undefined || spare.destroyed) {
-      return super.createConnection(options, done)
+      return this.#make(options, done)
     }
     this.#spares.delete(lookup)
     return spare
+  }
+
+  #make(...[options, done]: Parameters<CreateConnection>): Duplex | null | undefined {
+    const { tunnel } = options as typeof options & TunnelOption
+    if (tunnel === undefined || done === undefined) return super.createConnection(options, done)
+    const createDirectly = (more: object): Duplex | null | undefined =>
+      super.createConnection({ ...options, ...more }, done)
+    tunnel().then(
+      (socket) => {
+        const secure = createDirectly(socket === undefined ? {} : { socket })
+        if (!(secure instanceof TLSSocket) || socket === undefined) {
+          if (secure !== null && secure !== undefined) done(null, secure)
+          return
+        }
+        // A body is touched only once there is a connection, which here is when TLS is agreed on.
+        limitSecuring(secure, this.#limitMs)
+        const refused = (error: Error): void => failed(done, error)
+        secure.once('error', refused)
+        secure.once('secureConnect', () => {
+          secure.off('error', refused)
+          done(null, secure)
+        })
+      },
+      (error: unknown) => failed(done, error),
+    )
+    return undefined
   }
 }

@@ -1,7 +1,8 @@
+import type { Socket } from 'node:net'
 import { connect, type SecureContext, type TLSSocket } from 'node:tls'
 import { LRUCache } from 'lru-cache'
 import type { TimeoutsSection } from '../../config/config.js'
-import { limitConnecting } from '../connect-limit.js'
+import { limitSecuring } from '../connect-limit.js'
 import type { Route } from '../dial.js'
 import type { Target } from '../target.js'
 import type { Http2Answer } from './answer.js'
@@ -25,6 +26,8 @@ export interface UpstreamPoolOptions {
   /** What upstream certificates are verified with. */
   readonly trust: SecureContext
   readonly timeouts: TimeoutsSection
+  /** A connection by way of the upstream proxy; undefined where there is none on the way. */
+  readonly tunnel: (route: Route) => Promise<Socket | undefined>
   /** Takes a connection that was made for HTTP/2 to a server that wants HTTP/1.1. */
   readonly spare: (route: Route, socket: TLSSocket) => void
 }
@@ -98,8 +101,8 @@ export class UpstreamPool {
 
   async #connect(route: Route, place: Place): Promise<UpstreamSession | undefined> {
     const { target } = route
-    const { trust, timeouts } = this.#options
-    const socket = await handshake(route, trust, timeouts.connect)
+    const { trust, timeouts, tunnel } = this.#options
+    const socket = await handshake(route, await tunnel(route), trust, timeouts.connect)
     if (socket.alpnProtocol !== 'h2') {
       this.#speaks.set(target.authority, 'http/1.1')
       this.#options.spare(route, socket)
@@ -130,12 +133,18 @@ export class UpstreamPool {
 }
 
 /** @throws what kept the connection from being had. */
-function handshake({ target, lookup }: Route, trust: SecureContext, limitMs: number): Promise<TLSSocket> {
+function handshake(
+  { target, lookup }: Route,
+  socketBelow: Socket | undefined,
+  trust: SecureContext,
+  limitMs: number,
+): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       host: target.host,
       port: target.port,
       lookup,
+      ...(socketBelow === undefined ? {} : { socket: socketBelow }),
       // RFC 6066, 3: no server name for addresses.
       servername: target.isAddress ? '' : target.host,
       secureContext: trust,
@@ -143,7 +152,7 @@ function handshake({ target, lookup }: Route, trust: SecureContext, limitMs: num
       rejectUnauthorized: true,
     })
     socket.setNoDelay(true)
-    limitConnecting(socket, 'secureConnect', limitMs)
+    limitSecuring(socket, limitMs)
     socket.on('error', reject)
     socket.once('secureConnect', () => resolve(socket))
   })

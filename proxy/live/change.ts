@@ -57,7 +57,7 @@ export function requestedText(
         const reason =
           key === 'secrets'
             ? 'only the file may change it; send what it says there'
-            : key === 'proxy.auth'
+            : key === 'proxy.auth' || key.startsWith('upstream_proxy.')
               ? 'only the file may change it'
               : 'it cannot be changed while the proxy runs; write it to the file, and restart the proxy'
         return `option ${quoteOption(key.split('.'))}: ${reason}`
@@ -103,7 +103,7 @@ function refuseMasks(said: unknown): void {
   const masks: KeyPath[] = []
   const visit = (value: unknown, path: KeyPath): void => {
     if (path.length > MAX_DEPTH) refuse('it is nested too deeply')
-    if (value === REDACTED) masks.push(path)
+    if (typeof value === 'string' && value.includes(REDACTED)) masks.push(path)
     else if (Array.isArray(value)) value.forEach((part, index) => visit(part, [...path, index]))
     else if (isObject(value)) for (const [key, part] of Object.entries(value)) visit(part, [...path, key])
   }

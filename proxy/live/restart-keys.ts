@@ -16,13 +16,16 @@ const NEED_RESTART: readonly Key[] = [
 ]
 
 /**
- * Whoever may use the API is not to choose which files the proxy writes to, where secrets come from and go, nor who
- * may use the proxy.
+ * Whoever may use the API is not to choose which files the proxy writes to, where secrets come from and go, who may
+ * use the proxy, nor by which way traffic goes.
  */
 const FILE_ONLY: readonly Key[] = [
   ...NEED_RESTART,
   { name: 'logging.file', of: ({ logging }) => logging.file },
   { name: 'proxy.auth', of: ({ proxy }) => proxy.auth },
+  { name: 'upstream_proxy.url', of: ({ upstream_proxy }) => upstream_proxy.url },
+  { name: 'upstream_proxy.no_proxy', of: ({ upstream_proxy }) => upstream_proxy.no_proxy },
+  { name: 'upstream_proxy.resolve', of: ({ upstream_proxy }) => upstream_proxy.resolve },
   { name: 'secrets', of: ({ secrets }) => secrets },
 ]
 

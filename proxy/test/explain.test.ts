@@ -120,6 +120,7 @@ t.test('--json says the same for machines, without any header value', async (t) 
     url: 'https://127.0.0.1:443/a.tgz',
     mode: 'enforce',
     connection: 'intercept',
+    way: 'direct',
     cache: { cached: false, why: 'POST is never cached' },
     headers: {
       option: 'headers.127.0.0.1',

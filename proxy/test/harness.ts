@@ -45,6 +45,7 @@ export interface TestProxyOptions {
   readonly auth?: Config['proxy']['auth']
   readonly limits?: Partial<Config['limits']>
   readonly connectionCeiling?: number
+  readonly upstreamProxy?: Partial<Config['upstream_proxy']>
   readonly timeouts?: Partial<Config['timeouts']>
   readonly cache?: ResponseCache
   readonly logger?: Logger
@@ -100,6 +101,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     rules: options.rules ?? [],
     policy: { mode: options.mode ?? 'enforce' },
     egress: { private: 'allow', connect_ports: [], allow: [], block: [], ...options.egress },
+    upstream_proxy: { ...loadDefaultConfig().config.upstream_proxy, ...options.upstreamProxy },
     limits: { ...loadDefaultConfig().config.limits, ...options.limits },
     timeouts: { ...loadDefaultConfig().config.timeouts, ...options.timeouts },
     logging: { level: 'error', format: 'text', file: '' },
