@@ -52,7 +52,9 @@ function web(request: IncomingMessage, response: ServerResponse): void {
   const digest = /^\/v2\/.*\/sha256:([0-9a-f]{64})$/.exec(request.url ?? '')?.[1]
   const body =
     digest === undefined
-      ? Buffer.from(`you asked for ${request.url} by way of ${request.headers.via?.replace(/-[0-9a-f]{8}$/, '') ?? 'nobody'}\n`)
+      ? Buffer.from(
+          `you asked for ${request.url} by way of ${request.headers.via?.replace(/-[0-9a-f]{8}$/, '') ?? 'nobody'}\n`,
+        )
       : readFileSync(join(site, 'blobs', digest))
   response.writeHead(200, { 'content-length': body.length, 'content-type': 'application/octet-stream' })
   if (request.headers.host === 'cut.test') {

@@ -8,7 +8,10 @@ import { ask, openHttp2, startHttp2Origin } from './http2-ends.js'
 
 /** Another proxy as the upstream one: a whole one, that opens no TLS. */
 async function startParent(t: Test, auth?: Config['proxy']['auth']): Promise<number> {
-  const parent = await startProxy(t, { passthrough: ['*'], ...(auth === undefined ? {} : { auth }) })
+  const parent = await startProxy(t, {
+    passthrough: ['*', '127.0.0.1'],
+    ...(auth === undefined ? {} : { auth }),
+  })
   return parent.port
 }
 
