@@ -32,7 +32,11 @@ export function splice(
       const closed = (): void => {
         // Its end was passed on by the pipe; without an end it was cut.
         if (!side.readableEnded) abort(belowOther)
-        else if (!other.writableEnded) other.end()
+        else {
+          if (!other.writableEnded) other.end()
+          // What it still sends can go nowhere; left unread, its own end would never be seen.
+          other.resume()
+        }
         open -= 1
         if (open > 0) return
         stop()

@@ -85,6 +85,8 @@ export class Http2Front {
     // Counts from the last stream, not from the last byte: bytes that never make a request are no life.
     const whenIdle = (): NodeJS.Timeout => setTimeout(() => endSession(session), this.#options.keepAliveMs())
     let idle = whenIdle()
+    // A stream whose last bytes cannot be sent any more never closes.
+    session.setTimeout(this.#options.exchanges.idleMs, () => session.destroy())
     session.on('error', () => undefined)
     session.on('ping', () => gauge.add('pings'))
     session.on('remoteSettings', () => gauge.add('settings'))
