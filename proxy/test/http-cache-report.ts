@@ -32,6 +32,10 @@ const NOT_PASSED: readonly Reason[] = [
     ids: /Set-Cookie$/,
     why: 'They need an answer to be kept that sets a cookie. None is, unless it says `public`, and the cookie never.',
   },
+  {
+    ids: /^headers-store-Transfer-Encoding$/,
+    why: 'The answer names a transfer coding that does not exist. Where it ends cannot be known, so the client gets a 502.',
+  },
 ]
 
 /** What a rule that says "this never changes" departs from, and nothing else. */
