@@ -103,7 +103,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
         findings: () => proxy.findings(),
       }),
       ...trafficRoutes({ traffic: proxy.traffic, cache, connections: () => proxy.connections }),
-      ...cacheRoutes({ cache, token, logger }),
+      ...cacheRoutes({ cache, logger }),
       ...configRoutes({ live, token }),
       ...warmRoutes({ prewarmer, logger }),
       ...archiveRoutes({ cache, token, logger }),

@@ -8,8 +8,6 @@ import { statusRoutes } from '../api/status-routes.js'
 import { noCache } from '../cache/open-cache.js'
 import { openRaw } from './harness.js'
 
-const TOKEN = 'the-token'
-
 const STATS = {
   hits: 3,
   misses: 1,
@@ -44,7 +42,7 @@ async function startApi(
         configTrouble: () => undefined,
         findings: () => [],
       }),
-      ...cacheRoutes({ cache, token: { accepts: (shown) => shown === TOKEN }, logger: silentLogger }),
+      ...cacheRoutes({ cache, logger: silentLogger }),
     },
     logger: silentLogger,
     ...extra,
@@ -91,11 +89,7 @@ t.test('health, figures and clearing answer as documented', async (t) => {
   })
   t.strictSame((await ask(port, 'GET', '/api/cache/stats')).body, STATS)
   t.equal((await ask(port, 'HEAD', '/health')).status, 200)
-  t.equal((await ask(port, 'DELETE', '/api/cache')).status, 401)
-  t.equal((await ask(port, 'DELETE', '/api/cache', { authorization: 'Bearer other' })).status, 401)
-  t.equal(cleared(), 0)
-  const authorization = `Bearer ${TOKEN}`
-  t.match(await ask(port, 'DELETE', '/api/cache', { authorization }), {
+  t.match(await ask(port, 'DELETE', '/api/cache'), {
     status: 200,
     body: { status: 'ok', entries: 1 },
   })
