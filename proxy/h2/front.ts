@@ -10,7 +10,7 @@ import type { TLSSocket } from 'node:tls'
 import type { Logger } from '../../config/logger.js'
 import type { ClientConnection, Exchanges } from '../exchange.js'
 import { sendRefusal } from '../refusal.js'
-import { endSession } from './end-session.js'
+import { cutSession, endSession } from './end-session.js'
 import { FloodGauge } from './flood-gauge.js'
 import { Http2Request } from './request.js'
 import { Http2Response } from './response.js'
@@ -83,10 +83,11 @@ export class Http2Front {
     const gauge = new FloodGauge((what) => this.#calm(session, client, what))
     let open = 0
     // Counts from the last stream, not from the last byte: bytes that never make a request are no life.
-    const whenIdle = (): NodeJS.Timeout => setTimeout(() => endSession(session), this.#options.keepAliveMs())
+    const whenIdle = (): NodeJS.Timeout =>
+      setTimeout(() => endSession(session, client.socket), this.#options.keepAliveMs())
     let idle = whenIdle()
     // A stream whose last bytes cannot be sent any more never closes.
-    session.setTimeout(this.#options.exchanges.idleMs, () => session.destroy())
+    session.setTimeout(this.#options.exchanges.idleMs, () => cutSession(session, client.socket))
     session.on('error', () => undefined)
     session.on('ping', () => gauge.add('pings'))
     session.on('remoteSettings', () => gauge.add('settings'))
@@ -137,6 +138,6 @@ export class Http2Front {
     const host = client.tunnel?.target.authority
     this.#options.logger.warn({ host, problem: `too many ${what}` }, 'closing an HTTP/2 connection')
     session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM)
-    setTimeout(() => session.destroy(), FAREWELL_MS).unref()
+    setTimeout(() => cutSession(session, client.socket), FAREWELL_MS).unref()
   }
 }

@@ -14,7 +14,7 @@ import type { Route } from '../dial.js'
 import { headerValue, type RawHeaders } from '../headers.js'
 import { IdleError, watchIdle } from '../idle-watch.js'
 import { Http2Answer } from './answer.js'
-import { endSession } from './end-session.js'
+import { cutSession, endSession } from './end-session.js'
 import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
 import { streamError } from './stream-error.js'
 
@@ -56,6 +56,7 @@ export class UpstreamSession {
   /** Where it leads; undefined when it has closed already. */
   readonly address: string | undefined
   readonly #session: ClientHttp2Session
+  readonly #socket: TLSSocket
   readonly #timeouts: TimeoutsSection
   #limitKnown = false
   #open = 0
@@ -69,6 +70,7 @@ export class UpstreamSession {
   /** @param socket its handshake is done, and HTTP/2 was agreed on. */
   constructor(authority: string, socket: TLSSocket, timeouts: TimeoutsSection, onClose: () => void) {
     this.#timeouts = timeouts
+    this.#socket = socket
     this.address = socket.remoteAddress
     this.#session = connect(`https://${authority}`, {
       createConnection: () => socket,
@@ -103,7 +105,7 @@ export class UpstreamSession {
   /** Takes no more requests, and ends with the last that is open. */
   retire(): void {
     this.#retired = true
-    if (this.#open === 0) endSession(this.#session)
+    if (this.#open === 0) endSession(this.#session, this.#socket)
   }
 
   /** Resolves with the head of the answer, or with what kept it from coming. */
@@ -121,12 +123,15 @@ export class UpstreamSession {
       })
     }
     const answer = new Http2Answer(stream)
-    const cancel = (): void => stream.close(constants.NGHTTP2_CANCEL)
+    const cancel = (): void => this.#cancel(stream)
     outgoing.signal.addEventListener('abort', cancel, { once: true })
     stream.once('close', () => outgoing.signal.removeEventListener('abort', cancel))
-    if (outgoing.body !== undefined) sendBody(outgoing.body, stream)
+    if (outgoing.body !== undefined) sendBody(outgoing.body, stream, cancel)
     let idle: IdleError | undefined
-    limitIdling(stream, answer, outgoing.body, this.#timeouts.idle, (error) => (idle = error))
+    limitIdling(stream, answer, outgoing.body, this.#timeouts.idle, (error) => {
+      idle = error
+      cancel()
+    })
     const { onInformation } = outgoing
     stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
       onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
@@ -172,10 +177,18 @@ export class UpstreamSession {
       this.#open -= 1
       this.#quietSince = performance.now()
       if (this.#open > 0) return
-      if (this.#retired) endSession(this.#session)
+      if (this.#retired) endSession(this.#session, this.#socket)
       else this.#idle = this.#whenIdle()
     })
     return stream
+  }
+
+  /** A stream closes when its reset has left; where nothing leaves any more, the connection is cut. */
+  #cancel(stream: ClientHttp2Stream): void {
+    if (stream.closed) return
+    const timer = setTimeout(() => cutSession(this.#session, this.#socket), this.#timeouts.idle)
+    stream.once('close', () => clearTimeout(timer))
+    stream.close(constants.NGHTTP2_CANCEL)
   }
 
   #failureOf(stream: ClientHttp2Stream): Http2Failure {
@@ -211,7 +224,7 @@ export class UpstreamSession {
   }
 
   #whenIdle(): NodeJS.Timeout {
-    return setTimeout(() => endSession(this.#session), IDLE_LIMIT_MS)
+    return setTimeout(() => endSession(this.#session, this.#socket), IDLE_LIMIT_MS)
   }
 }
 
@@ -222,14 +235,14 @@ function statusOf(fields: Fields): number {
 }
 
 /** The body goes out as fast as upstream takes it; a client that leaves in the middle cancels the request. */
-function sendBody(body: Readable, stream: ClientHttp2Stream): void {
+function sendBody(body: Readable, stream: ClientHttp2Stream, cancel: () => void): void {
   stream.on('wantTrailers', () => {
     const trailers = 'rawTrailers' in body ? (body.rawTrailers as string[]) : []
     stream.sendTrailers(toHttp2Trailers(trailers))
   })
   body.pipe(stream)
   body.once('close', () => {
-    if (!body.readableEnded) stream.close(constants.NGHTTP2_CANCEL)
+    if (!body.readableEnded) cancel()
   })
   // As over HTTP/1.1.
   stream.once('close', () => {
@@ -254,9 +267,8 @@ function limitIdling(
     onIdle() {
       const starved = body !== undefined && !body.readableEnded && body.readableLength === 0
       const error = new IdleError(starved && !stream.writableNeedDrain ? 'client' : 'upstream', limitMs)
-      onIdle(error)
       answer.destroy(error)
-      stream.close(constants.NGHTTP2_CANCEL)
+      onIdle(error)
     },
   })
   stream.once('close', stop)
