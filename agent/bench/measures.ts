@@ -105,9 +105,10 @@ read -r _ status _ <&"$api"
 /** Where the image has it. */
 export const AGENT = '/opt/discobot/bin/agent'
 
-/** Shell text that puts the bundle where the image has it. */
+/** Shell text that puts the bundle where the image has it, and takes away what the image has not. */
 export function install(bundle: string): string {
-  return `mkdir -p /opt/discobot/bin
+  return `rm -f /etc/ca-certificates/update.d/*
+mkdir -p /opt/discobot/bin
 for program in agent proxy agent-api; do ln -s "${bundle}/$program.mjs" "/opt/discobot/bin/$program"; done
 `
 }

@@ -337,7 +337,7 @@ void t.test(
     await waitFor('the last process', () => !existsSync(`/proc/${pid}`))
     const endedAt = performance.now()
     t.equal(await agent.exit, 0)
-    // agent/bench/exit-delay.ts has the figure, 22 ms at a load of 12; this only shows that nothing is waited for.
+    // `npm run bench:agent` has the figure; this only shows that nothing is waited for.
     t.ok(performance.now() - endedAt < 1_000)
     t.match(agent.output(), /stopped .*killed=agent-api/)
   },
