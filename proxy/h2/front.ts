@@ -86,8 +86,9 @@ export class Http2Front {
     const whenIdle = (): NodeJS.Timeout =>
       setTimeout(() => endSession(session, client.socket), this.#options.keepAliveMs())
     let idle = whenIdle()
-    // A stream whose last bytes cannot be sent any more never closes.
-    session.setTimeout(this.#options.exchanges.idleMs, () => cutSession(session, client.socket))
+    // A stream whose last bytes cannot be sent any more never closes. Twice the limit, because an upstream that is
+    // silent for all of it is still to be answered for with 504.
+    session.setTimeout(2 * this.#options.exchanges.idleMs, () => cutSession(session, client.socket))
     session.on('error', () => undefined)
     session.on('ping', () => gauge.add('pings'))
     session.on('remoteSettings', () => gauge.add('settings'))
