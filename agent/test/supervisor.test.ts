@@ -154,8 +154,8 @@ t.test('a service says what it waits for', async (t) => {
 
 t.test('a zombie is named with the process that does not wait for it, and its service', async (t) => {
   const lab = makeLab(t)
-  // The child is left to a program that never waits.
-  lab.supervisor.add(shell('careless', '(exit 0) & echo $!; exec sleep 60'))
+  // The child is left to a program that never waits, which the shell has become before it ends.
+  lab.supervisor.add(shell('careless', '(sleep 0.3) & echo $!; exec sleep 60'))
   await lab.supervisor.start('careless')
   const pid = Number(await waitFor('the pid', () => lab.said('careless')[0]))
   const zombie = await waitFor('the zombie', () => listZombies(false).find((one) => one.pid === pid))
