@@ -15,7 +15,7 @@ import { askApi, startProxyProcess, type ProxyProcess } from './hostile/proxy-pr
 //
 //   DISCOBOT_FUZZ_SEED=1 DISCOBOT_FUZZ_SECONDS=600 node dist/proxy/test/fuzz.serial.test.js
 
-const SECONDS = Number(process.env['DISCOBOT_FUZZ_SECONDS'] ?? 54)
+const SECONDS = Number(process.env['DISCOBOT_FUZZ_SECONDS'] ?? 30)
 const SEED = Number(process.env['DISCOBOT_FUZZ_SEED'] ?? Date.now() % 0x7fff_ffff)
 /** Connections at a time: each run of a property opens so many. */
 const BATCH = 8
