@@ -12,9 +12,11 @@ import { readTap } from './tap-output.mjs'
 
 /** Files at once: most of them wait for processes, and the machines that run this have two cores. */
 const JOBS = 2
-/** For one file. Those that need the whole machine build an image first. */
+/** For one file. Those called serial build images, bring up engines and browsers, or run for a minute on purpose. */
 const TIMEOUT_MS = 120_000
 const SERIAL_TIMEOUT_MS = 900_000
+/** Waits for downloads more than for anything else, so it is begun first. */
+const LONGEST = 'image.serial.test.js'
 const CI = !['', '0', 'false', undefined].includes(process.env.CI)
 
 const patterns = process.argv.slice(2)
@@ -36,7 +38,13 @@ await runAll(
   files.filter((path) => !isSerial(path)),
   JOBS,
 )
-await runAll(files.filter(isSerial), 1)
+// After the others, whose time limits are short, and two at a time: one alone leaves half of the machine idle.
+await runAll(
+  files
+    .filter(isSerial)
+    .sort((one, other) => Number(other.endsWith(LONGEST)) - Number(one.endsWith(LONGEST))),
+  JOBS,
+)
 
 if (totals.passed + totals.failed + totals.skipped === 0) {
   console.log(patterns.length === 0 ? 'There are no tests.' : `No test file matches ${patterns.join(' ')}.`)
