@@ -49,7 +49,8 @@ t.test('entries are evicted before the reserve is touched, and what is being rea
     await until(() => cache.stats().stores === at + 2)
     t.ok((await freeBytes()) >= minFree, `after ${at + 2}`)
   }
-  t.ok(cache.stats().evictions >= 3)
+  // 195 MiB came where 140 have room, in entries of at least 30; a third one goes when the step beyond is looked at.
+  t.ok(cache.stats().evictions >= 2)
   t.equal(cache.stats().errors, 0)
   t.equal((await get(front.port, read ?? '')).headers['x-cache'], 'HIT', 'it was the least recently used one')
   t.ok((await slow.drain()) > 30 * MIB)
