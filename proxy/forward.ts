@@ -65,6 +65,7 @@ export class Upstream {
   readonly #http: HttpAgent
   readonly #https: SpareAgent
   readonly #http2: UpstreamPool
+  #closed = false
   readonly #timeouts: TimeoutsSection
   readonly #dialer: Dialer | undefined
 
@@ -103,6 +104,8 @@ export class Upstream {
   async send(outgoing: Outgoing): Promise<Answer> {
     const { target } = outgoing.route
     for (;;) {
+      // A connection made now would be nobody's to close.
+      if (this.#closed) throw new Error('the proxy is stopping')
       if (outgoing.scheme === 'https' && (outgoing.http2 || this.#http2.mustServe(target))) {
         const route = this.#dialer === undefined ? outgoing.route : throughProxy(outgoing.route)
         const message = await this.#http2.send({ ...outgoing, route })
@@ -169,6 +172,7 @@ export class Upstream {
 
   /** Ends all connections, those in use too. */
   close(): void {
+    this.#closed = true
     this.#http.destroy()
     this.#https.destroy()
     this.#http2.close()

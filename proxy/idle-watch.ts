@@ -36,6 +36,8 @@ export function watchIdle({ limitMs, progress, onIdle }: IdleWatchOptions): () =
     clearInterval(timer)
     onIdle()
   }, limitMs / LOOKS)
+  // What is watched keeps the process, where anything does.
+  timer.unref()
   return () => clearInterval(timer)
 }
 

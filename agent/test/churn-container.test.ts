@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { execa } from 'execa'
 import t from 'tap'
 import { systemClock } from '../init/clock.js'
-import { startIsolated } from './isolated.js'
+import { BUILT, startIsolated } from './isolated.js'
 
 const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'needs root, for namespaces and mounts'
 const UP = /Discobot is up.*Try next.*\n\n/s
@@ -16,7 +18,16 @@ void t.test(
   'the memory of process 1 stays below 70 MB and flat while orphans come and go',
   { skip: NEEDS_ROOT },
   async (t) => {
-    const container = await startIsolated(t, { env: { DISCOBOT_DOCKER: 'off', DISCOBOT_PROXY: 'off' } })
+    // As the image has it.
+    await execa(process.execPath, ['scripts/bundle.mjs'])
+    const bundle = join(BUILT, 'bundle')
+    const container = await startIsolated(t, {
+      env: { DISCOBOT_DOCKER: 'off', DISCOBOT_PROXY: 'off' },
+      command: [process.execPath, '/opt/discobot/bin/agent', 'run'],
+      prepare: `mkdir -p /opt/discobot/bin
+for program in agent proxy agent-api; do ln -s "${bundle}/$program.mjs" "/opt/discobot/bin/$program"; done
+`,
+    })
     await container.logged(UP)
     const churn = (count: number): Promise<unknown> =>
       container.exec(`perl -e 'for (1..${count}) { fork or exit 3 }'`)

@@ -51,7 +51,6 @@ void t.test('a stop under load', { skip: NEEDS_ROOT }, async (t) => {
   ] as const) {
     t.ok(stopped.indexOf(first) < stopped.indexOf(then), `${first} before ${then}`)
   }
-  t.match(container.logs(), /stopped exitCode=0/)
   t.notMatch(container.logs(), /the home stays mounted/)
   // Its overlay was taken down, or the next start could not take the session up.
   t.ok(readdirSync(join(container.dataDir, 'home/sessions')).length > 0, 'the session is kept')

@@ -186,7 +186,7 @@ export class UpstreamSession {
   /** A stream closes when its reset has left; where nothing leaves any more, the connection is cut. */
   #cancel(stream: ClientHttp2Stream): void {
     if (stream.closed) return
-    const timer = setTimeout(() => cutSession(this.#session, this.#socket), this.#timeouts.idle)
+    const timer = setTimeout(() => cutSession(this.#session, this.#socket), this.#timeouts.idle).unref()
     stream.once('close', () => clearTimeout(timer))
     stream.close(constants.NGHTTP2_CANCEL)
   }
