@@ -57,15 +57,11 @@ async function main(args: readonly string[]): Promise<void> {
 async function explainAndExit(args: readonly string[]): Promise<void> {
   // Nothing of it is needed to serve.
   const { EXPLAIN_USAGE, ExplainUsageError, explainCommand } = await import('./explain-command.js')
-  try {
+  await commandAndExit(EXPLAIN_USAGE, ExplainUsageError, async () => {
     const { output, exitCode } = await explainCommand(args, dataDirOf(process.env))
     process.stdout.write(output)
-    process.exitCode = exitCode
-  } catch (error) {
-    if (!(error instanceof ExplainUsageError) && !isUsageError(error)) throw error
-    process.stderr.write(`discobot-proxy: ${reasonOf(error)}\n\n${EXPLAIN_USAGE}`)
-    process.exitCode = 2
-  }
+    return exitCode
+  })
 }
 
 async function prewarmAndExit(args: readonly string[]): Promise<void> {
@@ -77,31 +73,37 @@ async function prewarmAndExit(args: readonly string[]): Promise<void> {
     columns: stdout.columns ?? 80,
     write: (text: string) => void stdout.write(text),
   }
-  try {
-    process.exitCode = await prewarmCommand(args, screen, (interrupt) => process.once('SIGINT', interrupt))
-  } catch (error) {
-    if (!(error instanceof WarmUsageError) && !isUsageError(error)) throw error
-    process.stderr.write(`discobot-proxy: ${reasonOf(error)}\n\n${PREWARM_USAGE}`)
-    process.exitCode = 2
-  }
+  await commandAndExit(PREWARM_USAGE, WarmUsageError, () =>
+    prewarmCommand(args, screen, (interrupt) => process.once('SIGINT', interrupt)),
+  )
 }
 
 async function archiveAndExit(command: 'export' | 'import', args: readonly string[]): Promise<void> {
   const { ARCHIVE_USAGE, archiveCommand } = await import('./warm/archive-command.js')
   const { WarmUsageError } = await import('./warm/errors.js')
   const { createLogger } = await import('../config/logger.js')
-  const say = (text: string): void => void process.stderr.write(text)
-  try {
-    process.exitCode = await archiveCommand(command, args, {
+  await commandAndExit(ARCHIVE_USAGE, WarmUsageError, () =>
+    archiveCommand(command, args, {
       dataDir: dataDirOf(process.env),
       stdin: process.stdin,
       stdout: process.stdout,
-      say,
+      say: (text) => void process.stderr.write(text),
       logger: createLogger({ level: 'warn', format: 'text', stderr: true }),
-    })
+    }),
+  )
+}
+
+/** Wrong usage is answered with how the command is used; every other failure is the caller's to tell. */
+async function commandAndExit(
+  usage: string,
+  UsageError: new (...args: never[]) => DiscobotError,
+  command: () => Promise<number>,
+): Promise<void> {
+  try {
+    process.exitCode = await command()
   } catch (error) {
-    if (!(error instanceof WarmUsageError) && !isUsageError(error)) throw error
-    say(`discobot-proxy: ${reasonOf(error)}\n\n${ARCHIVE_USAGE}`)
+    if (!(error instanceof UsageError) && !isUsageError(error)) throw error
+    process.stderr.write(`discobot-proxy: ${reasonOf(error)}\n\n${usage}`)
     process.exitCode = 2
   }
 }
