@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
+import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { runProxy } from './run.js'
 
 const USAGE = `Usage: discobot-proxy [--config FILE]
@@ -52,6 +53,7 @@ async function main(args: readonly string[]): Promise<void> {
   process.once('SIGINT', stop)
   process.on('SIGHUP', () => void starting.then((proxy) => proxy.reload(), ignored))
   await starting
+  signalReady(process.env[READY_FD_VARIABLE])
 }
 
 async function explainAndExit(args: readonly string[]): Promise<void> {

@@ -2,7 +2,8 @@
 import { userInfo } from 'node:os'
 import { reasonOf } from '../../config/errors.js'
 import { createLogger } from '../../config/logger.js'
-import { takeHandedToken } from '../control/handed-token.js'
+import { READY_FD_VARIABLE, signalReady } from '../../config/ready-signal.js'
+import { takeHandover } from '../control/handover.js'
 import { readVersion } from '../version.js'
 import { routeTable } from './routes/table.js'
 import { startAgentApi } from './server.js'
@@ -11,30 +12,36 @@ import { readSettings } from './settings.js'
 /** Half of what the agent gives the service to stop. */
 const CLOSE_GRACE_MS = 5_000
 
-const logger = createLogger({ level: 'info', format: 'text' })
-const controlToken = takeHandedToken(process.env['DISCOBOT_CONTROL_TOKEN_FD'])
-const settings = readSettings({
-  env: process.env,
-  cwd: process.cwd(),
-  controlToken,
-  loginShell: userInfo().shell ?? undefined,
-})
-for (const problem of settings.problems) logger.warn({}, problem)
-
-try {
-  const api = await startAgentApi({
-    host: settings.host,
-    port: settings.port,
-    ...(settings.token === undefined ? {} : { token: settings.token }),
-    routes: routeTable(settings, readVersion(import.meta.url)),
-    clientTimeoutMs: settings.limits.clientTimeoutMs,
-    logger,
+async function main(): Promise<void> {
+  const logger = createLogger({ level: 'info', format: 'text' })
+  // Waits until all that we need is ready.
+  const given = takeHandover(process.env['DISCOBOT_HANDOVER_FD'])
+  const settings = readSettings({
+    env: { ...process.env, ...given?.env },
+    cwd: process.cwd(),
+    controlToken: given?.token,
+    loginShell: userInfo().shell ?? undefined,
   })
-  logger.info({ port: api.port }, 'agent API ready')
-  const stop = (): void => void api.close(CLOSE_GRACE_MS).then(() => process.exit(0))
-  process.once('SIGTERM', stop)
-  process.once('SIGINT', stop)
-} catch (error) {
-  logger.error({ reason: reasonOf(error) }, 'agent API cannot start')
-  process.exitCode = 1
+  for (const problem of settings.problems) logger.warn({}, problem)
+
+  try {
+    const api = await startAgentApi({
+      host: settings.host,
+      port: settings.port,
+      ...(settings.token === undefined ? {} : { token: settings.token }),
+      routes: routeTable(settings, readVersion(import.meta.url)),
+      clientTimeoutMs: settings.limits.clientTimeoutMs,
+      logger,
+    })
+    logger.info({ port: api.port }, 'agent API ready')
+    signalReady(process.env[READY_FD_VARIABLE])
+    const stop = (): void => void api.close(CLOSE_GRACE_MS).then(() => process.exit(0))
+    process.once('SIGTERM', stop)
+    process.once('SIGINT', stop)
+  } catch (error) {
+    logger.error({ reason: reasonOf(error) }, 'agent API cannot start')
+    process.exitCode = 1
+  }
 }
+
+void main()

@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
 import { AGENT_API_PORT, LOOPBACK, PROXY_API_PORT } from '../../config/paths.js'
+import { READY_FD_VARIABLE } from '../../config/ready-signal.js'
 import { NOBODYS_DIGEST, tokenCheck, tokenDigest, TOKEN_PATTERN, type TokenCheck } from './access.js'
 
 /** How much one client may take, and how long it may take for it. */
@@ -40,7 +41,8 @@ export interface ApiSettings {
 const OWN_VARIABLES = [
   'DISCOBOT_API_TOKEN',
   'DISCOBOT_API_TOKEN_SHA256',
-  'DISCOBOT_CONTROL_TOKEN_FD',
+  'DISCOBOT_HANDOVER_FD',
+  READY_FD_VARIABLE,
   'PWD',
   'OLDPWD',
 ]

@@ -17,7 +17,7 @@ import type { RunCommand } from '../system/command.js'
 import type { GitDeps } from '../workspace/with-git-access.js'
 import type { BootFindings } from './findings.js'
 import type { BootStep } from './step.js'
-import { agentApiStep } from './steps/agent-api.js'
+import { agentApiSteps } from './steps/agent-api.js'
 import { caStep } from './steps/ca.js'
 import { controlStep } from './steps/control.js'
 import { dockerClientStep } from './steps/docker-client.js'
@@ -157,7 +157,7 @@ export function planBoot(deps: StepDeps): BootPlan {
     steps.push(profileStep('', findings), dockerClientStep({ options, plan: docker, owner }, findings))
   steps.push(
     dockerdStep({ options, plan: docker, stopGraceMs: graces.dockerd, supervisor, run, logger }, findings),
-    agentApiStep(
+    ...agentApiSteps(
       {
         options,
         command: programs.agentApi,

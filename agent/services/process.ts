@@ -13,6 +13,7 @@ import { hasLivingMembers } from '../init/proc-stat.js'
 import type { ServiceGroup } from '../cgroups/service-group.js'
 import { LineSplitter } from './line-splitter.js'
 import { logLine } from './log-line.js'
+import { readyFd } from './readiness.js'
 import { systemRunAs, type RunAsDeps } from './run-as.js'
 import { restricted } from './restricted.js'
 import { sendSignal } from './send-signal.js'
@@ -77,7 +78,8 @@ export class ServiceProcess {
     this.#log(this.#child.stdout, deps.logger.child({ service: spec.name, stream: 'stdout' }), spec.logLevel)
     this.#log(this.#child.stderr, deps.logger.child({ service: spec.name, stream: 'stderr' }), spec.logLevel)
     this.ended = this.#untilLeaderEnds(this.#child, spec)
-    if (spec.readiness.kind === 'newline') this.#awaitNewline(this.#child.stdio[spec.readiness.fd])
+    const fd = readyFd(spec.readiness)
+    if (fd !== undefined) this.#awaitNewline(this.#child.stdio[fd])
     if (spec.handover !== undefined) handOver(this.#child.stdio[spec.handover.fd], spec.handover.text)
   }
 
@@ -219,7 +221,8 @@ function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): Chil
   const command = restricted(spec, deps.runAs ?? systemRunAs)
   const [program, ...args] = deps.group?.within(command, spec.env['PATH'] ?? '') ?? command
   const piped = [1, 2]
-  if (readiness.kind === 'newline') piped.push(readiness.fd)
+  const fd = readyFd(readiness)
+  if (fd !== undefined) piped.push(fd)
   if (handover !== undefined) piped.push(handover.fd)
   return deps.children.spawn(program, args, {
     cwd: spec.cwd,
@@ -233,11 +236,13 @@ function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): Chil
 }
 
 /** Small enough for the socket's buffer (net.core.wmem_default, 208 KiB), so nobody has to wait for the reader. */
-function handOver(pipe: unknown, text: string): void {
+function handOver(pipe: unknown, text: string | Promise<string>): void {
   if (!(pipe instanceof Socket)) return
   pipe.on('error', () => undefined)
   // Nothing is read from it, and its other end stays open in who does not close it.
-  pipe.end(text, () => pipe.destroy())
+  const hand = (known: string): unknown => pipe.end(known, () => pipe.destroy())
+  if (typeof text === 'string') hand(text)
+  else void text.then(hand)
 }
 
 function notStarted(error: unknown, spec: ServiceSpec): ProcessEnd {

@@ -6,6 +6,8 @@ import type { Probe, Readiness } from './spec.js'
 
 /** The first answers come soon after the start; whoever takes longer is asked less often. */
 const FIRST_POLL_MS = 10
+/** Of who says when to ask: for a program in its place that does not. */
+const FIRST_POLL_OF_ANNOUNCED_MS = 100
 const SLOWEST_POLL_MS = 100
 const POLL_GROWTH = 1.5
 /** One question; a server that accepts and says nothing is asked again. */
@@ -34,6 +36,8 @@ export async function untilReady(
     return notified?.aborted === true && !signal.aborted
   }
   let pauseMs = FIRST_POLL_MS
+  if (readyFd(readiness) !== undefined && notified !== undefined)
+    await clock.sleep(Math.min(FIRST_POLL_OF_ANNOUNCED_MS, limitMs), AbortSignal.any([signal, notified]))
   for (;;) {
     const leftMs = until - clock.now()
     if (leftMs <= 0 || signal.aborted) return false
@@ -41,6 +45,12 @@ export async function untilReady(
     await clock.sleep(Math.min(pauseMs, until - clock.now()), signal)
     pauseMs = Math.min(SLOWEST_POLL_MS, pauseMs * POLL_GROWTH)
   }
+}
+
+/** The descriptor on which the process is to write a newline, if it is to. */
+export function readyFd(readiness: Readiness): number | undefined {
+  if (readiness.kind === 'newline') return readiness.fd
+  return readiness.kind === 'http' ? readiness.readyFd : undefined
 }
 
 /** One question, waited for at most `limitMs`. A file that still is as it was `before` is no answer. */

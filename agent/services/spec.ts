@@ -11,9 +11,9 @@ export interface ServiceSpec {
   readonly cwd: string
   /**
    * Text for the process alone, which reads it from this descriptor to its end: unlike its environment and its
-   * files, no other process of the account can.
+   * files, no other process of the account can. One that is still to come has the process wait for it.
    */
-  readonly handover?: { readonly fd: number; readonly text: string }
+  readonly handover?: { readonly fd: number; readonly text: string | Promise<string> }
   /** Account to run as, with its supplementary groups; absent means ours. */
   readonly user?: string
   /** Nothing it starts can gain rights by set-uid programs or file capabilities: PR_SET_NO_NEW_PRIVS, prctl(2). */
@@ -53,7 +53,8 @@ export type Readiness =
 
 /** A question that can be asked again and again. */
 export type Probe =
-  | { readonly kind: 'http'; readonly url: string }
+  /** A process of ours writes a newline to `readyFd`, 3 or more, when asking is worth it; others are polled. */
+  | { readonly kind: 'http'; readonly url: string; readonly readyFd?: number }
   | { readonly kind: 'unix-http'; readonly socketPath: string; readonly path: string }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   /** There is a file, made or changed since the start. */

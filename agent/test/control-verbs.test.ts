@@ -290,8 +290,8 @@ t.test(
         command,
         cwd: BUILT,
         user: 'nobody',
-        env: { PATH: process.env['PATH'] ?? '', DISCOBOT_CONTROL_TOKEN_FD: '3' },
-        handover: { fd: 3, text: token },
+        env: { PATH: process.env['PATH'] ?? '', DISCOBOT_HANDOVER_FD: '3' },
+        handover: { fd: 3, text: JSON.stringify({ token, env: {} }) },
       }),
     )
     await supervisor.start('holder')

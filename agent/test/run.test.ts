@@ -151,6 +151,7 @@ void t.test(
       'trust',
       'proxy',
       'dockerd',
+      'agent-api-load',
       'agent-api',
     ])
     const health: unknown = await (await fetch(`http://127.0.0.1:${agent.apiPort}/health`)).json()

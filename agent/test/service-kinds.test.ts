@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { DEFAULT_RESTART_POLICY } from '../services/restart-policy.js'
@@ -11,6 +12,15 @@ function statusOf(lab: Lab, name: string): ServiceStatus {
   const status = lab.supervisor.status().find((service) => service.name === name)
   if (status === undefined) throw new Error(`no ${name}`)
   return status
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
+    })
+  })
 }
 
 t.test('a newline on its descriptor makes a service ready; ending without one does not', async (t) => {
@@ -121,4 +131,44 @@ t.test('lines below the level of a service are left out', async (t) => {
   await waitFor('the line', () => lab.said('plain').length === 1)
   await lab.supervisor.stop('chatty')
   t.strictSame(lab.said('chatty'), [])
+})
+
+t.test(
+  'one that says when to ask is asked then, and one that never says is asked all the same',
+  async (t) => {
+    const lab = makeLab(t)
+    const folder = t.testdir()
+    const serve = (said: string, port: number): string =>
+      `require('http').createServer((q, r) => r.end()).listen(${port}, '127.0.0.1', () => { ${said} })`
+    for (const [name, said] of [
+      ['says', "require('fs').writeSync(3, '\\n')"],
+      ['silent', ''],
+    ] as const) {
+      const port = await freePort()
+      const command = [process.execPath, '-e', serve(said, port)] as const
+      const readiness = { kind: 'http', url: `http://127.0.0.1:${port}/`, readyFd: 3 } as const
+      lab.supervisor.add(shell(name, '', { command, readiness, readyTimeoutMs: 10_000 }))
+      await lab.supervisor.start(name)
+      t.equal(lab.supervisor.statusOf(name).state, 'ready')
+    }
+    // A newline alone is no answer.
+    const readiness = { kind: 'http', url: `http://127.0.0.1:${await freePort()}/`, readyFd: 3 } as const
+    const script = `echo >&3; touch ${folder}/told; sleep 60`
+    lab.supervisor.add(shell('boasts', script, { readiness, readyTimeoutMs: 400 }))
+    await t.rejects(lab.supervisor.start('boasts'), { message: /no answer from/ })
+    t.ok(existsSync(join(folder, 'told')))
+  },
+)
+
+t.test('a handover that is still to come is waited for', async (t) => {
+  const lab = makeLab(t)
+  let give = (_text: string): void => undefined
+  const text = new Promise<string>((resolve) => (give = resolve))
+  const script = 'echo waiting; echo "got $(cat <&3)"; sleep 60'
+  lab.supervisor.add(shell('waits', script, { handover: { fd: 3, text } }))
+  await lab.supervisor.start('waits')
+  await waitFor('its start', () => lab.said('waits').includes('waiting'))
+  t.notOk(lab.said('waits').some((line) => line.startsWith('got')))
+  give('all of it')
+  await waitFor('the handover', () => lab.said('waits').includes('got all of it'))
 })

@@ -6,11 +6,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import { codeOf } from '../../config/errors.js'
 import { askAgent, type ControlQuestion } from '../control/client.js'
 import { ControlFailedError } from '../control/errors.js'
-import { takeHandedToken } from '../control/handed-token.js'
+import { takeHandover } from '../control/handover.js'
 
 const [socketPath = '', service = ''] = process.argv.slice(2)
-const variable = process.env['DISCOBOT_CONTROL_TOKEN_FD']
-const token = takeHandedToken(variable) ?? 'none'
+const variable = process.env['DISCOBOT_HANDOVER_FD']
+const token = takeHandover(variable)?.token ?? 'none'
 const outcome = async (question: ControlQuestion): Promise<string> => {
   try {
     await askAgent(socketPath, { method: 'POST', ...question })

@@ -1,10 +1,12 @@
 import { stat } from 'node:fs/promises'
 import { LOOPBACK } from '../../../config/paths.js'
+import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
-import { serviceEnvironment, type Account } from '../../environment.js'
+import { serviceEnvironment, type Account, type Environment } from '../../environment.js'
+import type { Handover } from '../../control/handover.js'
 import type { AgentOptions } from '../../options.js'
 import { variablesNamedIn, withoutSecrets } from '../../secret-variables.js'
-import type { Readiness } from '../../services/spec.js'
+import type { Readiness, ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
@@ -26,55 +28,78 @@ export class AgentApiError extends DiscobotError {
 }
 
 /** The first that is free in a service; `api/main.ts` is told of it. */
-const TOKEN_FD = 3
+const HANDOVER_FD = 3
+const READY_FD = 4
 /** A command of the operator's may load a model or migrate a database before it answers. */
 const READY_TIMEOUT_MS = 60_000
 
 /**
  * What the container is there for: when it ends for good, the container ends with its code. Waits for the
  * workspace and the proxy's variables, not for dockerd.
+ *
+ * Two steps for the built-in one: its process is started beside the proxy's, and reads its modules while that comes
+ * up. Then it waits, doing nothing, for the handover of its environment, which the second step gives it: it neither
+ * listens nor runs anything before all that it needs is ready.
  */
-export function agentApiStep(deps: AgentApiStepDeps, findings: BootFindings): BootStep {
-  return {
+export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): BootStep[] {
+  const { options, supervisor } = deps
+  let handOver = (_text: string): void => undefined
+  const handover = new Promise<string>((resolve) => (handOver = resolve))
+  const load: BootStep = {
+    name: 'agent-api-load',
+    // The proxy's configuration names the variables that are the proxy's alone; its process is to come first.
+    needs: ['control', 'workspace', 'overlay', 'link', 'proxy-config', 'ca'],
+    timeoutMs: 5_000,
+    onFailure: 'ignore',
+    remedy: 'see the step agent-api',
+    run: async () => {
+      supervisor.add(await serviceOf(deps, findings, handover))
+      // What becomes of it is for the other step to tell.
+      supervisor.start('agent-api').catch(() => undefined)
+    },
+  }
+  const start: BootStep = {
     name: 'agent-api',
-    needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile'],
+    needs: [
+      'control',
+      'workspace',
+      'overlay',
+      'link',
+      'proxy',
+      'trust',
+      'profile',
+      ...(options.agentCommand === undefined ? [load.name] : []),
+    ],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     // The supervisor ends the container when it gives the service up; the boot does not know better.
     onFailure: 'degrade',
     remedy: 'see the log of the service agent-api',
-    run: (signal) => startAgentApi(deps, findings, signal),
+    run: async (signal) => {
+      if (options.agentCommand === undefined) {
+        const given: Handover = { token: deps.controlToken, env: await environment(deps, findings) }
+        handOver(JSON.stringify(given))
+      } else {
+        supervisor.add(await serviceOf(deps, findings))
+      }
+      return startAgentApi(deps, signal)
+    },
   }
+  return options.agentCommand === undefined ? [load, start] : [start]
 }
 
-async function startAgentApi(
+/** @param handover absent for a command of the operator's, which would leave it to be read by all that it starts. */
+async function serviceOf(
   deps: AgentApiStepDeps,
   findings: BootFindings,
-  signal: AbortSignal,
-): Promise<string> {
-  const { options, supervisor } = deps
+  handover?: Promise<string>,
+): Promise<ServiceSpec> {
+  const { options } = deps
   const own = options.agentCommand
-  const access = proxyAccess(findings)
-  const secretNames =
-    findings.secretVariables ?? (await variablesNamedIn(options.proxyConfig, options.inherited))
-  supervisor.add({
+  return {
     name: 'agent-api',
     command: own ?? deps.command,
-    env: serviceEnvironment({
-      account: deps.account,
-      inherited: withoutSecrets(options.inherited, secretNames),
-      ...(access === undefined ? {} : { proxy: access }),
-      extra: {
-        DISCOBOT_AGENT_PORT: String(options.agentPort),
-        DISCOBOT_AGENT_SOCKET: options.controlSocket,
-        DISCOBOT_WORKSPACE_PATH: options.workspace.path,
-        DISCOBOT_DATA_DIR: options.data.root,
-        DISCOBOT_SESSION_ID: options.sessionId,
-        ...(findings.proxy === undefined ? {} : { DISCOBOT_PROXY_API_PORT: String(findings.proxy.apiPort) }),
-        ...(own === undefined ? ownVariables(options) : {}),
-      },
-    }),
-    // Whoever does not expect it would leave it to be read by all that it starts.
-    ...(own === undefined ? { handover: { fd: TOKEN_FD, text: deps.controlToken } } : {}),
+    env: await environment(deps, findings),
+    ...(handover === undefined ? {} : { handover: { fd: HANDOVER_FD, text: handover } }),
     // A workspace that cannot be had must not keep the container from coming up.
     cwd: (await isFolder(options.workspace.path)) ? options.workspace.path : options.data.root,
     ...(options.user === undefined ? {} : { user: options.user }),
@@ -84,7 +109,38 @@ async function startAgentApi(
     restart: own === undefined ? 'always' : 'on-failure',
     essential: true,
     stopGraceMs: deps.stopGraceMs,
+  }
+}
+
+/** As far as it is known by now: before the proxy answers, without its variables. */
+async function environment(
+  { options, account }: AgentApiStepDeps,
+  findings: BootFindings,
+): Promise<Environment> {
+  const access = proxyAccess(findings)
+  const secretNames =
+    findings.secretVariables ?? (await variablesNamedIn(options.proxyConfig, options.inherited))
+  return serviceEnvironment({
+    account,
+    inherited: withoutSecrets(options.inherited, secretNames),
+    ...(access === undefined ? {} : { proxy: access }),
+    extra: {
+      DISCOBOT_AGENT_PORT: String(options.agentPort),
+      DISCOBOT_AGENT_SOCKET: options.controlSocket,
+      DISCOBOT_WORKSPACE_PATH: options.workspace.path,
+      DISCOBOT_DATA_DIR: options.data.root,
+      DISCOBOT_SESSION_ID: options.sessionId,
+      ...(findings.proxy === undefined ? {} : { DISCOBOT_PROXY_API_PORT: String(findings.proxy.apiPort) }),
+      ...(options.agentCommand === undefined ? ownVariables(options) : {}),
+    },
   })
+}
+
+async function startAgentApi(
+  { options, supervisor }: AgentApiStepDeps,
+  signal: AbortSignal,
+): Promise<string> {
+  const own = options.agentCommand
   try {
     await supervisor.start('agent-api', signal)
   } catch (error) {
@@ -103,7 +159,8 @@ async function startAgentApi(
 function ownVariables({ agentHost, apiTokenSha256 }: AgentOptions): Record<string, string> {
   return {
     DISCOBOT_AGENT_HOST: agentHost,
-    DISCOBOT_CONTROL_TOKEN_FD: String(TOKEN_FD),
+    DISCOBOT_HANDOVER_FD: String(HANDOVER_FD),
+    [READY_FD_VARIABLE]: String(READY_FD),
     ...(apiTokenSha256 === undefined ? {} : { DISCOBOT_API_TOKEN_SHA256: apiTokenSha256 }),
   }
 }
@@ -118,7 +175,7 @@ function readinessOf(options: AgentOptions): Readiness {
     const { agentHost } = options
     const host = ['0.0.0.0', '::'].includes(agentHost) ? LOOPBACK : agentHost
     const authority = host.includes(':') ? `[${host}]` : host
-    return { kind: 'http', url: `http://${authority}:${options.agentPort}/health` }
+    return { kind: 'http', url: `http://${authority}:${options.agentPort}/health`, readyFd: READY_FD }
   }
   if (options.agentPortNamed) return { kind: 'tcp', host: LOOPBACK, port: options.agentPort }
   return { kind: 'started' }

@@ -1,6 +1,7 @@
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import type { Logger } from '../../../config/logger.js'
 import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
+import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { baseEnvironment, type Account, type Environment } from '../../environment.js'
 import { onlySecrets } from '../../secret-variables.js'
 import type { Supervisor } from '../../services/supervisor.js'
@@ -28,6 +29,8 @@ export class ProxyMissingError extends DiscobotError {
 
 /** The seed's figure; without an answer by then the boot goes on without the proxy. */
 const READY_TIMEOUT_MS = 10_000
+/** The first that is free in a service. */
+const READY_FD = 3
 
 /**
  * Starts the proxy and, once it answers, lets the later steps send everybody through it. One that does not
@@ -67,11 +70,12 @@ async function startProxy(deps: ProxyStepDeps, findings: BootFindings, signal: A
       ...onlySecrets({ ...deps.inherited, ...deps.secrets }, findings.secretVariables ?? []),
       ...baseEnvironment(deps.account, deps.inherited),
       DISCOBOT_DATA_DIR: deps.data.root,
+      [READY_FD_VARIABLE]: String(READY_FD),
     },
     cwd: deps.data.proxyDir,
     ...(deps.user === undefined ? {} : { user: deps.user }),
     after: [],
-    readiness: { kind: 'http', url: `http://${LOOPBACK}:${proxy.apiPort}/health` },
+    readiness: { kind: 'http', url: `http://${LOOPBACK}:${proxy.apiPort}/health`, readyFd: READY_FD },
     readyTimeoutMs: READY_TIMEOUT_MS,
     restart: 'always',
     essential: false,
