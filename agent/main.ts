@@ -6,7 +6,6 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { codeOf, DiscobotError, reasonOf } from '../config/errors.js'
 import type { CommandDeps } from './control/commands.js'
-import { keepHeapSmall } from './init/small-heap.js'
 import { CONTAINER_SOCKET, readOptions, type AgentOptions } from './options.js'
 import { readVersion } from './version.js'
 
@@ -108,7 +107,6 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
 }
 
 async function run(options: AgentOptions): Promise<number> {
-  keepHeapSmall()
   // Whoever read our output has gone, which is no reason to end.
   process.stdout.on('error', () => undefined)
   const [
@@ -227,7 +225,7 @@ function ownCommand({ mode, data }: AgentOptions): string {
   const main = fileURLToPath(import.meta.url)
   const fromHere = relative(process.cwd(), main)
   const shortest = process.cwd() === '/' || fromHere.startsWith('..') ? main : fromHere
-  const program = /\.m?js$/.test(script) ? `node ${shortest}` : script
+  const program = /\.c?js$/.test(script) ? `node ${shortest}` : script
   const found = mode === 'container' || data.root === resolve('.data')
   return found ? program : `DISCOBOT_DATA_DIR=${data.root} ${program}`
 }

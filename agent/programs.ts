@@ -15,7 +15,7 @@ export interface Programs {
 export interface ProgramDeps {
   /** Node itself. */
   readonly execPath: string
-  /** `import.meta.url` of a module in the built `agent` folder, or of the bundle. */
+  /** `import.meta.url` of a module in the built `agent` folder, or of the bundle, where the programs are side by side. */
   readonly moduleUrl: string
   /** Where an image has its bundled programs. */
   readonly imageBin: string
@@ -23,11 +23,11 @@ export interface ProgramDeps {
   readonly knowsEnvProxy: boolean
 }
 
-/** The image's bundled programs start faster; a checkout runs what was built beside the agent. */
+/** The image's bundled programs start faster; a checkout runs what was built beside the agent, a bundle its own. */
 export function findPrograms({ execPath, moduleUrl, imageBin, knowsEnvProxy }: ProgramDeps): Programs {
   const choose = (name: string, built: string): Command => {
-    const bundled = join(imageBin, name)
-    return isExecutable(bundled) ? [bundled] : [execPath, fileURLToPath(new URL(built, moduleUrl))]
+    const bundled = [join(imageBin, name), fileURLToPath(new URL(`./${name}.cjs`, moduleUrl))].find(isExecutable)
+    return bundled === undefined ? [execPath, fileURLToPath(new URL(built, moduleUrl))] : [bundled]
   }
   return {
     proxy: choose('proxy', '../proxy/main.js'),

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { isIPv4, isIPv6 } from 'node:net'
 import { domainToASCII } from 'node:url'
 import { formatIpAddress, parseIpAddress } from './ip-address.js'
 
@@ -22,12 +22,13 @@ export function canonicalHost(text: string): string | undefined {
   if (address !== undefined) return formatIpAddress(address)
   if (NOT_IN_NAMES.test(text)) return undefined
   const name = domainToASCII(text).replace(/\.$/, '')
-  if (isIP(name) === 4) return name
+  if (isIPv4(name)) return name
   if (name.length > MAX_NAME_LENGTH) return undefined
   return name.split('.').every((label) => LABEL.test(label)) ? name : undefined
 }
 
 /** Whether a canonical host is an address, not a name. */
 export function isAddress(host: string): boolean {
-  return isIP(host) !== 0
+  // Node's test for IPv6 takes 3 ms to compile: not for the sake of a name.
+  return isIPv4(host) || (host.includes(':') && isIPv6(host))
 }

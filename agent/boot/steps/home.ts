@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { chmod, chown, lstat, mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DiscobotError } from '../../../config/errors.js'
@@ -53,7 +54,8 @@ export function homeStep(deps: HomeStepDeps, findings: BootFindings): BootStep {
 
 /** Two agents on one data dir would write each other's configuration and cache. */
 async function refuseSecondAgent(socket: string): Promise<void> {
-  const other = await fetchStatus(socket).catch(() => undefined)
+  // Without a socket there is nobody to ask, and to ask takes 10 ms the first time.
+  const other = existsSync(socket) ? await fetchStatus(socket).catch(() => undefined) : undefined
   if (other === undefined) return
   throw new HomeError(
     `cannot start: an agent with pid ${other.pid} already answers on ${socket}; stop it, or name another DISCOBOT_DATA_DIR`,

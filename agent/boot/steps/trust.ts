@@ -1,6 +1,5 @@
 import { access, constants, mkdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { rootCertificates } from 'node:tls'
 import { codeOf, DiscobotError, reasonOf } from '../../../config/errors.js'
 import type { DataPaths } from '../../../config/paths.js'
 import type { Environment } from '../../environment.js'
@@ -155,7 +154,10 @@ export function holdsCertificate(bundle: string | undefined, pem: string): boole
   const body = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/
     .exec(pem)?.[1]
     ?.replace(/\s+/g, '')
-  return bundle !== undefined && body !== undefined && bundle.replace(/\s+/g, '').includes(body)
+  if (bundle === undefined || body === undefined) return false
+  // Within the first line of whoever writes PEM (RFC 7468: 64 characters). Most often it is not there, and to take
+  // the line ends out of a quarter of a megabyte takes 5 ms.
+  return bundle.includes(body.slice(0, 48)) && bundle.replace(/\s+/g, '').includes(body)
 }
 
 /** The machine's certificates and ours, for programs that know one list only. */
@@ -180,5 +182,6 @@ async function systemCertificates({ inherited, root }: TrustStepDeps): Promise<s
       if (codeOf(error) !== 'ENOENT' && path !== named) throw error
     }
   }
+  const { rootCertificates } = await import('node:tls')
   return rootCertificates.join('\n')
 }
