@@ -25,9 +25,9 @@ RUN if id node >/dev/null 2>&1; then userdel --remove node; fi \
  && useradd --create-home --uid 1000 --user-group --groups docker --shell /bin/bash discobot \
  && useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin discobot-proxy
 COPY --from=build /src/dist/bundle /opt/discobot/lib
-# Links, because Node tells a module by the .mjs of the file that it finds in the end.
+# Links, because each finds its code beside the file that Node finds in the end.
 RUN mkdir /opt/discobot/bin \
- && for program in agent proxy agent-api; do ln -s "../lib/$program.mjs" "/opt/discobot/bin/$program"; done \
+ && for program in agent proxy agent-api; do ln -s "../lib/$program.cjs" "/opt/discobot/bin/$program"; done \
  && ln -s /opt/discobot/bin/agent /usr/local/bin/discobot-agent \
  && ln -s /opt/discobot/bin/proxy /usr/local/bin/discobot-proxy
 VOLUME /.data

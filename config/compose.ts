@@ -50,6 +50,8 @@ export interface Composed {
    * values as given: write it 0600, and atomically, for it is the next start's `previousFile`.
    */
   readonly yaml: string
+  /** What `yaml` is rendered of, besides `config`. */
+  readonly parts: ConfigParts
 }
 
 /**
@@ -74,17 +76,28 @@ export async function composeConfig(options: ComposeOptions): Promise<Composed> 
   const workspaceFile = options.workspaceFile === undefined ? undefined : resolve(options.workspaceFile)
   const workspace = workspaceFile === undefined ? undefined : await readWorkspace(workspaceFile, dataDir)
   if (workspaceFile === undefined || workspace === undefined) return alone
-  if (workspace.kind === 'problems') return { ...alone, problems: workspace.problems }
+  if (workspace.kind === 'problems') return rendered({ ...alone, problems: workspace.problems })
   const limits = { operator: operator.layer, inForce, dataDir }
   const { narrowing, tuning, problems } = restrictWorkspace(workspace.layer, limits)
   const merged = mergeLayers([...narrowing, ...layers.slice(0, -1), tuning, base])
   const together = finished(merged, problems, { operatorFile, workspaceFile })
-  return isTooLarge(together.yaml) ? { ...alone, problems: [tooLarge(workspaceFile)] } : together
+  return isTooLarge(together.yaml) ? rendered({ ...alone, problems: [tooLarge(workspaceFile)] }) : together
 }
 
 function finished(merged: Merged, problems: readonly Problem[], parts: ConfigParts): Composed {
   const config = withoutBlocked(merged.config)
-  return { config, problems, inForce: 'composed', sources: merged.sources, yaml: renderConfig(config, parts) }
+  return rendered({ config, problems, inForce: 'composed', sources: merged.sources, parts })
+}
+
+/** The text is made when it is asked for: that of the last start often is the same. */
+function rendered(composed: Omit<Composed, 'yaml'>): Composed {
+  let yaml: string | undefined
+  return {
+    ...composed,
+    get yaml() {
+      return (yaml ??= renderConfig(composed.config, composed.parts))
+    },
+  }
 }
 
 /** Short lists in brackets take more room in the text written, which must load again. */
@@ -134,14 +147,14 @@ async function failClosed(
     file: operatorFile,
     message: `${verdict}; the workspace's file is left out`,
   }
-  return {
+  return rendered({
     config: merged.config,
     problems: [...problems, note],
     inForce: previous === undefined ? 'deny-all' : 'previous',
     sources: merged.sources,
     // Only what came from the operator's file may pass for its last good state at the next start.
-    yaml: renderConfig(merged.config, { operatorFile: previous === undefined ? undefined : operatorFile }),
-  }
+    parts: { operatorFile: previous === undefined ? undefined : operatorFile },
+  })
 }
 
 const DENY_ALL: Layer = {

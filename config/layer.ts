@@ -41,18 +41,17 @@ export type LayerResult =
   | { readonly kind: 'layer'; readonly layer: Layer }
   | { readonly kind: 'problems'; readonly problems: readonly Problem[] }
 
-export interface LayerSource {
+export type LayerSource = {
   readonly name: LayerName
   /** Path of the file, for messages and relative paths. */
   readonly file: string
-  readonly text: string
   /** Absolute. */
   readonly dataDir: string
-}
+} & ({ readonly text: string } | { readonly document: YamlDocument })
 
 /** Reads one file's text. Whatever is wrong with it is told at once, and then nothing of it is used. */
 export function readLayer(source: LayerSource): LayerResult {
-  const document = readYaml(source.text)
+  const document = 'document' in source ? source.document : readYaml(source.text)
   const [syntax] = document.problems.filter((problem) => problem.kind === 'syntax')
   if (syntax !== undefined) {
     const { mark, message } = syntax

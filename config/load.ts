@@ -1,10 +1,11 @@
 import { resolve } from 'node:path'
 import { findConflicts } from './conflicts.js'
-import { readDefault } from './default-text.js'
+import { readDefaultDocument } from './default-document.js'
 import { readLayer, type Layer, type LayerName, type LayerResult } from './layer.js'
 import { mergeLayers, type Merged } from './merge.js'
 import { DEFAULT_DATA_DIR } from './paths.js'
 import { ConfigError, type Problem } from './problem.js'
+import type { YamlDocument } from './parsed-yaml.js'
 import { readTextFile, type TextFileLimits } from './text-file.js'
 
 /** A blocklist of some 40,000 hosts. Parsing that takes about a second. */
@@ -18,6 +19,8 @@ export interface LoadOptions {
   readonly dataDir?: string
   /** Instead of the shipped `default.yaml`. */
   readonly defaultText?: string
+  /** The text of the file, when it has been read before. */
+  readonly document?: YamlDocument
 }
 
 /**
@@ -46,7 +49,8 @@ export async function readConfigText(path: string): Promise<string> {
 export function loadConfigText(text: string, path: string, options: LoadOptions = {}): Merged {
   const file = resolve(path)
   const { dataDir, base } = readBase(options)
-  const result = readLayer({ name: 'operator', file, text, dataDir })
+  const said = options.document === undefined ? { text } : { document: options.document }
+  const result = readLayer({ name: 'operator', file, dataDir, ...said })
   const merged = result.kind === 'layer' ? mergeChecked([result.layer, base]) : result
   if (merged.kind === 'problems') throw new ConfigError(file, merged.problems)
   return merged.merged
@@ -64,8 +68,9 @@ export function loadDefaultConfig(options: LoadOptions = {}): Merged {
 /** The layer that says something for every key, and the absolute data directory it was placed in. */
 export function readBase(options: LoadOptions): { readonly dataDir: string; readonly base: Layer } {
   const dataDir = resolve(options.dataDir ?? DEFAULT_DATA_DIR)
-  const text = options.defaultText ?? readDefault()
-  const result = readLayer({ name: 'default', file: DEFAULT_FILE, text, dataDir })
+  const said =
+    options.defaultText === undefined ? { document: readDefaultDocument() } : { text: options.defaultText }
+  const result = readLayer({ name: 'default', file: DEFAULT_FILE, dataDir, ...said })
   if (result.kind === 'problems') throw new ConfigError(DEFAULT_FILE, result.problems)
   return { dataDir, base: result.layer }
 }

@@ -1,5 +1,5 @@
-import { stringify } from 'yaml'
 import type { Config } from './config.js'
+import { yamlPackage } from './yaml-package.js'
 
 export interface ConfigParts {
   /** Absolute path of the operator's file, if it had a part in this. */
@@ -20,6 +20,7 @@ export function renderConfig(config: Config, parts: ConfigParts): string {
     OPERATOR_LINE + nameOf(parts.operatorFile),
     `# workspace: ${nameOf(parts.workspaceFile)}`,
   ]
+  const { stringify } = yamlPackage()
   // Lines are not folded: a value that goes on in the next line is hard to compare.
   return `${head.join('\n')}\n\n${stringify(config, { lineWidth: 0, aliasDuplicateObjects: false })}`
 }

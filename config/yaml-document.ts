@@ -1,33 +1,17 @@
+import type { Document, YAMLError } from 'yaml'
 import {
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  parseDocument,
-  type Document,
-  type YAMLError,
-} from 'yaml'
+  keyOf,
+  nearestMark,
+  type KeyPath,
+  type ParsedYaml,
+  type YamlDocument,
+  type YamlProblem,
+} from './parsed-yaml.js'
 import type { Complaint, Mark } from './problem.js'
 import { breachOfLimits } from './yaml-limits.js'
+import { yamlPackage } from './yaml-package.js'
 
-export type KeyPath = readonly (string | number)[]
-
-/** A YAML text as plain values, with the place of each. */
-export interface YamlDocument {
-  /** Strings, numbers, booleans, null, arrays and objects; an empty text is an empty object. */
-  readonly value: unknown
-  readonly problems: readonly YamlProblem[]
-  /** Where a key is written, or the nearest key above it that is. */
-  keyMark(path: KeyPath): Mark
-  /** Where a value is written; its key's place when there is nothing to point at. */
-  valueMark(path: KeyPath): Mark
-}
-
-export interface YamlProblem extends Complaint {
-  /** `syntax`: the text means nothing; `key`: one key does not. */
-  readonly kind: 'syntax' | 'key'
-}
+export type { KeyPath, YamlDocument } from './parsed-yaml.js'
 
 /** Each alias is read anew, so what it stands for counts each time. */
 const MAX_NODES = 500_000
@@ -37,6 +21,30 @@ const MAX_NODES = 500_000
  * is a guess. Messages are our own, since the parser's quote the text, which may hold secrets.
  */
 export function readYaml(text: string): YamlDocument {
+  const read = readNodes(text)
+  if (!(read instanceof NodeReader)) return read
+  const { keyMarks, valueMarks, value, problems } = read
+  return {
+    value,
+    problems,
+    keyMark: (path) => nearestMark((key) => keyMarks.get(key), path),
+    valueMark: (path) => nearestMark((key) => valueMarks.get(key), path),
+  }
+}
+
+/** As {@link readYaml}, in a form that can be kept. @throws when there is anything wrong with the text. */
+export function parseYaml(text: string): ParsedYaml {
+  const read = readNodes(text)
+  const [problem] = read.problems
+  if (!(read instanceof NodeReader) || problem !== undefined)
+    throw new Error(problem?.message ?? 'not valid YAML')
+  const { value, keyMarks, valueMarks } = read
+  return { value, keyMarks: Object.fromEntries(keyMarks), valueMarks: Object.fromEntries(valueMarks) }
+}
+
+/** The reader at the end of its work, or a document that says why there is nothing to be read. */
+function readNodes(text: string): NodeReader | YamlDocument {
+  const { LineCounter, parseDocument } = yamlPackage()
   const lines = new LineCounter()
   const breach = breachOfLimits(text)
   if (breach !== undefined) return unusable(markIn(text, breach.offset), breach.reason)
@@ -51,21 +59,17 @@ export function readYaml(text: string): YamlDocument {
   const error = document.errors[0] ?? document.warnings[0]
   if (error !== undefined) return unusable(markAt(error.pos[0]), syntaxMessage(error))
   const reader = new NodeReader(document, markAt)
-  const value = reader.read(document.contents, [], { line: 1, col: 1 }) ?? {}
-  if (reader.failure !== undefined) return unusable(reader.failure.mark, reader.failure.message)
-  return {
-    value,
-    problems: reader.problems,
-    keyMark: (path) => nearestMark(reader.keyMarks, path),
-    valueMark: (path) => nearestMark(reader.valueMarks, path),
-  }
+  reader.value = reader.read(document.contents, [], { line: 1, col: 1 }) ?? {}
+  return reader.failure === undefined ? reader : unusable(reader.failure.mark, reader.failure.message)
 }
 
 class NodeReader {
+  value: unknown
   readonly problems: YamlProblem[] = []
   readonly keyMarks = new Map<string, Mark>()
   readonly valueMarks = new Map<string, Mark>()
   failure: Complaint | undefined
+  readonly #yaml = yamlPackage()
   #nodes = 0
   #aliasDepth = 0
 
@@ -75,6 +79,7 @@ class NodeReader {
   ) {}
 
   read(node: unknown, path: KeyPath, keyMark: Mark): unknown {
+    const { isAlias, isMap, isScalar, isSeq } = this.#yaml
     this.#nodes++
     // An alias inside what it stands for has no end; two levels of aliases are more than anyone writes.
     if (this.#nodes > MAX_NODES || this.#aliasDepth > 2) {
@@ -165,18 +170,6 @@ function unusable(mark: Mark, reason: string): YamlDocument {
 function markIn(text: string, offset: number): Mark {
   const before = text.slice(0, offset)
   return { line: before.split('\n').length, col: offset - before.lastIndexOf('\n') }
-}
-
-function nearestMark(marks: ReadonlyMap<string, Mark>, path: KeyPath): Mark {
-  for (let length = path.length; length > 0; length--) {
-    const mark = marks.get(keyOf(path.slice(0, length)))
-    if (mark !== undefined) return mark
-  }
-  return { line: 1, col: 1 }
-}
-
-function keyOf(path: KeyPath): string {
-  return JSON.stringify(path)
 }
 
 function hasRange(node: unknown): node is { readonly range: readonly [number, number, number] } {

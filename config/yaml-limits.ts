@@ -1,4 +1,4 @@
-import { CST, Lexer } from 'yaml'
+import { yamlPackage } from './yaml-package.js'
 
 /** Deeper than any configuration; `headers.HOST.conditions[0].equals` is five levels. */
 const MAX_FLOW_DEPTH = 16
@@ -24,6 +24,9 @@ export function breachOfLimits(text: string): LimitBreach | undefined {
   // Also keeps the lexer's own control tokens out of the text. C0 controls are not YAML (1.2.2 section 5.1).
   const control = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/.exec(text)
   if (control !== null) return { offset: control.index, reason: 'a control character is not allowed' }
+  const { CST, Lexer } = yamlPackage()
+  // Tokens the lexer adds that are not in the text.
+  const controlTokens: ReadonlySet<string> = new Set([CST.DOCUMENT, CST.FLOW_END, CST.SCALAR])
   const count = { flow: 0, inLine: 0, properties: 0 }
   let offset = 0
   let isLineStart = true
@@ -45,13 +48,10 @@ export function breachOfLimits(text: string): LimitBreach | undefined {
       return { offset, reason: `more than ${MAX_ANCHORS_AND_TAGS} anchors, aliases and tags` }
     }
     isLineStart = token.endsWith('\n')
-    if (!CONTROL_TOKENS.has(token)) offset += token.length
+    if (!controlTokens.has(token)) offset += token.length
   }
   return undefined
 }
-
-/** Tokens the lexer adds that are not in the text. */
-const CONTROL_TOKENS: ReadonlySet<string> = new Set([CST.DOCUMENT, CST.FLOW_END, CST.SCALAR])
 
 function isLevel(type: string | null): boolean {
   return type === 'seq-item-ind' || type === 'explicit-key-ind' || type === 'map-value-ind'

@@ -4,6 +4,7 @@ import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { createLiveLogger, type LiveLogger } from '../config/live-logger.js'
 import { loadConfigText, readConfigText } from '../config/load.js'
 import type { Logger } from '../config/logger.js'
+import { knownDocument, readParsedConfig } from '../config/parsed-config.js'
 import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK } from '../config/paths.js'
 import { archiveRoutes } from './api/archive-routes.js'
 import { cacheRoutes } from './api/cache-routes.js'
@@ -136,9 +137,15 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
 async function load({ configFile, dataDir }: RunOptions): Promise<LoadedConfig> {
   // An empty text over the default is the default.
   const text = configFile === undefined ? '' : await readConfigText(configFile)
+  // Only the agent writes it, so whoever names a file of their own has none of it.
+  const { parsedConfig } = dataPaths(dataDir ?? DEFAULT_DATA_DIR)
+  const document = knownDocument(text, await readParsedConfig(parsedConfig))
   return {
     text,
-    merged: loadConfigText(text, configFile ?? 'config.yaml', dataDir === undefined ? {} : { dataDir }),
+    merged: loadConfigText(text, configFile ?? 'config.yaml', {
+      ...(dataDir === undefined ? {} : { dataDir }),
+      ...(document === undefined ? {} : { document }),
+    }),
   }
 }
 

@@ -1,9 +1,14 @@
 /**
- * `npm run bundle`: one file per program in dist/bundle/, for the image. Process 1 starts sooner when nothing is
- * looked up in node_modules, and the image needs none of it but koffi.
+ * `npm run bundle`: one file of code per program in dist/bundle/, and beside it what V8 makes of that code, for the
+ * image. A program starts sooner when nothing is looked up in node_modules and nothing is compiled, and the image
+ * needs none of it but koffi. For the version of Node that makes the bundle: any other one starts it slower.
  */
-import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname, join, relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { writeCodeCaches } from './code-cache.mjs'
 import { ensureInstalled, fail, ROOT } from './project.mjs'
 
 const PROGRAMS = { agent: 'agent/main.ts', proxy: 'proxy/main.ts', 'agent-api': 'agent/api/main.ts' }
@@ -15,52 +20,95 @@ const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 
 rmSync(out, { recursive: true, force: true })
 mkdirSync(out, { recursive: true })
+const defaultDocument = await parseDefault()
 const { metafile } = await build({
   entryPoints: PROGRAMS,
   absWorkingDir: ROOT,
   outdir: out,
-  outExtension: { '.js': '.mjs' },
+  outExtension: { '.js': '.code.js' },
   bundle: true,
-  // What a program imports late stays a file of its own, read only when it comes to that.
-  splitting: true,
-  chunkNames: 'chunks/[name]-[hash]',
-  format: 'esm',
+  format: 'cjs',
   platform: 'node',
   target: 'node20',
   // Finds its native part beside itself.
-  external: ['koffi'],
-  define: { DISCOBOT_VERSION: JSON.stringify(version) },
-  // CommonJS packages (node-forge, pino, yaml) ask for Node's own modules with `require`, which ESM lacks.
+  external: ['./node_modules/koffi/index.cjs'],
+  // A script that was not loaded as a module has no `import` of its own.
+  supported: { 'dynamic-import': false },
+  define: { DISCOBOT_VERSION: JSON.stringify(version), 'import.meta.url': 'moduleUrl' },
+  // One function, as Node makes of every CommonJS module: see program/start.cjs, which calls it.
   banner: {
-    js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+    js: "(function (exports, require, module, __filename, __dirname) { const moduleUrl = require('node:url').pathToFileURL(__filename).href;",
   },
+  footer: { js: '})' },
+  charset: 'ascii',
+  // Half as much to read; names stay, for the traces of errors.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  // By its path, which need not be looked up.
+  alias: { koffi: './node_modules/koffi/index.cjs' },
   plugins: [{ name: 'inline-text', setup: inlineText }],
   legalComments: 'linked',
   metafile: true,
   logLevel: 'warning',
   // esbuild has said what is wrong.
 }).catch(() => process.exit(1))
-for (const name of Object.keys(PROGRAMS)) chmodSync(join(out, `${name}.mjs`), 0o755)
+for (const name of Object.keys(PROGRAMS)) {
+  const code = readFileSync(join(out, `${name}.code.js`))
+  // V8 tells the code that a cache was made of by its length alone.
+  const digest = createHash('sha256').update(code).digest('hex').slice(0, 16)
+  renameSync(join(out, `${name}.code.js`), join(out, `${name}.${digest}.code.js`))
+  const start = readFileSync(join(ROOT, 'scripts/program/start.cjs'), 'utf8')
+  writeFileSync(join(out, `${name}.cjs`), start.replace('/PROGRAM`', `/${name}.${digest}\``), {
+    mode: 0o755,
+  })
+}
 copyKoffi()
 cpSync(join(ROOT, 'agent/preload'), join(out, 'preload'), { recursive: true })
-writeFileSync(join(out, 'package.json'), '{ "type": "module" }\n')
+await writeCodeCaches(out)
 for (const [path, { bytes }] of Object.entries(metafile.outputs)) {
-  if (path.endsWith('.mjs')) console.log(`${(bytes / 1024).toFixed(0).padStart(6)} KiB  ${path}`)
+  if (path.endsWith('.js')) console.log(`${(bytes / 1024).toFixed(0).padStart(6)} KiB  ${path}`)
 }
 
 /** Text that a module reads from a file beside itself goes into the bundle, which has no such file beside it. */
 function inlineText({ onLoad }) {
   const ours = new RegExp(`^${ROOT.replaceAll(/[.+]/g, '\\$&')}/(config|proxy|agent)/.*\\.ts$`)
   onLoad({ filter: ours }, ({ path }) => {
-    const contents = readFileSync(path, 'utf8').replaceAll(
+    const contents = requireOfBundle(readFileSync(path, 'utf8')).replaceAll(
       /readFileSync\(\s*new URL\('(\.[^']+)', import\.meta\.url\),\s*'utf8',?\s*\)/g,
       (_, file) => JSON.stringify(readFileSync(join(dirname(path), file), 'utf8')),
     )
     const left = /new URL\('\.[^']*', import\.meta\.url\)/.exec(contents)
     if (left !== null)
       fail(`cannot bundle ${relative(ROOT, path)}: ${left[0]} would point nowhere; read it as text`)
-    return { contents, loader: 'ts' }
+    // Parsed now, not at every start.
+    const parsed = contents.replace('documentOf(parseDefault())', `documentOf(${defaultDocument})`)
+    return { contents: parsed, loader: 'ts' }
   })
+}
+
+/** What `default.yaml` says, as JSON. */
+async function parseDefault() {
+  const { outputFiles } = await build({
+    entryPoints: ['config/default-document.ts'],
+    absWorkingDir: ROOT,
+    bundle: true,
+    write: false,
+    format: 'cjs',
+    platform: 'node',
+    define: { 'import.meta.url': 'moduleUrl' },
+  })
+  const module = { exports: {} }
+  const source = pathToFileURL(join(ROOT, 'config/default-document.ts')).href
+  new Function('module', 'require', 'moduleUrl', outputFiles[0].text)(module, createRequire(source), source)
+  return JSON.stringify(module.exports.parseDefault())
+}
+
+/**
+ * A package that is wanted at once or not at all, so that `await import` will not do, is asked for with a `require` of
+ * the module's own. The bundler knows only one that nobody has made, and runs such a package when it comes to that.
+ */
+function requireOfBundle(text) {
+  return text.replace('const require = createRequire(import.meta.url)\n', '\n')
 }
 
 /** koffi without its C++ sources, and the native part for this machine: what builds is what runs. */

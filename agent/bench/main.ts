@@ -40,7 +40,7 @@ async function main(args: readonly string[]): Promise<void> {
   if (!Number.isSafeInteger(rounds) || rounds < 1) throw new BenchError('--rounds takes a number from 1')
   const project = resolve(dirname(fileURLToPath(import.meta.url)), '../../..')
   const bundle = join(project, 'dist/bundle')
-  if (!existsSync(join(bundle, 'agent.mjs')))
+  if (!existsSync(join(bundle, 'agent.cjs')))
     throw new BenchError('there is no dist/bundle; run "npm run bundle" first')
   const readOnly = [project, dirname(process.execPath)]
 

@@ -25,7 +25,7 @@ void t.test(
       env: { DISCOBOT_DOCKER: 'off', DISCOBOT_PROXY: 'off' },
       command: [process.execPath, '/opt/discobot/bin/agent', 'run'],
       prepare: `mkdir -p /opt/discobot/bin
-for program in agent proxy agent-api; do ln -s "${bundle}/$program.mjs" "/opt/discobot/bin/$program"; done
+for program in agent proxy agent-api; do ln -s "${bundle}/$program.cjs" "/opt/discobot/bin/$program"; done
 `,
     })
     await container.logged(UP)

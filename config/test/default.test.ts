@@ -1,6 +1,6 @@
 import t from 'tap'
 import { readFileSync } from 'node:fs'
-import { readDefault } from '../default-text.js'
+import { readDefault } from '../default-document.js'
 import { configJsonSchema } from '../json-schema.js'
 import { loadConfigFile, loadDefaultConfig } from '../load.js'
 import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK, PROXY_API_PORT, PROXY_PORT } from '../paths.js'

@@ -6,7 +6,6 @@ import type { Logger } from '../../config/logger.js'
 import type { Merged } from '../../config/merge.js'
 import { ConfigError, formatProblem, type Problem } from '../../config/problem.js'
 import { requestedText, type ChangeBody } from './change.js'
-import { editYaml } from './edit-yaml.js'
 import { OptionUnusableError, PersistError, RevisionError } from './errors.js'
 import { replaceFile } from './persist.js'
 import { keysPendingRestart, withoutRestart } from './restart-keys.js'
@@ -125,6 +124,7 @@ export class LiveConfig {
         await (await this.#prepare(merged, 'request')).commit()
         this.#accept({ text: request.text, merged, from: 'api', rejected: former.rejected })
       } else {
+        const { editYaml } = await import('./edit-yaml.js')
         const text = editYaml(target.text, request.value)
         if (text === undefined) {
           throw new PersistError(

@@ -3,7 +3,7 @@ import type { Composed } from '../../../config/compose.js'
 import type { Config } from '../../../config/config.js'
 import { DiscobotError } from '../../../config/errors.js'
 import type { Logger } from '../../../config/logger.js'
-import { LOOPBACK } from '../../../config/paths.js'
+import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
 import { BRIDGE_ADDRESS } from '../../docker/plan.js'
 import type { AgentOptions } from '../../options.js'
 import { secretVariables, variablesNamedIn } from '../../secret-variables.js'
@@ -50,11 +50,10 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
     ...(options.proxyConfig === undefined ? {} : { operatorFile: options.proxyConfig }),
     workspaceFile: join(options.workspace.path, WORKSPACE_CONFIG),
   })
-  const { config, yaml } = deps.bridge ? await withBridge(composed) : composed
+  const wanted = deps.bridge ? await withBridge(composed) : composed
+  const { config } = wanted
   const owner = await deps.owner()
-  // Header values in it may be secrets of the operator's.
-  const attributes = { mode: 0o600, ...(owner === undefined ? {} : { owner }) }
-  await ensureFile(options.data.proxyConfig, yaml, attributes)
+  await ensureConfig(options.data, wanted, owner)
   const problems = composed.problems.map(formatProblem)
   for (const problem of problems) logger.warn({ problem }, 'proxy configuration')
   findings.secretVariables = [
@@ -71,6 +70,33 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   )
 }
 
+/** Renders it when it is not what the file there was made of: {@link ParsedConfig}. */
+async function ensureConfig(
+  { proxyConfig, parsedConfig }: DataPaths,
+  wanted: Pick<Composed, 'config' | 'parts' | 'yaml'>,
+  owner: Account | undefined,
+): Promise<void> {
+  const { describeConfig, digestOfParts, knownOf, readParsedConfig } =
+    await import('../../../config/parsed-config.js')
+  const madeOf = digestOfParts(wanted.config, wanted.parts)
+  const description = await readParsedConfig(parsedConfig)
+  const present = await readParsedConfig(proxyConfig)
+  const isKnown = knownOf(present, description)?.madeOf === madeOf
+  const text = isKnown && present !== undefined ? present : wanted.yaml
+  // Header values in it may be secrets of the operator's. Looked at again: owner and mode must be right as well.
+  await ensureFile(proxyConfig, text, { mode: 0o600, ...(owner === undefined ? {} : { owner }) })
+  const known = isKnown ? description : describeConfig(text, madeOf)
+  if (known === undefined) return
+  // Ours, and for the proxy to read only: what we believe of its configuration must not be its own word.
+  const readers =
+    owner === undefined ? { mode: 0o600 } : { mode: 0o640, owner: { uid: OWN_UID, gid: owner.gid } }
+  // Without it the next start takes longer, and that is all.
+  await ensureFile(parsedConfig, known, readers).catch(() => undefined)
+}
+
+/** Of process 1. */
+const OWN_UID = 0
+
 const FORCE: Readonly<Record<Composed['inForce'], string>> = {
   composed: 'written',
   previous: 'that of the last good start',
@@ -78,16 +104,18 @@ const FORCE: Readonly<Record<Composed['inForce'], string>> = {
 }
 
 /** Unless somebody chose the addresses: the bridge's is added, which appears when dockerd makes it. */
-async function withBridge(composed: Composed): Promise<{ readonly config: Config; readonly yaml: string }> {
-  const { config, sources } = composed
+async function withBridge(composed: Composed): Promise<Pick<Composed, 'config' | 'parts' | 'yaml'>> {
+  const { config, sources, parts } = composed
   if (sources['proxy.host']?.some((origin) => origin.layer !== 'default') === true) return composed
-  const { readOperatorLine, renderConfig } = await import('../../../config/render.js')
+  const { renderConfig } = await import('../../../config/render.js')
   const widened = { ...config, proxy: { ...config.proxy, host: [...config.proxy.host, BRIDGE_ADDRESS] } }
-  const workspaceFile = Object.values(sources)
-    .flat()
-    .find((origin) => origin.layer === 'workspace')?.file
-  const yaml = renderConfig(widened, { operatorFile: readOperatorLine(composed.yaml), workspaceFile })
-  return { config: widened, yaml }
+  return {
+    config: widened,
+    parts,
+    get yaml() {
+      return renderConfig(widened, parts)
+    },
+  }
 }
 
 /** @throws ProxyConfigError when the kernel is to choose a port: nobody could be told which. */

@@ -7,7 +7,7 @@ import { PeerUnavailableError } from '../errors.js'
 import type { Peer, PeerDeps, StartPeer } from './peer.js'
 
 const MAIN = fileURLToPath(new URL('../../main.js', import.meta.url))
-const BUNDLE = fileURLToPath(new URL('../../../bundle/proxy.mjs', import.meta.url))
+const BUNDLE = fileURLToPath(new URL('../../../bundle/proxy.cjs', import.meta.url))
 
 /** Ours, as `npm run build` makes it. */
 export const startDiscobot: StartPeer = (deps) => start(deps, 'discobot', MAIN)
@@ -15,7 +15,7 @@ export const startDiscobot: StartPeer = (deps) => start(deps, 'discobot', MAIN)
 /** Ours, as it is in the image. */
 export const startBundle: StartPeer = (deps) => {
   if (!existsSync(BUNDLE))
-    throw new PeerUnavailableError('dist/bundle/proxy.mjs is not there: npm run bundle')
+    throw new PeerUnavailableError('dist/bundle/proxy.cjs is not there: npm run bundle')
   return start(deps, 'bundle', BUNDLE)
 }
 
