@@ -26,7 +26,9 @@ export interface ProgramDeps {
 /** The image's bundled programs start faster; a checkout runs what was built beside the agent, a bundle its own. */
 export function findPrograms({ execPath, moduleUrl, imageBin, knowsEnvProxy }: ProgramDeps): Programs {
   const choose = (name: string, built: string): Command => {
-    const bundled = [join(imageBin, name), fileURLToPath(new URL(`./${name}.cjs`, moduleUrl))].find(isExecutable)
+    const bundled = [join(imageBin, name), fileURLToPath(new URL(`./${name}.cjs`, moduleUrl))].find(
+      isExecutable,
+    )
     return bundled === undefined ? [execPath, fileURLToPath(new URL(built, moduleUrl))] : [bundled]
   }
   return {
