@@ -5,10 +5,18 @@ import { codeOf } from './errors.js'
 const MAX_PENDING_BYTES = 1024 * 1024
 /** Lines are taken again once this much of it is read, so that not every second line is a loss. */
 const RESUME_BYTES = MAX_PENDING_BYTES / 2
+/** PIPE_BUF: what is not longer is written to a pipe as a whole, whoever else writes to it (pipe(7)). */
+const GATHERED_CHARACTERS = 4096
 const RETRY_MS = 20
 /** For the last words, at the end of the process: a reader that is there at all has read them by then. */
 const LAST_WORDS_MS = 200
 const LAST_WORDS_PAUSE_MS = 2
+
+/** Whole lines that are written together. */
+interface Batch {
+  readonly bytes: Buffer
+  readonly lines: number
+}
 
 /**
  * Writes lines to a descriptor whose reader may stall or go away. Neither an init nor a data path may wait for
@@ -17,18 +25,29 @@ const LAST_WORDS_PAUSE_MS = 2
 export class LineOutput {
   readonly #descriptor: number
   readonly #onLost: (lines: number, reason: string) => void
-  #pending: Buffer[] = []
+  readonly #gathers: boolean
+  /** Lines of this turn of the event loop. */
+  #gathered = ''
+  #gatheredLines = 0
+  #turnEnd: NodeJS.Immediate | undefined
+  #pending: Batch[] = []
   #pendingBytes = 0
   #lost = 0
   #reason = ''
   #full = false
   #retry: NodeJS.Timeout | undefined
+  #watchesExit = false
   readonly #atExit = (): void => this.#lastWords()
 
-  /** @param onLost called once lines are taken again; may write. */
-  constructor(descriptor: number, onLost: (lines: number, reason: string) => void) {
+  /**
+   * @param onLost called once lines are taken again; may write.
+   * @param gathers writes the lines of one turn of the event loop together, at its end or that of the process: for
+   *   logs of so many lines that each of them is to cost no system call.
+   */
+  constructor(descriptor: number, onLost: (lines: number, reason: string) => void, gathers = false) {
     this.#descriptor = descriptor
     this.#onLost = onLost
+    this.#gathers = gathers
   }
 
   /** A whole line with its newline. Never blocks on a pipe or terminal that Node has opened, never throws. */
@@ -37,9 +56,36 @@ export class LineOutput {
       this.#lost += 1
       return
     }
-    const bytes = Buffer.from(line)
-    this.#pending.push(bytes)
-    this.#pendingBytes += bytes.length
+    if (this.#gathered.length + line.length > GATHERED_CHARACTERS) this.#send()
+    this.#gathered += line
+    this.#gatheredLines += 1
+    if (!this.#gathers) {
+      this.#send()
+      return
+    }
+    this.#watchExit()
+    this.#turnEnd ??= setImmediate(() => this.#send()).unref()
+  }
+
+  /** Lets go of the descriptor; what the reader has not taken by now is lost. */
+  close(): void {
+    this.#send()
+    clearTimeout(this.#retry)
+    this.#pending = []
+    this.#pendingBytes = 0
+    this.#forgetExit()
+  }
+
+  #send(): void {
+    clearImmediate(this.#turnEnd)
+    this.#turnEnd = undefined
+    if (this.#gatheredLines > 0) {
+      const bytes = Buffer.from(this.#gathered)
+      this.#pending.push({ bytes, lines: this.#gatheredLines })
+      this.#pendingBytes += bytes.length
+      this.#gathered = ''
+      this.#gatheredLines = 0
+    }
     if (this.#flush()) {
       if (this.#lost > 0) this.#tellLost()
     } else if (this.#pendingBytes > MAX_PENDING_BYTES) {
@@ -48,21 +94,14 @@ export class LineOutput {
     }
   }
 
-  /** Lets go of the descriptor; what is still pending is lost. */
-  close(): void {
-    clearTimeout(this.#retry)
-    this.#pending = []
-    this.#pendingBytes = 0
-    process.off('exit', this.#atExit)
-  }
-
   /** Whether all of it has been written. */
   #flush(): boolean {
     for (let head = this.#pending[0]; head !== undefined; head = this.#pending[0]) {
+      const { bytes, lines } = head
       try {
-        const written = writeSync(this.#descriptor, head)
+        const written = writeSync(this.#descriptor, bytes)
         this.#pendingBytes -= written
-        if (written < head.length) this.#pending[0] = head.subarray(written)
+        if (written < bytes.length) this.#pending[0] = { bytes: bytes.subarray(written), lines }
         else this.#pending.shift()
       } catch (error) {
         if (codeOf(error) === 'EAGAIN') this.#tryLater()
@@ -70,14 +109,14 @@ export class LineOutput {
         return false
       }
     }
-    if (this.#retry !== undefined) process.off('exit', this.#atExit)
+    this.#forgetExit()
     clearTimeout(this.#retry)
     this.#retry = undefined
     return true
   }
 
   #tryLater(): void {
-    if (this.#retry === undefined) process.once('exit', this.#atExit)
+    this.#watchExit()
     clearTimeout(this.#retry)
     this.#retry = setTimeout(() => {
       this.#flush()
@@ -89,7 +128,7 @@ export class LineOutput {
 
   /** EPIPE, ENOSPC, EIO: there is no point in keeping it for later, but later lines may fare better. */
   #drop(reason: string): void {
-    this.#lost += this.#pending.length
+    this.#lost += this.#pending.reduce((sum, { lines }) => sum + lines, 0)
     this.#reason = reason
     this.#pending = []
     this.#pendingBytes = 0
@@ -104,7 +143,20 @@ export class LineOutput {
     if (this.#lost > 0) this.#lost += lines
   }
 
+  #watchExit(): void {
+    if (this.#watchesExit) return
+    process.once('exit', this.#atExit)
+    this.#watchesExit = true
+  }
+
+  #forgetExit(): void {
+    if (!this.#watchesExit) return
+    process.off('exit', this.#atExit)
+    this.#watchesExit = false
+  }
+
   #lastWords(): void {
+    this.#send()
     const until = performance.now() + LAST_WORDS_MS
     const nothing = new Int32Array(new SharedArrayBuffer(4))
     while (this.#pending.length > 0 && performance.now() < until) {

@@ -1,6 +1,6 @@
-import { openLogger, type Logger, type LoggerOptions } from './logger.js'
+import { openLogger, type Logger, type LoggerOptions, type OpenLogger } from './logger.js'
 
-/** A logger whose level, form and file may change while everybody goes on using it. */
+/** A logger of many lines, whose level, form and file may change while everybody goes on using it. */
 export interface LiveLogger {
   readonly logger: Logger
   /**
@@ -19,11 +19,12 @@ export interface PreparedLogger {
 
 /** @throws the system's error when the file cannot be opened. */
 export function createLiveLogger(options: LoggerOptions): LiveLogger {
-  let current = openLogger(options)
+  const open = (asked: LoggerOptions): OpenLogger => openLogger({ ...asked, gathers: true })
+  let current = open(options)
   return {
     logger: following(() => current.logger),
     prepare: (next) => {
-      const opened = openLogger(next)
+      const opened = open(next)
       return {
         commit: () => {
           const former = current

@@ -24,11 +24,13 @@ export interface LoggerOptions {
   readonly file?: string
   /** Instead of stdout, for commands whose output that is. */
   readonly stderr?: boolean
+  /** Lines of one turn of the event loop are written together; a process that is killed loses these. */
+  readonly gathers?: boolean
 }
 
 /**
- * Writes synchronously and without worker threads: a process 1 that dies must have said why, and a worker
- * would be one more thing to reap.
+ * Writes without worker threads, at once unless lines are to be gathered: a process 1 that dies must have said why,
+ * and a worker would be one more thing to reap.
  *
  * @throws the system's error when `file` cannot be opened.
  */
@@ -47,10 +49,10 @@ export interface OpenLogger {
 export function openLogger(options: LoggerOptions): OpenLogger {
   const file = options.file ?? ''
   const opened = file === '' ? standardOutput(options.stderr === true ? 2 : 1) : openFile(file)
-  const output: LineOutput = new LineOutput(opened.descriptor, (lines, reason) => {
+  const tellLost = (lines: number, reason: string): void =>
     logger.warn({ lines, reason }, 'lines of this log were lost')
-  })
-  const logger =
+  const output = new LineOutput(opened.descriptor, tellLost, options.gathers)
+  const logger: Logger =
     options.format === 'json' ? jsonLogger(options.level, output) : textLogger(options.level, output)
   return {
     logger,

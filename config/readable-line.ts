@@ -12,8 +12,21 @@ export const READABLE_PREFIX = /^\d{4}-\d\d-\d\dT[\d:.]+Z (DEBUG|INFO|WARN|ERROR
 
 /** `2026-11-21T02:41:03.123Z INFO  request    method=GET host=example.com` and its newline. */
 export function readableLine(level: LogLevel, message: string, fields: string): string {
-  const start = `${new Date().toISOString()} ${PADDED_LEVEL[level]} ${escapeControls(message).padEnd(10)}`
-  return `${`${start} ${fields}`.trimEnd()}\n`
+  const start = `${moment()} ${PADDED_LEVEL[level]} ${escapeControls(message).padEnd(10)}`
+  return fields === '' ? `${start.trimEnd()}\n` : `${start} ${fields}\n`
+}
+
+let latestMs = NaN
+let latestText = ''
+
+/** Lines come many to a millisecond, and a date's text costs as much as the rest of the line. */
+function moment(): string {
+  const now = Date.now()
+  if (now !== latestMs) {
+    latestMs = now
+    latestText = new Date(now).toISOString()
+  }
+  return latestText
 }
 
 /** `method=GET host=example.com`; empty when there are none. What is undefined is not said, as in JSON. */

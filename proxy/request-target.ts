@@ -79,7 +79,7 @@ export function hostHeader({ target, scheme }: Pick<RequestTarget, 'target' | 's
 /** RFC 6066, 3 allows no port in it, but Go programs that copy the Host there are common. */
 export function namesTarget(serverName: string, target: Target): boolean {
   // What is canonical already is the common case, and needs no parser.
-  if (serverName === target.host) return true
+  if (serverName === target.host || serverName === target.authority) return true
   return canonicalHost(serverName.replace(new RegExp(`:${target.port}$`), '')) === target.host
 }
 

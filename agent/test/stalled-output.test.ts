@@ -25,41 +25,43 @@ function talk(
   return { child, said: () => said, ended: new Promise((resolve) => child.on('close', resolve)) }
 }
 
-t.test('a reader that never reads blocks nothing; lines are lost and counted', async (t) => {
-  // 5 MB: more than the pipe and the queue together.
-  const { child, said, ended } = talk(t, ['50000'])
-  await waitFor('the work to be done', () => said().includes('done'))
-  child.kill('SIGUSR2')
-  await waitFor('a sign of life', () => said().includes('said'))
-  let output = ''
-  child.stdout?.on('data', (chunk) => (output += String(chunk)))
-  await waitFor('the count', () => /lines of this log were lost lines=\d+/.test(output))
-  child.kill('SIGUSR2')
-  await waitFor('what is said now', () => output.endsWith('afterwards\n'))
-  child.kill('SIGTERM')
-  await ended
-  const lines = output.trimEnd().split('\n')
-  const numbers = lines.flatMap((line) => / n(\d+) x/.exec(line)?.[1] ?? []).map(Number)
-  t.strictSame(
-    numbers,
-    numbers.map((_, index) => index),
-    'what came through is whole and in order',
-  )
-  const lost = Number(/lost lines=(\d+) reason="nobody read them"/.exec(output)?.[1])
-  const after = lines.filter((line) => line.endsWith('afterwards')).length
-  t.equal(numbers.length + lost + after, 50_000 + 2, 'every line has come through or is counted')
-})
+for (const [how, ...flags] of [['line by line'], ['gathered', 'gathers']] as const) {
+  t.test(`${how}: a reader that never reads blocks nothing; lines are lost and counted`, async (t) => {
+    // 5 MB: more than the pipe and the queue together.
+    const { child, said, ended } = talk(t, ['50000', '100', ...flags])
+    await waitFor('the work to be done', () => said().includes('done'))
+    child.kill('SIGUSR2')
+    await waitFor('a sign of life', () => said().includes('said'))
+    let output = ''
+    child.stdout?.on('data', (chunk) => (output += String(chunk)))
+    await waitFor('the count', () => /lines of this log were lost lines=\d+/.test(output))
+    child.kill('SIGUSR2')
+    await waitFor('what is said now', () => output.endsWith('afterwards\n'))
+    child.kill('SIGTERM')
+    await ended
+    const lines = output.trimEnd().split('\n')
+    const numbers = lines.flatMap((line) => / n(\d+) x/.exec(line)?.[1] ?? []).map(Number)
+    t.strictSame(
+      numbers,
+      numbers.map((_, index) => index),
+      'what came through is whole and in order',
+    )
+    const lost = Number(/lost lines=(\d+) reason="nobody read them"/.exec(output)?.[1])
+    const after = lines.filter((line) => line.endsWith('afterwards')).length
+    t.equal(numbers.length + lost + after, 50_000 + 2, 'every line has come through or is counted')
+  })
 
-t.test('a reader that is only slow loses nothing, not even the last words', async (t) => {
-  const { child, said, ended } = talk(t, ['5000'])
-  await waitFor('the work to be done', () => said().includes('done'))
-  let output = ''
-  child.stdout?.on('data', (chunk) => (output += String(chunk)))
-  await waitFor('the first lines', () => output.length > 1_000)
-  child.kill('SIGTERM')
-  await ended
-  t.equal(output.split('\n').filter((line) => / n\d+ x+$/.test(line)).length, 5_000)
-})
+  t.test(`${how}: a reader that is only slow loses nothing, not even the last words`, async (t) => {
+    const { child, said, ended } = talk(t, ['5000', '100', ...flags])
+    await waitFor('the work to be done', () => said().includes('done'))
+    let output = ''
+    child.stdout?.on('data', (chunk) => (output += String(chunk)))
+    await waitFor('the first lines', () => output.length > 1_000)
+    child.kill('SIGTERM')
+    await ended
+    t.equal(output.split('\n').filter((line) => / n\d+ x+$/.test(line)).length, 5_000)
+  })
+}
 
 t.test('a reader that has gone, and a disk that is full, do not end it', async (t) => {
   const gone = talk(t, ['1'])

@@ -1,8 +1,8 @@
 /** Run by stalled-output.test: logs as an init does, and says on stderr when its work is done. */
 import { createLogger } from '../../config/logger.js'
 
-const [lines = '0', bytes = '100'] = process.argv.slice(2)
-const logger = createLogger({ level: 'info', format: 'text' })
+const [lines = '0', bytes = '100', gathers] = process.argv.slice(2)
+const logger = createLogger({ level: 'info', format: 'text', gathers: gathers !== undefined })
 const say = (what: string): void => void process.stderr.write(`${what}\n`)
 process.on('SIGUSR2', () => {
   logger.info({}, 'afterwards')

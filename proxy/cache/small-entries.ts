@@ -13,15 +13,16 @@ const MAX_BODY_BYTES = 256 * 1024
 /** 50,000 held entries without body and headers took 830 bytes of heap each; their buffers' own management comes on top. */
 const ENTRY_OVERHEAD_BYTES = 1024
 
-/** A look at the disk that is under way. */
+/** What was seen on disk since an entry last changed; shared by all who look at the same time. */
 export interface Look {
   readonly name: string
+  lookers: number
 }
 
 /** Copies of small entries, most recently used ones, so that a hit on them touches no file. */
 export class SmallEntries {
   readonly #held: LRUCache<string, StoredEntry>
-  /** The latest look for each name; taken away from it as soon as it may have seen what is no more. */
+  /** Looks that are under way; taken away from here as soon as they may have seen what is no more. */
   readonly #looks = new Map<string, Look>()
   #maxBytes: number
 
@@ -51,13 +52,15 @@ export class SmallEntries {
 
   /** To be called before the disk is looked at; `endLook` afterwards in every case. */
   beginLook(name: string): Look {
-    const look = { name }
+    const look = this.#looks.get(name) ?? { name, lookers: 0 }
+    look.lookers += 1
     this.#looks.set(name, look)
     return look
   }
 
   endLook(look: Look): void {
-    if (this.#looks.get(look.name) === look) this.#looks.delete(look.name)
+    look.lookers -= 1
+    if (look.lookers === 0 && this.#looks.get(look.name) === look) this.#looks.delete(look.name)
   }
 
   /**

@@ -115,11 +115,25 @@ t.test('an entry that changes while it is being copied is not held', async (t) =
   t.equal((await copying).body.held?.toString(), 'two', 'whoever asked before may still have it')
   t.equal(small.get(name), undefined)
 
-  const [earlier, later] = [small.beginLook(name), small.beginLook(name)]
-  await small.copy(earlier, entryOf('old'))
-  t.equal(small.get(name), undefined, 'a later look counts')
+  const later = small.beginLook(name)
+  await small.copy(late, entryOf('old'))
+  t.equal(small.get(name), undefined, 'a look that began before the change does not count')
   await small.copy(later, entryOf('new'))
   t.equal(small.get(name)?.body.held?.toString(), 'new')
+})
+
+t.test('an entry that is always being looked for is held all the same', async (t) => {
+  const small = new SmallEntries(KIB * KIB)
+  const name = 'a'.repeat(64)
+  const first = small.beginLook(name)
+  const second = small.beginLook(name)
+  await small.copy(first, entryOf('one'))
+  small.endLook(first)
+  t.equal(small.get(name)?.body.held?.toString(), 'one')
+  small.drop(name)
+  await small.copy(second, entryOf('one'))
+  small.endLook(second)
+  t.equal(small.get(name), undefined)
 })
 
 function entryOf(text: string): StoredEntry {

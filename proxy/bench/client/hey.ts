@@ -11,7 +11,9 @@ export interface Load {
 
 /**
  * Requests per second over kept-alive connections, as `hey` counts them. hey does not verify certificates, for
- * any of the peers.
+ * any of the peers. It gets no time-out (`-t 0`): with one, its HTTP library breaks off a connection that it is
+ * still making when another one comes free, and makes the next one; a run that begins so goes on so, and measures
+ * new connections instead of requests.
  *
  * @throws MeasureError when a single answer was not 200.
  */
@@ -19,7 +21,7 @@ export async function heyRate({ url, proxyPort, connections, seconds }: Load): P
   const proxy = proxyPort === undefined ? [] : ['-x', `http://${LOOPBACK}:${proxyPort}`]
   const { stdout, stderr } = await execa(
     'hey',
-    ['-z', `${seconds}s`, '-c', String(connections), '-disable-compression', ...proxy, url],
+    ['-z', `${seconds}s`, '-t', '0', '-c', String(connections), '-disable-compression', ...proxy, url],
     { reject: false, extendEnv: false, env: { PATH: '/usr/bin:/bin' }, timeout: (seconds + 30) * 1000 },
   )
   const rate = /Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1]
