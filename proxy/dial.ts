@@ -21,7 +21,7 @@ export class ResolveError extends DiscobotError {
 export interface Route {
   readonly target: Target
   /** The configuration has something to say about its addresses. */
-  readonly judgesAddresses?: boolean
+  readonly judgesAddresses: boolean
   /** For `net.connect`: answers with the checked addresses and nothing else. */
   readonly lookup: LookupFunction
   /** Whether a connection that leads to `address` already may be used for this. */
@@ -71,16 +71,24 @@ export function createDialGuard({ resolve, isOwnPort }: DialGuardDeps): DialGuar
           all.map((address) => judged(target, judge, address)),
           observed,
         )
+      const judgesAddresses = judge.isSelective
       const admits = (address: string | undefined): boolean =>
         address !== undefined &&
-        (!judge.isSelective || judged(target, judge, address).verdict.action !== 'refuse')
+        (!judgesAddresses || judged(target, judge, address).verdict.action !== 'refuse')
       if (target.isAddress) {
-        return { target, lookup: fixed(dialled([target.host])), admits, check: () => Promise.resolve() }
+        return {
+          target,
+          judgesAddresses,
+          admits,
+          lookup: fixed(dialled([target.host])),
+          check: () => Promise.resolve(),
+        }
       }
       let resolved: Promise<readonly string[]> | undefined
       const addresses = (): Promise<readonly string[]> => (resolved ??= resolve(target.host).then(dialled))
       return {
         target,
+        judgesAddresses,
         admits,
         lookup: (_host, options, callback) => {
           addresses().then(

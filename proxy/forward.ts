@@ -272,7 +272,7 @@ function leaveForbidden({ freeSockets }: HttpAgent, { target, admits }: Route): 
 
 /** An idle connection shows the upstream proxy's address: where rules judge addresses, none is used again. */
 function throughProxy(route: Route): Route {
-  return { ...route, admits: () => route.judgesAddresses !== true }
+  return { ...route, admits: () => !route.judgesAddresses }
 }
 
 /** RFC 9112, 3.2.2: the request as a proxy takes it, on a connection to that proxy. */

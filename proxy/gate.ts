@@ -39,8 +39,7 @@ export class Gate {
     }
     const findings: Finding[] = verdict.wouldBlock === undefined ? [] : [verdict.wouldBlock]
     const route = this.#deps.guard.route(target, verdict, (finding) => findings.push(finding))
-    const judgesAddresses = verdict.byAddress || this.judgesAddresses
-    return { target, asked, route: { ...route, judgesAddresses }, byAddress: verdict.byAddress, findings }
+    return { target, asked, route, byAddress: verdict.byAddress, findings }
   }
 
   /** Whether tunnels to that port may be opened at all. @throws BlockedError */

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { runProxy } from './run.js'
+import { keepHeapSmall } from '../config/small-heap.js'
 
 const USAGE = `Usage: discobot-proxy [--config FILE]
        discobot-proxy explain METHOD URL [--config FILE] [--json]
@@ -53,6 +54,8 @@ async function main(args: readonly string[]): Promise<void> {
   process.once('SIGINT', stop)
   process.on('SIGHUP', () => void starting.then((proxy) => proxy.reload(), ignored))
   await starting
+  // Not before: reading its modules is quicker with a large one.
+  keepHeapSmall()
   signalReady(process.env[READY_FD_VARIABLE])
 }
 

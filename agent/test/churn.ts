@@ -9,7 +9,7 @@ import { systemClock } from '../init/clock.js'
 import { loadNativeCalls } from '../init/native.js'
 import { directChildren, readStat } from '../init/proc-stat.js'
 import { startReaper } from '../init/reaper.js'
-import { keepHeapSmall } from '../init/small-heap.js'
+import { keepHeapSmall } from '../../config/small-heap.js'
 import { waitFor } from './lab.js'
 
 const [, , how, orphans = '200', ownChildren = '200'] = process.argv

@@ -11,7 +11,7 @@ import type { JoinedBody } from './fill.js'
 import type { Fills, RunningFill } from './fills.js'
 import { forbidsStale } from './freshness.js'
 import { growingAnswer, sendGrowing } from './growing-answer.js'
-import { answerFromMemory } from './memory-answer.js'
+import { answerFromMemory, type MemoryAnswerDeps } from './memory-answer.js'
 import type { EntryMeta } from './meta.js'
 import type { Reader } from './reader.js'
 import type { StoredEntry } from './stored-entry.js'
@@ -49,17 +49,19 @@ interface Answering extends Ask {
 export class Answers {
   readonly #options: AnswersOptions
   readonly #verdicts: AccessVerdicts
+  readonly #memoryDeps: MemoryAnswerDeps
   /** Authority → until when it is taken for down. */
   readonly #down = new LRUCache<string, number>({ max: MAX_DOWN })
 
   constructor(options: AnswersOptions) {
     this.#options = options
     this.#verdicts = new AccessVerdicts(options.now)
+    this.#memoryDeps = { ...options, verdicts: this.#verdicts }
   }
 
   /** Answers what memory has and nothing speaks against, at once; undefined for everything else. */
   answerFromMemory(ask: Ask, response: ClientResponse): ServedOutcome | undefined {
-    return answerFromMemory(ask, response, { ...this.#options, verdicts: this.#verdicts })
+    return answerFromMemory(ask, response, this.#memoryDeps)
   }
 
   /** @throws NotStoredError, and what `ResponseCache.respond` throws. */

@@ -12,10 +12,13 @@ export interface CacheControl {
   seconds(name: string): number | undefined
 }
 
+const NOTHING: CacheControl = { has: () => false, seconds: () => undefined }
+
 /** The first of several directives of one name counts (RFC 9111, 4.2.1). */
 export function cacheControl(value: string | undefined): CacheControl {
+  if (value === undefined) return NOTHING
   const directives = new Map<string, string>()
-  for (const [, name = '', argument = ''] of (value ?? '').matchAll(DIRECTIVE)) {
+  for (const [, name = '', argument = ''] of value.matchAll(DIRECTIVE)) {
     const key = name.toLowerCase()
     if (!directives.has(key)) directives.set(key, argument.replace(/^"(.*)"$/, '$1'))
   }

@@ -139,7 +139,7 @@ export async function assertName(route: Route): Promise<void> {
       `${host} may not be reached: what it means to the upstream proxy is not known`,
     )
   }
-  if (route.judgesAddresses === true) await route.check()
+  if (route.judgesAddresses) await route.check()
 }
 
 function addressesOf({ target, lookup }: Route): Promise<readonly string[]> {

@@ -16,7 +16,7 @@ t.test('pieces are large once 6 MiB were taken quickly, and small again after on
     pace.took(SMALL_PIECE_BYTES, 5)
   }
   t.equal(pace.piece, LARGE_PIECE_BYTES)
-  pace.took(LARGE_PIECE_BYTES, 100)
+  pace.took(LARGE_PIECE_BYTES, 40)
   t.equal(pace.piece, LARGE_PIECE_BYTES, 'longer, but for more bytes')
   pace.took(SMALL_PIECE_BYTES, 100)
   t.equal(pace.piece, SMALL_PIECE_BYTES)
