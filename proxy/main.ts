@@ -2,8 +2,8 @@
 import { parseArgs } from 'node:util'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
-import { runProxy } from './run.js'
 import { keepHeapSmall } from '../config/small-heap.js'
+import { runProxy } from './run.js'
 
 const USAGE = `Usage: discobot-proxy [--config FILE]
        discobot-proxy explain METHOD URL [--config FILE] [--json]
