@@ -31,11 +31,11 @@ function moment(): string {
 
 /** `method=GET host=example.com`; empty when there are none. What is undefined is not said, as in JSON. */
 export function readableFields(fields: object): string {
-  const texts: string[] = []
+  let text = ''
   for (const [key, value] of Object.entries(fields)) {
-    if (value !== undefined) texts.push(`${key}=${readableValue(value)}`)
+    if (value !== undefined) text += `${text === '' ? '' : ' '}${key}=${readableValue(value)}`
   }
-  return texts.join(' ')
+  return text
 }
 
 /** A service's line becomes a message; it may hold what would move a terminal's cursor. */

@@ -13,7 +13,8 @@ const RANK: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, e
  */
 export function textLogger(level: LogLevel, output: LineOutput, bound = ''): Logger {
   const least = RANK[level]
-  const together = (fields: object): string => `${bound} ${readableFields(fields)}`.trim()
+  const together = (fields: object): string =>
+    bound === '' ? readableFields(fields) : `${bound} ${readableFields(fields)}`.trimEnd()
   const at = (own: LogLevel): Logger['info'] => {
     if (RANK[own] < least) return () => undefined
     return (fields, message) => output.write(readableLine(own, message, together(fields)))

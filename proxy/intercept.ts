@@ -21,6 +21,8 @@ import { tunnelProtocol, type TunnelProtocol } from './tunnel-protocol.js'
 
 // client → tunnel (CONNECT or SOCKS) → TLS ended here, plain HTTP, or raw bytes to upstream
 
+/** What is asked for there speaks TLS, or is refused. */
+const HTTPS_PORT = 443
 /** After this silence the server may be the one that speaks first (SSH, SMTP): ask it. */
 const SERVER_FIRST_MS = 300
 /** Who leaves this soon without a word has seen the certificate and nothing else. */
@@ -83,6 +85,8 @@ export class Interceptor {
     }
     if (!this.#deps.contexts.has(target.host)) this.#deps.minting.assertLeft(addressOf(socket))
     accepted()
+    // A certificate takes about a millisecond, in which the client begins its handshake.
+    if (target.port === HTTPS_PORT) this.#contextFor(target.host, socket)
     const protocol = await this.#protocolOf(socket, target)
     if (protocol === 'served') return
     switch (protocol) {
