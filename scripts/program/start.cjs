@@ -2,9 +2,9 @@
 'use strict'
 /**
  * Starts a bundled program: `bundle.mjs` writes this file as `<name>.cjs`, with the name of its code for `PROGRAM`:
- * `<name>.<digest>`, so that no other code can have the same. What V8 made of it then lies beside it as `.cache`, so that a start reads functions instead of compiling them,
- * which is most of what a start costs (docs/decisions/0010-start-up.md). Plain CommonJS, because Node's loader of ES
- * modules alone takes a third of a bare start.
+ * `<name>.<digest>`, so that no other code can have the same. What V8 made of it then lies beside it as `.cache`: a
+ * start reads functions instead of compiling them, which is most of what it costs (docs/decisions/0010-start-up.md).
+ * Plain CommonJS, because Node's loader of ES modules alone takes a third of a bare start.
  *
  * A cache of another version of V8, of code of another length, or none at all is as good as nothing: V8 refuses it and
  * compiles.
