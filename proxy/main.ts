@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
+import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { keepHeapSmall } from '../config/small-heap.js'
 import { runProxy } from './run.js'
@@ -39,8 +40,10 @@ async function main(args: readonly string[]): Promise<void> {
     return
   }
   const dataDir = dataDirOf(process.env)
+  // Waits until our configuration is there, and brings the secrets that it names.
+  const given = takeHandover(process.env[HANDOVER_FD_VARIABLE])
   const starting = runProxy({
-    env: process.env,
+    env: { ...given?.env, ...process.env },
     ...(values.config === undefined ? {} : { configFile: values.config }),
     ...(dataDir === undefined ? {} : { dataDir }),
   })

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 import { userInfo } from 'node:os'
 import { reasonOf } from '../../config/errors.js'
+import { HANDOVER_FD_VARIABLE, takeHandover } from '../../config/handover.js'
 import { createLogger } from '../../config/logger.js'
 import { READY_FD_VARIABLE, signalReady } from '../../config/ready-signal.js'
-import { takeHandover } from '../control/handover.js'
 import { readVersion } from '../version.js'
 import { routeTable } from './routes/table.js'
 import { startAgentApi } from './server.js'
@@ -15,7 +15,7 @@ const CLOSE_GRACE_MS = 5_000
 async function main(): Promise<void> {
   const logger = createLogger({ level: 'info', format: 'text' })
   // Waits until all that we need is ready.
-  const given = takeHandover(process.env['DISCOBOT_HANDOVER_FD'])
+  const given = takeHandover(process.env[HANDOVER_FD_VARIABLE])
   const settings = readSettings({
     env: { ...process.env, ...given?.env },
     cwd: process.cwd(),
@@ -44,4 +44,7 @@ async function main(): Promise<void> {
   }
 }
 
-void main()
+main().catch((error: unknown) => {
+  process.stderr.write(`discobot-agent-api: ${reasonOf(error)}\n`)
+  process.exit(1)
+})

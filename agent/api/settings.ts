@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
 import { AGENT_API_PORT, LOOPBACK, PROXY_API_PORT } from '../../config/paths.js'
+import { HANDOVER_FD_VARIABLE } from '../../config/handover.js'
 import { READY_FD_VARIABLE } from '../../config/ready-signal.js'
 import { NOBODYS_DIGEST, tokenCheck, tokenDigest, TOKEN_PATTERN, type TokenCheck } from './access.js'
 
@@ -41,7 +42,7 @@ export interface ApiSettings {
 const OWN_VARIABLES = [
   'DISCOBOT_API_TOKEN',
   'DISCOBOT_API_TOKEN_SHA256',
-  'DISCOBOT_HANDOVER_FD',
+  HANDOVER_FD_VARIABLE,
   READY_FD_VARIABLE,
   'PWD',
   'OLDPWD',

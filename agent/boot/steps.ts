@@ -28,7 +28,7 @@ import { linkStep } from './steps/link.js'
 import { overlayStep } from './steps/overlay.js'
 import { profileStep } from './steps/profile.js'
 import { proxyConfigStep, writeProxyConfig } from './steps/proxy-config.js'
-import { proxyStep } from './steps/proxy.js'
+import { proxySteps } from './steps/proxy.js'
 import { trustStep } from './steps/trust.js'
 import { userServicesStep } from './steps/user-services.js'
 import { workspaceStep } from './steps/workspace.js'
@@ -110,7 +110,23 @@ export function planBoot(deps: StepDeps): BootPlan {
     clock,
   }
   const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger }
+  const [loadProxy, startProxy] = proxySteps(
+    {
+      command: programs.proxy,
+      data,
+      ...(proxyUser === undefined ? {} : { user: proxyUser }),
+      account: proxyAccount,
+      inherited,
+      secrets: options.secrets,
+      stopGraceMs: graces.proxy,
+      supervisor,
+      logger,
+    },
+    findings,
+  )
   const steps: BootStep[] = [
+    // First of all, so that it loads beside everything else.
+    ...(options.proxy === 'on' ? [loadProxy] : []),
     followedBy(homeStep({ options, docker: docker.run, run }, findings), async () =>
       deps.onHome(await owner()),
     ),
@@ -137,20 +153,7 @@ export function planBoot(deps: StepDeps): BootPlan {
       proxyConfigStep(proxyConfig, findings),
       caStep({ data, owner: proxyOwner, logger, now: () => clock.date().getTime() }),
       trustStep({ mode: options.mode, data, inherited, run, root: '' }, findings),
-      proxyStep(
-        {
-          command: programs.proxy,
-          data,
-          ...(proxyUser === undefined ? {} : { user: proxyUser }),
-          account: proxyAccount,
-          inherited,
-          secrets: options.secrets,
-          stopGraceMs: graces.proxy,
-          supervisor,
-          logger,
-        },
-        findings,
-      ),
+      startProxy,
     )
   }
   if (container)

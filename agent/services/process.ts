@@ -56,6 +56,7 @@ export class ServiceProcess {
   readonly #child: ChildProcess | undefined
   readonly #pipes: readonly Readable[]
   readonly #notified = new AbortController()
+  readonly #handover: Socket | undefined
   #leaderEnded = false
   #groupGone = false
   #asked = false
@@ -80,12 +81,22 @@ export class ServiceProcess {
     this.ended = this.#untilLeaderEnds(this.#child, spec)
     const fd = readyFd(spec.readiness)
     if (fd !== undefined) this.#awaitNewline(this.#child.stdio[fd])
-    if (spec.handover !== undefined) handOver(this.#child.stdio[spec.handover.fd], spec.handover.text)
+    if (spec.handover !== undefined) this.#handover = handoverPipe(this.#child.stdio[spec.handover.fd])
   }
 
   /** Aborts when the process has written a newline to its readiness descriptor. */
   get notified(): AbortSignal {
     return this.#notified.signal
+  }
+
+  /**
+   * Gives the process what it waits for. Small enough for the socket's buffer (net.core.wmem_default, 208 KiB), so
+   * nobody has to wait for the reader.
+   */
+  handOver(text: string): void {
+    const pipe = this.#handover
+    // Nothing is read from it, and its other end stays open in who does not close it.
+    pipe?.end(text, () => pipe.destroy())
   }
 
   /** The last line it printed, or nothing; cut to what fits into a message. */
@@ -235,14 +246,10 @@ function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): Chil
   })
 }
 
-/** Small enough for the socket's buffer (net.core.wmem_default, 208 KiB), so nobody has to wait for the reader. */
-function handOver(pipe: unknown, text: string | Promise<string>): void {
-  if (!(pipe instanceof Socket)) return
-  pipe.on('error', () => undefined)
-  // Nothing is read from it, and its other end stays open in who does not close it.
-  const hand = (known: string): unknown => pipe.end(known, () => pipe.destroy())
-  if (typeof text === 'string') hand(text)
-  else void text.then(hand)
+function handoverPipe(pipe: unknown): Socket | undefined {
+  if (!(pipe instanceof Socket)) return undefined
+  // EPIPE: it has ended.
+  return pipe.on('error', () => undefined)
 }
 
 function notStarted(error: unknown, spec: ServiceSpec): ProcessEnd {

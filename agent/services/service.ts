@@ -9,7 +9,7 @@ import type { GroupEnd, ServiceProcess } from './process.js'
 import { describeReadiness } from './readiness.js'
 import { FailureHistory, type RestartPolicy } from './restart-policy.js'
 import type { RunAsDeps } from './run-as.js'
-import type { ServiceSpec, ServiceState, ServiceStatus } from './spec.js'
+import type { Given, ServiceSpec, ServiceState, ServiceStatus } from './spec.js'
 import { findMarked, killStragglers } from './stragglers.js'
 import { transition, type ServiceEvent } from './state.js'
 
@@ -54,6 +54,7 @@ export class Service {
   #restarts = 0
   #lastExit: string | undefined
   #reason: string | undefined
+  #given: Given | undefined
   #process: ServiceProcess | undefined
   #life: Promise<void> | undefined
   #ending: Promise<GroupEnd> | undefined
@@ -68,6 +69,7 @@ export class Service {
     this.#marker = `${spec.name}/${deps.runId}`
     this.#failures = new FailureHistory(deps.policy, deps.random)
     this.#since = deps.clock.date()
+    void spec.handover?.given.then((given) => (this.#given = given))
   }
 
   get state(): ServiceState {
@@ -92,10 +94,12 @@ export class Service {
   }
 
   #waitsFor(): string | undefined {
-    const { readiness, type } = this.spec
+    const { readiness, type, handover } = this.spec
     switch (this.#state) {
       case 'starting':
-        return type === 'oneshot' ? 'its end' : describeReadiness(readiness)
+        if (type === 'oneshot') return 'its end'
+        if (handover !== undefined && this.#given === undefined) return 'what it is to be given'
+        return describeReadiness(this.#given?.readiness ?? readiness)
       case 'stopping':
         return 'the end of its processes'
       case 'backing-off':

@@ -10,10 +10,10 @@ export interface ServiceSpec {
   readonly env: Readonly<Record<string, string>>
   readonly cwd: string
   /**
-   * Text for the process alone, which reads it from this descriptor to its end: unlike its environment and its
-   * files, no other process of the account can. One that is still to come has the process wait for it.
+   * For a process that is started before all is known that it needs: it waits, doing nothing, for what it reads from
+   * this descriptor to its end. Never rejects. Only then does the time for getting ready begin.
    */
-  readonly handover?: { readonly fd: number; readonly text: string | Promise<string> }
+  readonly handover?: { readonly fd: number; readonly given: Promise<Given> }
   /** Account to run as, with its supplementary groups; absent means ours. */
   readonly user?: string
   /** Nothing it starts can gain rights by set-uid programs or file capabilities: PR_SET_NO_NEW_PRIVS, prctl(2). */
@@ -75,6 +75,14 @@ export interface Limits {
   readonly addressSpaceBytes?: number
   readonly coreBytes?: number
   readonly fileSizeBytes?: number
+}
+
+/** What a process that was started early is given. */
+export interface Given {
+  /** For the process alone: unlike its environment and its files, no other process of the account can read it. */
+  readonly text: string
+  /** In place of the spec's; the descriptor for the newline must be the same. */
+  readonly readiness?: Readiness
 }
 
 export type ServiceState = 'stopped' | 'starting' | 'ready' | 'backing-off' | 'stopping' | 'failed'

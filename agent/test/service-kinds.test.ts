@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { DEFAULT_RESTART_POLICY } from '../services/restart-policy.js'
-import type { ServiceStatus } from '../services/spec.js'
+import type { Given, ServiceStatus } from '../services/spec.js'
 import { makeLab, shell, waitFor, type Lab } from './lab.js'
 
 const QUICK = { ...DEFAULT_RESTART_POLICY, firstDelayMs: 50, maxDelayMs: 100 }
@@ -162,13 +162,15 @@ t.test(
 
 t.test('a handover that is still to come is waited for', async (t) => {
   const lab = makeLab(t)
-  let give = (_text: string): void => undefined
-  const text = new Promise<string>((resolve) => (give = resolve))
+  let give = (_given: Given): void => undefined
+  const given = new Promise<Given>((resolve) => (give = resolve))
   const script = 'echo waiting; echo "got $(cat <&3)"; sleep 60'
-  lab.supervisor.add(shell('waits', script, { handover: { fd: 3, text } }))
-  await lab.supervisor.start('waits')
+  lab.supervisor.add(shell('waits', script, { handover: { fd: 3, given } }))
+  const ready = lab.supervisor.start('waits')
   await waitFor('its start', () => lab.said('waits').includes('waiting'))
   t.notOk(lab.said('waits').some((line) => line.startsWith('got')))
-  give('all of it')
+  t.match(statusOf(lab, 'waits'), { state: 'starting', waitsFor: 'what it is to be given' })
+  give({ text: 'all of it' })
+  await ready
   await waitFor('the handover', () => lab.said('waits').includes('got all of it'))
 })

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { codeOf } from '../../config/errors.js'
 import { askAgent, type ControlQuestion } from '../control/client.js'
 import { ControlFailedError } from '../control/errors.js'
-import { takeHandover } from '../control/handover.js'
+import { takeHandover } from '../../config/handover.js'
 
 const [socketPath = '', service = ''] = process.argv.slice(2)
 const variable = process.env['DISCOBOT_HANDOVER_FD']

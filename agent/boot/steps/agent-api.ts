@@ -1,12 +1,12 @@
 import { stat } from 'node:fs/promises'
+import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
 import { LOOPBACK } from '../../../config/paths.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { serviceEnvironment, type Account, type Environment } from '../../environment.js'
-import type { Handover } from '../../control/handover.js'
 import type { AgentOptions } from '../../options.js'
 import { variablesNamedIn, withoutSecrets } from '../../secret-variables.js'
-import type { Readiness, ServiceSpec } from '../../services/spec.js'
+import type { Given, Readiness, ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
@@ -43,8 +43,8 @@ const READY_TIMEOUT_MS = 60_000
  */
 export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): BootStep[] {
   const { options, supervisor } = deps
-  let handOver = (_text: string): void => undefined
-  const handover = new Promise<string>((resolve) => (handOver = resolve))
+  let handOver = (_given: Given): void => undefined
+  const handover = new Promise<Given>((resolve) => (handOver = resolve))
   const load: BootStep = {
     name: 'agent-api-load',
     // The proxy's configuration names the variables that are the proxy's alone; its process is to come first.
@@ -77,7 +77,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
     run: async (signal) => {
       if (options.agentCommand === undefined) {
         const given: Handover = { token: deps.controlToken, env: await environment(deps, findings) }
-        handOver(JSON.stringify(given))
+        handOver({ text: JSON.stringify(given) })
       } else {
         supervisor.add(await serviceOf(deps, findings))
       }
@@ -91,7 +91,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
 async function serviceOf(
   deps: AgentApiStepDeps,
   findings: BootFindings,
-  handover?: Promise<string>,
+  handover?: Promise<Given>,
 ): Promise<ServiceSpec> {
   const { options } = deps
   const own = options.agentCommand
@@ -99,7 +99,7 @@ async function serviceOf(
     name: 'agent-api',
     command: own ?? deps.command,
     env: await environment(deps, findings),
-    ...(handover === undefined ? {} : { handover: { fd: HANDOVER_FD, text: handover } }),
+    ...(handover === undefined ? {} : { handover: { fd: HANDOVER_FD, given: handover } }),
     // A workspace that cannot be had must not keep the container from coming up.
     cwd: (await isFolder(options.workspace.path)) ? options.workspace.path : options.data.root,
     ...(options.user === undefined ? {} : { user: options.user }),
@@ -159,7 +159,7 @@ async function startAgentApi(
 function ownVariables({ agentHost, apiTokenSha256 }: AgentOptions): Record<string, string> {
   return {
     DISCOBOT_AGENT_HOST: agentHost,
-    DISCOBOT_HANDOVER_FD: String(HANDOVER_FD),
+    [HANDOVER_FD_VARIABLE]: String(HANDOVER_FD),
     [READY_FD_VARIABLE]: String(READY_FD),
     ...(apiTokenSha256 === undefined ? {} : { DISCOBOT_API_TOKEN_SHA256: apiTokenSha256 }),
   }

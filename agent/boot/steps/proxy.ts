@@ -1,11 +1,15 @@
+import { lstatSync, readFileSync } from 'node:fs'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
+import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
 import type { Logger } from '../../../config/logger.js'
 import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { baseEnvironment, type Account, type Environment } from '../../environment.js'
 import { onlySecrets } from '../../secret-variables.js'
+import { findAccount } from '../../services/run-as.js'
+import type { Given, ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
-import type { BootFindings } from '../findings.js'
+import type { BootFindings, ProxyEndpoints } from '../findings.js'
 import type { BootStep } from '../step.js'
 
 export interface ProxyStepDeps {
@@ -30,65 +34,115 @@ export class ProxyMissingError extends DiscobotError {
 /** The seed's figure; without an answer by then the boot goes on without the proxy. */
 const READY_TIMEOUT_MS = 10_000
 /** The first that is free in a service. */
-const READY_FD = 3
+const HANDOVER_FD = 3
+const READY_FD = 4
 
 /**
  * Starts the proxy and, once it answers, lets the later steps send everybody through it. One that does not
  * answer is stopped for good: variables that point at a dead port would cut the container off.
+ *
+ * Two steps: its process is started before anything else and reads its modules meanwhile. Then it waits, doing
+ * nothing, for the handover of its secrets, which the second step gives it once its configuration and the CA are there.
  */
-export function proxyStep(deps: ProxyStepDeps, findings: BootFindings): BootStep {
-  return {
+export function proxySteps(deps: ProxyStepDeps, findings: BootFindings): readonly [BootStep, BootStep] {
+  const { supervisor } = deps
+  let handOver = (_given: Given): void => undefined
+  const given = new Promise<Given>((resolve) => (handOver = resolve))
+  let added = false
+  const add = (): void => {
+    if (!added) supervisor.add(specOf(deps, given))
+    added = true
+  }
+  const load: BootStep = {
+    name: 'proxy-load',
+    needs: [],
+    timeoutMs: 5_000,
+    onFailure: 'ignore',
+    remedy: 'see the step proxy',
+    run: () => {
+      if (!hasPlace(deps)) return Promise.resolve('later: it has no account or folder yet')
+      add()
+      // What becomes of it is for the other step to tell.
+      supervisor.start('proxy').catch(() => undefined)
+      return Promise.resolve()
+    },
+  }
+  const start: BootStep = {
     name: 'proxy',
     // Not the trust store: it takes longer, and only the proxy's clients need it.
-    needs: ['proxy-config', 'ca'],
+    needs: [load.name, 'proxy-config', 'ca'],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     onFailure: 'degrade',
     remedy: 'see the log of the service proxy',
     run: async (signal) => {
       try {
-        return await startProxy(deps, findings, signal)
+        const { proxy } = findings
+        if (proxy === undefined)
+          throw new ProxyMissingError('cannot start the proxy: there is no configuration for it')
+        add()
+        handOver(givenTo(deps, proxy, findings.secretVariables ?? []))
+        await supervisor.start('proxy', signal)
+        findings.proxyAnswers = true
+        return `port ${proxy.port}, API ${proxy.apiPort}`
       } catch (error) {
+        if (added) await supervisor.stop('proxy')
+        const failure = error instanceof ProxyMissingError ? error : missing(error)
         deps.logger.error(
-          { reason: reasonOf(error) },
+          { reason: reasonOf(failure) },
           'going on WITHOUT the proxy: nothing is cached, filtered or injected',
         )
-        throw error
+        throw failure
       }
     },
   }
+  return [load, start]
 }
 
-async function startProxy(deps: ProxyStepDeps, findings: BootFindings, signal: AbortSignal): Promise<string> {
-  const { supervisor } = deps
-  const { proxy } = findings
-  if (proxy === undefined)
-    throw new ProxyMissingError('cannot start the proxy: there is no configuration for it')
-  supervisor.add({
+/** Account and folder are as an earlier boot has made them; the step `home` sees to them otherwise. */
+function hasPlace({ user, data }: ProxyStepDeps): boolean {
+  const folder = lstatSync(data.proxyDir, { throwIfNoEntry: false })
+  if (folder?.isDirectory() !== true) return false
+  return user === undefined || findAccount(readFileSync('/etc/passwd', 'utf8'), user)?.uid === folder.uid
+}
+
+function specOf(deps: ProxyStepDeps, given: Promise<Given>): ServiceSpec {
+  const { data, user } = deps
+  return {
     name: 'proxy',
-    command: [...deps.command, '-config', deps.data.proxyConfig],
+    command: [...deps.command, '-config', data.proxyConfig],
     env: {
-      ...onlySecrets({ ...deps.inherited, ...deps.secrets }, findings.secretVariables ?? []),
       ...baseEnvironment(deps.account, deps.inherited),
-      DISCOBOT_DATA_DIR: deps.data.root,
+      DISCOBOT_DATA_DIR: data.root,
+      [HANDOVER_FD_VARIABLE]: String(HANDOVER_FD),
       [READY_FD_VARIABLE]: String(READY_FD),
     },
-    cwd: deps.data.proxyDir,
-    ...(deps.user === undefined ? {} : { user: deps.user }),
+    handover: { fd: HANDOVER_FD, given },
+    cwd: data.proxyDir,
+    ...(user === undefined ? {} : { user }),
     after: [],
-    readiness: { kind: 'http', url: `http://${LOOPBACK}:${proxy.apiPort}/health`, readyFd: READY_FD },
+    // Until it is known where it will answer.
+    readiness: { kind: 'newline', fd: READY_FD },
     readyTimeoutMs: READY_TIMEOUT_MS,
     restart: 'always',
     essential: false,
     stopGraceMs: deps.stopGraceMs,
-  })
-  try {
-    await supervisor.start('proxy', signal)
-  } catch (error) {
-    await supervisor.stop('proxy')
-    throw new ProxyMissingError(reasonOf(error) + remedyFor(reasonOf(error)), { cause: error })
   }
-  findings.proxyAnswers = true
-  return `port ${proxy.port}, API ${proxy.apiPort}`
+}
+
+function givenTo(
+  { inherited, secrets }: ProxyStepDeps,
+  { apiPort }: ProxyEndpoints,
+  secretNames: readonly string[],
+): Given {
+  const handover: Handover = { env: onlySecrets({ ...inherited, ...secrets }, secretNames) }
+  return {
+    text: JSON.stringify(handover),
+    readiness: { kind: 'http', url: `http://${LOOPBACK}:${apiPort}/health`, readyFd: READY_FD },
+  }
+}
+
+function missing(error: unknown): ProxyMissingError {
+  return new ProxyMissingError(reasonOf(error) + remedyFor(reasonOf(error)), { cause: error })
 }
 
 function remedyFor(reason: string): string {
