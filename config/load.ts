@@ -21,6 +21,14 @@ export interface LoadOptions {
   readonly defaultText?: string
   /** The text of the file, when it has been read before. */
   readonly document?: YamlDocument
+  /** What {@link readBase} made of the rest of these options before. */
+  readonly base?: Base
+}
+
+/** The layer that says something for every key, and the absolute data directory it was placed in. */
+export interface Base {
+  readonly dataDir: string
+  readonly base: Layer
 }
 
 /**
@@ -48,7 +56,7 @@ export async function readConfigText(path: string): Promise<string> {
  */
 export function loadConfigText(text: string, path: string, options: LoadOptions = {}): Merged {
   const file = resolve(path)
-  const { dataDir, base } = readBase(options)
+  const { dataDir, base } = options.base ?? readBase(options)
   const said = options.document === undefined ? { text } : { document: options.document }
   const result = readLayer({ name: 'operator', file, dataDir, ...said })
   const merged = result.kind === 'layer' ? mergeChecked([result.layer, base]) : result
@@ -65,8 +73,8 @@ export function loadDefaultConfig(options: LoadOptions = {}): Merged {
   return mergeLayers([readBase(options).base])
 }
 
-/** The layer that says something for every key, and the absolute data directory it was placed in. */
-export function readBase(options: LoadOptions): { readonly dataDir: string; readonly base: Layer } {
+/** @throws ConfigError when `defaultText` is not a valid configuration. */
+export function readBase(options: LoadOptions): Base {
   const dataDir = resolve(options.dataDir ?? DEFAULT_DATA_DIR)
   const said =
     options.defaultText === undefined ? { document: readDefaultDocument() } : { text: options.defaultText }

@@ -4,7 +4,7 @@ import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { keepHeapSmall } from '../config/small-heap.js'
-import { runProxy } from './run.js'
+import { makeHeadStart, runProxy } from './run.js'
 
 const USAGE = `Usage: discobot-proxy [--config FILE]
        discobot-proxy explain METHOD URL [--config FILE] [--json]
@@ -40,12 +40,14 @@ async function main(args: readonly string[]): Promise<void> {
     return
   }
   const dataDir = dataDirOf(process.env)
+  const headStart = makeHeadStart(dataDir)
   // Waits until our configuration is there, and brings the secrets that it names.
   const given = takeHandover(process.env[HANDOVER_FD_VARIABLE])
   const starting = runProxy({
     env: { ...given?.env, ...process.env },
     ...(values.config === undefined ? {} : { configFile: values.config }),
     ...(dataDir === undefined ? {} : { dataDir }),
+    headStart,
   })
   // A start that fails is reported below.
   const ignored = (): void => undefined

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Config } from '../config/config.js'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { createLiveLogger, type LiveLogger } from '../config/live-logger.js'
-import { loadConfigText, readConfigText } from '../config/load.js'
+import { loadConfigText, readBase, readConfigText, type Base } from '../config/load.js'
 import type { Logger } from '../config/logger.js'
 import { knownDocument, readParsedConfig } from '../config/parsed-config.js'
 import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK } from '../config/paths.js'
@@ -24,6 +24,7 @@ import { Observations } from './observations.js'
 import { resolveSecrets, SecretsError } from './secrets.js'
 import { ProxyServer } from './server.js'
 import { ensureAuthority, type Authority } from './tls/authority.js'
+import { generateLeafKey, type LeafKey } from './tls/leaf.js'
 import { createServerContexts } from './tls/contexts.js'
 import { createUpstreamTrust } from './tls/upstream-trust.js'
 import { Prewarmer } from './warm/prewarmer.js'
@@ -43,6 +44,19 @@ export interface RunOptions {
   readonly dataDir?: string
   /** Where secrets may come from. */
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Made before, while there was time for it. */
+  readonly headStart?: HeadStart
+}
+
+/** What a start needs and no file has a say in. */
+export interface HeadStart {
+  readonly base: Base
+  readonly leafKey: LeafKey
+}
+
+/** @param dataDir as in {@link RunOptions}. */
+export function makeHeadStart(dataDir?: string): HeadStart {
+  return { base: readBase(dataDir === undefined ? {} : { dataDir }), leafKey: generateLeafKey() }
 }
 
 export interface RunningProxy {
@@ -63,13 +77,16 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   const secrets = await resolveSecrets(config.secrets, options.env)
   const liveLogger = createLiveLogger(config.logging)
   const { logger } = liveLogger
-  const authority = await ensureCa(config, logger)
+  const [authority, token] = await Promise.all([
+    ensureCa(config, logger),
+    ensureToken(dataPaths(options.dataDir ?? DEFAULT_DATA_DIR).apiToken, logger),
+  ])
   const trust = createUpstreamTrust(config.tls.upstream_ca, authority.certPem, logger)
   const cache = await openCache(config.cache, { logger, now: Date.now })
   const proxy = new ProxyServer({
     config,
     secrets,
-    contexts: createServerContexts(authority, Date.now),
+    contexts: createServerContexts(authority, Date.now, options.headStart?.leafKey),
     trust,
     cache,
     resolve: systemResolve,
@@ -79,7 +96,6 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     connectionCeiling: connectionCeiling(),
     now: () => performance.now(),
   })
-  const token = await ensureToken(dataPaths(options.dataDir ?? DEFAULT_DATA_DIR).apiToken, logger)
   const live = new LiveConfig({
     ...(options.configFile === undefined ? {} : { file: options.configFile }),
     ...(options.dataDir === undefined ? {} : { dataDir: options.dataDir }),
@@ -134,7 +150,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   }
 }
 
-async function load({ configFile, dataDir }: RunOptions): Promise<LoadedConfig> {
+async function load({ configFile, dataDir, headStart }: RunOptions): Promise<LoadedConfig> {
   // An empty text over the default is the default.
   const text = configFile === undefined ? '' : await readConfigText(configFile)
   // Only the agent writes it, so whoever names a file of their own has none of it.
@@ -145,6 +161,7 @@ async function load({ configFile, dataDir }: RunOptions): Promise<LoadedConfig> 
     merged: loadConfigText(text, configFile ?? 'config.yaml', {
       ...(dataDir === undefined ? {} : { dataDir }),
       ...(document === undefined ? {} : { document }),
+      ...(headStart === undefined ? {} : { base: headStart.base }),
     }),
   }
 }

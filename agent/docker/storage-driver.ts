@@ -34,7 +34,7 @@ export async function chooseStorage(options: StorageOptions): Promise<Choice> {
   const reasons: string[] = []
   const order = former === undefined ? TRIED : [former, ...TRIED.filter((driver) => driver !== former)]
   for (const driver of order) {
-    const reason = driver === 'overlay2' ? await tryOverlay(dataRoot, calls) : await tryFuse(options, calls)
+    const reason = driver === 'overlay2' ? tryOverlay(dataRoot, calls) : await tryFuse(options, calls)
     if (reason === undefined) return chosen(driver, former, reasons)
     reasons.push(`${driver}: ${reason}`)
   }

@@ -48,7 +48,7 @@ export async function planHome({ wanted, home, homeDir }: HomePlanOptions): Prom
     if (foreign !== undefined) return { kind: 'plain', reason: `something is mounted at ${foreign.target}` }
     const calls = await loadMountCalls()
     await mkdir(homeDir, { recursive: true })
-    const reason = await tryOverlay(homeDir, calls)
+    const reason = tryOverlay(homeDir, calls)
     if (reason === undefined) return { kind: 'layered', calls, base: join(homeDir, 'base') }
     return {
       kind: 'plain',

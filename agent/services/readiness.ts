@@ -35,14 +35,17 @@ export async function untilReady(
       await clock.sleep(limitMs, AbortSignal.any([signal, ...(notified ? [notified] : [])]))
     return notified?.aborted === true && !signal.aborted
   }
-  let pauseMs = FIRST_POLL_MS
-  if (readyFd(readiness) !== undefined && notified !== undefined)
-    await clock.sleep(Math.min(FIRST_POLL_OF_ANNOUNCED_MS, limitMs), AbortSignal.any([signal, notified]))
+  const announced = readyFd(readiness) === undefined ? undefined : notified
+  let pauseMs = announced === undefined ? FIRST_POLL_MS : FIRST_POLL_OF_ANNOUNCED_MS
+  let first = true
+  const awake = announced === undefined ? signal : AbortSignal.any([signal, announced])
   for (;;) {
     const leftMs = until - clock.now()
     if (leftMs <= 0 || signal.aborted) return false
     if (await probe(readiness, Math.min(PROBE_TIMEOUT_MS, leftMs), signal, before)) return !signal.aborted
-    await clock.sleep(Math.min(pauseMs, until - clock.now()), signal)
+    // The newline cuts the first pause short. That it is asked once before brings in what asking takes, while waiting.
+    await clock.sleep(Math.min(pauseMs, until - clock.now()), first ? awake : signal)
+    first = false
     pauseMs = Math.min(SLOWEST_POLL_MS, pauseMs * POLL_GROWTH)
   }
 }

@@ -1,7 +1,7 @@
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { LRUCache } from 'lru-cache'
 import type { Authority } from './authority.js'
-import { LEAF_VALID_MS, createLeafIssuer } from './leaf.js'
+import { LEAF_VALID_MS, createLeafIssuer, type LeafKey } from './leaf.js'
 
 /** A context is about 60 KiB of OpenSSL memory; few containers speak to more hosts than this at a time. */
 const MAX_CONTEXTS = 500
@@ -16,8 +16,12 @@ export interface ServerContexts {
 }
 
 /** One TLS context per host, made at its first handshake (about 1 ms) and kept. */
-export function createServerContexts(authority: Authority, now: () => number): ServerContexts {
-  const issuer = createLeafIssuer(authority, now)
+export function createServerContexts(
+  authority: Authority,
+  now: () => number,
+  leafKey?: LeafKey,
+): ServerContexts {
+  const issuer = createLeafIssuer(authority, now, leafKey)
   const contexts = new LRUCache<string, SecureContext>({
     max: MAX_CONTEXTS,
     ttl: CONTEXT_TTL_MS,

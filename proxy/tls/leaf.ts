@@ -37,14 +37,27 @@ export interface LeafIssuer {
   issue(host: string): string
 }
 
+export interface LeafKey {
+  readonly publicKey: KeyObject
+  readonly privateKey: KeyObject
+}
+
+/** The key that all leaves of a process share; it is never written anywhere. */
+export function generateLeafKey(): LeafKey {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' })
+}
+
 /**
  * Issues leaf certificates under `authority`: P-256, one shared key, 7 days, backdated an hour, never beyond
  * the CA's own end.
  */
-export function createLeafIssuer(authority: Authority, now: () => number): LeafIssuer {
+export function createLeafIssuer(
+  authority: Authority,
+  now: () => number,
+  leaf: LeafKey = generateLeafKey(),
+): LeafIssuer {
   const caKey = createPrivateKey(authority.keyPem)
   const ca = describeCa(new X509Certificate(authority.certPem))
-  const leaf = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const publicKey = leaf.publicKey.export({ type: 'spki', format: 'der' })
   const keyId = createHash('sha1').update(publicKey).digest()
   const algorithm = signatureAlgorithm(caKey)
