@@ -1,6 +1,7 @@
-import { isIPv4, isIPv6 } from 'node:net'
+import { isIPv4 } from 'node:net'
 import { domainToASCII } from 'node:url'
 import { formatIpAddress, parseIpAddress } from './ip-address.js'
+import { isIPv6 } from './is-ipv6.js'
 
 /** RFC 1035 section 3.1, without the root's empty label. */
 const MAX_NAME_LENGTH = 253
@@ -29,6 +30,5 @@ export function canonicalHost(text: string): string | undefined {
 
 /** Whether a canonical host is an address, not a name. */
 export function isAddress(host: string): boolean {
-  // Node's test for IPv6 takes 3 ms to compile: not for the sake of a name.
-  return isIPv4(host) || (host.includes(':') && isIPv6(host))
+  return isIPv4(host) || isIPv6(host)
 }

@@ -46,7 +46,10 @@ const { metafile } = await build({
   minifySyntax: true,
   // By its path, which need not be looked up.
   alias: { koffi: './node_modules/koffi/index.cjs' },
-  plugins: [{ name: 'inline-text', setup: inlineText }],
+  plugins: [
+    { name: 'inline-text', setup: inlineText },
+    { name: 'no-emoji', setup: withoutEmoji },
+  ],
   legalComments: 'linked',
   metafile: true,
   logLevel: 'warning',
@@ -83,6 +86,19 @@ function inlineText({ onLoad }) {
     // Parsed now, not at every start.
     const parsed = contents.replace('documentOf(parseDefault())', `documentOf(${defaultDocument})`)
     return { contents: parsed, loader: 'ts' }
+  })
+}
+
+/**
+ * What is imported at run time is kept as a whole. Of valibot that would have each start compile an expression for
+ * emoji, which takes 6 ms and which nobody asks for.
+ */
+function withoutEmoji({ onLoad }) {
+  onLoad({ filter: /\/node_modules\/valibot\/dist\/index\.mjs$/ }, ({ path }) => {
+    const text = readFileSync(path, 'utf8')
+    const contents = text.replace(/^const EMOJI_REGEX = .*$/m, 'const EMOJI_REGEX = undefined;')
+    if (contents === text) fail(`cannot bundle ${relative(ROOT, path)}: it has no EMOJI_REGEX any more`)
+    return { contents, loader: 'js' }
   })
 }
 
