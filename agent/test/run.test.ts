@@ -143,6 +143,7 @@ void t.test(
     ])
     const names = status.boot.map((step) => step.name)
     t.strictSame(names, [
+      'proxy-load',
       'home',
       'control',
       'workspace',

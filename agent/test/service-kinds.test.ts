@@ -174,3 +174,47 @@ t.test('a handover that is still to come is waited for', async (t) => {
   await ready
   await waitFor('the handover', () => lab.said('waits').includes('got all of it'))
 })
+
+t.test('one that is stopped while it waits for its handover ends at once', async (t) => {
+  const lab = makeLab(t)
+  const given = new Promise<Given>(() => undefined)
+  lab.supervisor.add(shell('waits', 'echo waiting; cat <&3', { handover: { fd: 3, given } }))
+  const refused = t.rejects(lab.supervisor.start('waits'), { message: /it was stopped/ })
+  await waitFor('its start', () => lab.said('waits').includes('waiting'))
+  const pid = statusOf(lab, 'waits').pid
+  t.equal(await lab.supervisor.stop('waits'), 'ended')
+  await refused
+  t.notOk(existsSync(`/proc/${pid}`), 'and is reaped')
+})
+
+t.test(
+  'one that ends while it waits has not come up, and is given what it needs at the next start',
+  async (t) => {
+    const lab = makeLab(t, { policy: QUICK })
+    const folder = t.testdir()
+    let give = (_given: Given): void => undefined
+    const given = new Promise<Given>((resolve) => (give = resolve))
+    const script = `[ -e ${folder}/once ] || { touch ${folder}/once; echo 'no such module'; exit 3; }; echo "got $(cat <&3)"; sleep 60`
+    lab.supervisor.add(shell('waits', script, { handover: { fd: 3, given } }))
+    await t.rejects(lab.supervisor.start('waits'), {
+      message: /exit code 3 before it was ready: no such module/,
+    })
+    give({ text: 'it' })
+    await lab.supervisor.start('waits')
+    await waitFor('the handover', () => lab.said('waits').includes('got it'))
+  },
+)
+
+t.test('where it is to answer may be told with the handover; a stranger there is found before', async (t) => {
+  const lab = makeLab(t, { policy: QUICK })
+  const stranger = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => stranger.close())
+  await new Promise((resolve) => stranger.once('listening', resolve))
+  const address = stranger.address()
+  const port = typeof address === 'object' && address !== null ? address.port : 0
+  const given = Promise.resolve({ text: 'go', readiness: { kind: 'tcp', host: '127.0.0.1', port } } as const)
+  lab.supervisor.add(shell('waits', 'echo "got $(cat <&3)"; sleep 60', { handover: { fd: 3, given } }))
+  await t.rejects(lab.supervisor.start('waits'), { message: /something else already listens/ })
+  t.notOk(lab.said('waits').includes('got go'), 'and the process has not been told to begin')
+  await lab.supervisor.stop('waits')
+})
