@@ -26,7 +26,10 @@ function startEarly(t: Test): Early {
   const dir = folder(t)
   const dataDir = join(dir, 'data')
   const config = join(dir, 'config.yaml')
-  writeFileSync(config, 'proxy: { port: 0, api_port: 0 }\nsecrets: { IT: { hosts: [example.com], env: ITS_SECRET } }\n')
+  writeFileSync(
+    config,
+    'proxy: { port: 0, api_port: 0 }\nsecrets: { IT: { hosts: [example.com], env: ITS_SECRET } }\n',
+  )
   const child = spawn(process.execPath, [MAIN, '-config', config], {
     env: { DISCOBOT_DATA_DIR: dataDir, [HANDOVER_FD_VARIABLE]: '3', [READY_FD_VARIABLE]: '4' },
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
