@@ -67,11 +67,20 @@ export interface FillsOptions {
 /** A fill, or why there is none to join. */
 export type Joinable = RunningFill | 'unkept' | 'unchanged' | 'failed'
 
+/** A question to upstream, from its beginning to the end of what came of it. */
+interface Asking {
+  readonly abort: AbortController
+  /** What it brings was changed meanwhile. */
+  discarded: boolean
+}
+
 /** At most one fill per entry: whoever wants what is being fetched joins. */
 export class Fills {
   readonly #options: FillsOptions
   /** From the moment upstream is asked until nobody can join any more. */
-  readonly #joinable = new Map<string, Promise<Joinable>>()
+  readonly #joinable = new Map<string, { readonly asking: Asking; readonly joinable: Promise<Joinable> }>()
+  /** Entries that are being made of fills. */
+  readonly #keeping = new Map<string, Promise<void>>()
   readonly #open = new Map<AbortController, Promise<void>>()
   #stores = 0
 
@@ -85,7 +94,7 @@ export class Fills {
 
   /** The fill of an entry, once its head has come. */
   get(name: string): Promise<Joinable> | undefined {
-    return this.#joinable.get(name)
+    return this.#joinable.get(name)?.joinable
   }
 
   /**
@@ -96,8 +105,8 @@ export class Fills {
    */
   begin(question: Question, first: (running: RunningFill) => void): Promise<Opened> {
     const { name } = question.key
-    const abort = new AbortController()
-    const opened = this.#ask(question, abort, first)
+    const asking: Asking = { abort: new AbortController(), discarded: false }
+    const opened = this.#ask(question, asking, first)
     const joinable = opened.then(
       (result): Joinable => {
         if (result.kind === 'filling') return result
@@ -106,29 +115,44 @@ export class Fills {
       },
       (): Joinable => 'failed',
     )
-    this.#joinable.set(name, joinable)
+    this.#joinable.set(name, { asking, joinable })
     const closed = joinable.then((running) => {
       if (typeof running === 'object') return running.fill.closed
-      this.#joinable.delete(name)
+      this.#unjoin(name, asking)
       return undefined
     })
-    this.#open.set(abort, closed)
-    void closed.then(() => this.#open.delete(abort))
+    this.#open.set(asking.abort, closed)
+    void closed.then(() => this.#open.delete(asking.abort))
     return opened
+  }
+
+  /** After a discard there may be another one of that name. */
+  #unjoin(name: string, asking: Asking): void {
+    if (this.#joinable.get(name)?.asking === asking) this.#joinable.delete(name)
   }
 
   /** Nothing is made of a fill that is under way, nor can anybody join it any more. */
   discard(name: string): void {
-    const joinable = this.#joinable.get(name)
-    if (joinable === undefined) return
+    const found = this.#joinable.get(name)
+    if (found === undefined) return
     this.#joinable.delete(name)
-    void joinable.then(async (running) => {
-      if (typeof running !== 'object') return
-      running.fill.forgo()
-      await running.fill.done
-      // Where it was too late to keep it from being made.
-      if (running.fill.state === 'kept') this.#options.entries.forget(name)
+    found.asking.discarded = true
+    void found.joinable.then((running) => {
+      if (typeof running === 'object') running.fill.forgo()
     })
+  }
+
+  /** A discarded fill may still be at the disk when the next one of that name comes to it. */
+  async #inTurn(name: string, keep: () => Promise<void>): Promise<void> {
+    const before = this.#keeping.get(name)
+    const turn = before === undefined ? keep() : before.then(keep)
+    const over = turn.catch(() => undefined)
+    this.#keeping.set(name, over)
+    try {
+      await turn
+    } finally {
+      if (this.#keeping.get(name) === over) this.#keeping.delete(name)
+    }
   }
 
   /** Ends all fills; resolves when their files are gone, which takes until their readers have left. */
@@ -137,13 +161,10 @@ export class Fills {
     await Promise.all(this.#open.values())
   }
 
-  async #ask(
-    question: Question,
-    abort: AbortController,
-    first: (running: RunningFill) => void,
-  ): Promise<Opened> {
+  async #ask(question: Question, asking: Asking, first: (running: RunningFill) => void): Promise<Opened> {
     const { request, key, rule, fetchUpstream, stored } = question
     const { store, entries, incidents, reserve, logger, now } = this.#options
+    const { abort } = asking
     const conditions = stored === undefined ? [] : revalidation(stored)
     const response = await fetchUpstream(abort.signal, { headers: conditions })
     // Until somebody reads the body, an upstream that resets must not be an uncaught error.
@@ -175,7 +196,7 @@ export class Fills {
     const proceed = resumption(response, key.digest, fetchUpstream, abort.signal)
     const body = new UpstreamBody(response.body, proceed)
     const running: RunningFill = {
-      fill: this.#fill(question, response, body, { headers, receivedAt, maxSize }, temp, abort),
+      fill: this.#fill(question, response, body, { headers, receivedAt, maxSize }, temp, asking),
       access: question.access,
       response,
       headers,
@@ -221,7 +242,7 @@ export class Fills {
       maxSize,
     }: { readonly headers: readonly string[]; readonly receivedAt: number; readonly maxSize: number },
     temp: TempBody,
-    abort: AbortController,
+    asking: Asking,
   ): Fill {
     const { entries, incidents, epoch } = this.#options
     return new Fill({
@@ -244,13 +265,17 @@ export class Fills {
           rule: rule.name,
           access: access.token === undefined ? '' : access.scope,
         }
-        await entries.keep(key.name, temp, meta)
+        await this.#inTurn(key.name, async () => {
+          await entries.keep(key.name, temp, meta)
+          // It was too late to keep it from being made.
+          if (asking.discarded) entries.forget(key.name)
+        })
         this.#stores += 1
       },
       onDiskFailure: (error) => incidents.report('cache cannot write, traffic goes on uncached', error),
       onBadBody: (reason) => incidents.report('cache: bad body from upstream', reason, { key: key.text }),
-      onClosed: () => this.#joinable.delete(key.name),
-      stopUpstream: () => abort.abort(),
+      onClosed: () => this.#unjoin(key.name, asking),
+      stopUpstream: () => asking.abort.abort(),
     })
   }
 }

@@ -21,9 +21,14 @@ const LEEWAY_MS = 10
 export class Pace {
   #quickBytes = 0
 
+  /** It has kept up for long enough. */
+  get isQuick(): boolean {
+    return this.#quickBytes >= TRUSTED_AFTER_BYTES
+  }
+
   /** Bytes. */
   get piece(): number {
-    return this.#quickBytes >= TRUSTED_AFTER_BYTES ? LARGE_PIECE_BYTES : SMALL_PIECE_BYTES
+    return this.isQuick ? LARGE_PIECE_BYTES : SMALL_PIECE_BYTES
   }
 
   took(bytes: number, elapsedMs: number): void {

@@ -1,5 +1,5 @@
 import { reasonOf } from '../../config/errors.js'
-import type { BufferPool } from './buffer-pool.js'
+import type { BufferPool, LentBuffer } from './buffer-pool.js'
 import type { Client } from './client.js'
 import { BodyAbortedError } from './errors.js'
 import { Pace } from './pace.js'
@@ -18,6 +18,13 @@ export interface BodySource {
   read(into: Buffer, position: number): Promise<number>
   /** The reader has sent all before `position` and will not ask for it again. */
   advance(position: number): void
+}
+
+/** A piece that is being read. */
+interface Ahead {
+  readonly from: number
+  readonly lent: LentBuffer
+  readonly read: Promise<number>
 }
 
 /**
@@ -39,6 +46,7 @@ export class Reader {
   /** Ends any wait. */
   #stop: (() => void) | undefined
   #aborted: string | undefined
+  #ahead: Ahead | undefined
   #sent = 0
 
   constructor(client: Client, buffers: BufferPool) {
@@ -99,6 +107,7 @@ export class Reader {
       return position - from
     } finally {
       forget()
+      await this.#dropAhead()
     }
   }
 
@@ -128,19 +137,54 @@ export class Reader {
       const length = recent.reduce((sum, { length }) => sum + length, 0)
       return (await this.#flush(recent, length, reachesEnd && from + length === limit)) ? length : undefined
     }
-    const lent = this.#buffers.lend(most)
+    const { lent, read } = await this.#taken(source, from, most)
     let free = true
     try {
-      const length = await readSome(source, lent.bytes.subarray(0, most), from)
+      const length = await read
       // Reading takes time in which the source may have turned out wrong.
       if (this.#client.gone || this.#aborted !== undefined || source.failure !== undefined) return undefined
       const end = reachesEnd && from + length === limit
+      if (!end && this.#pace.isQuick) this.#readAhead(source, from + length, limit)
       free = await this.#flush([lent.bytes.subarray(0, length)], length, end)
       return free ? length : undefined
     } finally {
       if (free) lent.giveBack()
       else lent.abandon()
     }
+  }
+
+  /** What was read ahead, if it is that, or a read that begins now. */
+  async #taken(source: BodySource, from: number, most: number): Promise<Ahead> {
+    const ahead = this.#ahead
+    if (ahead?.from === from) {
+      this.#ahead = undefined
+      return ahead
+    }
+    await this.#dropAhead()
+    return this.#begin(source, from, most)
+  }
+
+  /** While the socket takes one piece the disk gives the next, for a client that will want it soon. */
+  #readAhead(source: BodySource, from: number, limit: number): void {
+    // What is in memory may not be on the disk yet.
+    if (from >= limit || source.recent(from, 1).length > 0) return
+    this.#ahead = this.#begin(source, from, Math.min(limit - from, this.#pace.piece))
+  }
+
+  #begin(source: BodySource, from: number, most: number): Ahead {
+    const lent = this.#buffers.lend(most)
+    const read = readSome(source, lent.bytes.subarray(0, most), from)
+    // Told to who takes it, if anybody does.
+    read.catch(() => undefined)
+    return { from, lent, read }
+  }
+
+  async #dropAhead(): Promise<void> {
+    const ahead = this.#ahead
+    this.#ahead = undefined
+    if (ahead === undefined) return
+    await ahead.read.catch(() => undefined)
+    ahead.lent.giveBack()
   }
 
   /**
