@@ -41,10 +41,9 @@ async function main(args: readonly string[]): Promise<void> {
   }
   const dataDir = dataDirOf(process.env)
   const headStart = makeHeadStart(dataDir)
-  // Waits until our configuration is there, and brings the secrets that it names.
-  const given = takeHandover(process.env[HANDOVER_FD_VARIABLE])
+  awaitGoAhead()
   const starting = runProxy({
-    env: { ...given?.env, ...process.env },
+    env: process.env,
     ...(values.config === undefined ? {} : { configFile: values.config }),
     ...(dataDir === undefined ? {} : { dataDir }),
     headStart,
@@ -62,6 +61,16 @@ async function main(args: readonly string[]): Promise<void> {
   // Not before: reading its modules is quicker with a large one.
   keepHeapSmall()
   signalReady(process.env[READY_FD_VARIABLE])
+}
+
+/**
+ * Waits until our configuration is there, and takes the secrets that it names into the environment: each is read from
+ * there when it is needed, where an object would keep all of them in the heap. `/proc/PID/environ` shows what a process
+ * was started with, not these. @throws HandoverError
+ */
+function awaitGoAhead(): void {
+  const given = takeHandover(process.env[HANDOVER_FD_VARIABLE])
+  for (const [name, value] of Object.entries(given?.env ?? {})) process.env[name] ??= value
 }
 
 async function explainAndExit(args: readonly string[]): Promise<void> {

