@@ -12,7 +12,7 @@ import type { AgentPhase, AgentStatus } from './control/status.js'
 import { ChildRegistry } from './init/children.js'
 import { startReaper } from './init/reaper.js'
 import { handleSignals } from './init/signals.js'
-import { keepHeapSmall } from '../config/small-heap.js'
+import { giveMemoryBack, keepHeapSmall } from '../config/small-heap.js'
 import { keptLogger } from './logs/kept-logger.js'
 import { LogFiles } from './logs/log-files.js'
 import { LogStore } from './logs/log-store.js'
@@ -116,6 +116,8 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       onControlStarted: (server) => (control = server),
     })
     ;({ reload, release } = plan)
+    // Not earlier: what modules make stays, and a small young generation copies it again and again, for 20 ms.
+    keepHeapSmall()
     const boot = await runBoot(plan.steps, {
       logger,
       clock,
@@ -123,8 +125,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       onChange: (now) => (steps = now),
     })
     phase = 'running'
-    // Not earlier: all that a boot makes stays, and a small young generation copies it again and again, for 20 ms.
-    keepHeapSmall()
+    giveMemoryBack()
     const { colour, command } = deps
     deps.print(
       renderWelcome({ options, findings, steps: boot.steps, tookMs: boot.tookMs, colour, self: command }),
