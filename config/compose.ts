@@ -1,34 +1,24 @@
-import { dirname, join, resolve } from 'node:path'
 import type { Config } from './config.js'
-import type { Layer } from './layer.js'
 import {
-  loadConfigFile,
   MAX_CONFIG_BYTES,
-  mergeChecked,
-  readBase,
-  readFileLayer,
-  unreadable,
-  type LoadOptions,
-} from './load.js'
+  readConfigTexts,
+  type ConfigFiles,
+  type ConfigTexts,
+  type FoundFile,
+} from './config-texts.js'
+import type { Layer } from './layer.js'
+import { layerOfFile, loadConfigFile, mergeChecked, readBase, type LoadOptions } from './load.js'
 import { mergeLayers, type Merged, type Sources } from './merge.js'
 import { dataPaths } from './paths.js'
-import type { Problem } from './problem.js'
+import { unreadable, type Problem } from './problem.js'
 import { readOperatorLine, renderConfig, type ConfigParts } from './render.js'
 import { readTextFile } from './text-file.js'
 import { restrictWorkspace } from './workspace-rules.js'
 
-/** Where a workspace keeps its file, below its root. */
-export const WORKSPACE_CONFIG = join('.discobot', 'proxy', 'config.yaml')
-
-/** Parsing blocks process 1, and the text may be made to: the worst found takes a second at this size. */
-const MAX_WORKSPACE_BYTES = 128 * 1024
-
-export interface ComposeOptions extends LoadOptions {
+export interface ComposeOptions extends LoadOptions, ConfigFiles {
   readonly dataDir: string
-  /** Named by the operator; that it is absent is an error then. */
-  readonly operatorFile?: string | undefined
-  /** May be absent. */
-  readonly workspaceFile?: string | undefined
+  /** What is in the files, when they have been read before. */
+  readonly texts?: ConfigTexts
   /** What an earlier start wrote; `<data>/proxy/config.yaml` unless given. */
   readonly previousFile?: string | undefined
 }
@@ -62,8 +52,9 @@ export interface Composed {
  */
 export async function composeConfig(options: ComposeOptions): Promise<Composed> {
   const { dataDir, base } = readBase(options)
-  const operatorFile = options.operatorFile === undefined ? undefined : resolve(options.operatorFile)
-  const operator = operatorFile === undefined ? NOTHING_SAID : await readOperator(operatorFile, dataDir, base)
+  const texts = options.texts ?? (await readConfigTexts(options))
+  const operatorFile = texts.operator?.file
+  const operator = texts.operator === undefined ? NOTHING_SAID : operatorLayer(texts.operator, dataDir, base)
   if (operator.kind === 'problems') {
     return failClosed(operator.file, operator.problems, { ...options, dataDir }, base)
   }
@@ -73,8 +64,9 @@ export async function composeConfig(options: ComposeOptions): Promise<Composed> 
   if (operatorFile !== undefined && isTooLarge(alone.yaml)) {
     return failClosed(operatorFile, [tooLarge(operatorFile)], { ...options, dataDir }, base)
   }
-  const workspaceFile = options.workspaceFile === undefined ? undefined : resolve(options.workspaceFile)
-  const workspace = workspaceFile === undefined ? undefined : await readWorkspace(workspaceFile, dataDir)
+  const workspaceFile = texts.workspace?.file
+  const workspace =
+    texts.workspace === undefined ? undefined : layerOfFile('workspace', texts.workspace, dataDir)
   if (workspaceFile === undefined || workspace === undefined) return alone
   if (workspace.kind === 'problems') return rendered({ ...alone, problems: workspace.problems })
   const limits = { operator: operator.layer, inForce, dataDir }
@@ -112,21 +104,14 @@ function tooLarge(file: string): Problem {
 
 const NOTHING_SAID = { kind: 'layer', layer: undefined } as const
 
-async function readOperator(file: string, dataDir: string, base: Layer) {
-  const result = await readFileLayer('operator', file, dataDir, { maxBytes: MAX_CONFIG_BYTES })
+function operatorLayer(said: FoundFile, dataDir: string, base: Layer) {
+  const { file } = said
+  const result = layerOfFile('operator', said, dataDir)
   if (result === undefined)
     return { kind: 'problems', file, problems: [unreadable(file, 'it does not exist')] } as const
   if (result.kind === 'problems') return { ...result, file }
   const merged = mergeChecked([result.layer, base])
   return merged.kind === 'problems' ? { ...merged, file } : result
-}
-
-function readWorkspace(file: string, dataDir: string) {
-  // A link could have us read, and quote in a message, a file that the workspace's author may not see.
-  const within = file.endsWith(`/${WORKSPACE_CONFIG}`)
-    ? file.slice(0, -WORKSPACE_CONFIG.length - 1)
-    : dirname(file)
-  return readFileLayer('workspace', file, dataDir, { maxBytes: MAX_WORKSPACE_BYTES, within: within || '/' })
 }
 
 async function failClosed(

@@ -4,6 +4,7 @@ import type { AccessRule, Config, HeaderRule, SecretSource } from './config.js'
 import { findContradictions } from './contradictions.js'
 import { shapeDocument } from './document-shape.js'
 import { dataPaths, DEFAULT_DATA_DIR } from './paths.js'
+import { placeIn } from './places.js'
 import { orderProblems, type Mark, type Problem } from './problem.js'
 import { fileSchema, type FileValues } from './schema/file.js'
 import { canonicalPattern } from './schema/values.js'
@@ -130,11 +131,7 @@ function layerOf(values: FileValues, document: YamlDocument, source: LayerSource
     originsOf([section, key, ...rest]) {
       const written = section === 'headers' ? (writtenPattern.get(String(key)) ?? key) : key
       const path = [section, written, ...rest].filter((part) => part !== undefined)
-      const mark =
-        path.length === 2 && (section === 'headers' || section === 'secrets')
-          ? document.keyMark(path)
-          : document.valueMark(path)
-      return [{ layer: source.name, file: source.file, ...mark }]
+      return [{ layer: source.name, file: source.file, ...placeIn(document, path) }]
     },
   }
 }

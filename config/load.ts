@@ -1,15 +1,12 @@
 import { resolve } from 'node:path'
+import { readConfigText, type FoundFile } from './config-texts.js'
 import { findConflicts } from './conflicts.js'
 import { readDefaultDocument } from './default-document.js'
 import { readLayer, type Layer, type LayerName, type LayerResult } from './layer.js'
 import { mergeLayers, type Merged } from './merge.js'
 import { DEFAULT_DATA_DIR } from './paths.js'
-import { ConfigError, type Problem } from './problem.js'
+import { ConfigError, unreadable, type Problem } from './problem.js'
 import type { YamlDocument } from './parsed-yaml.js'
-import { readTextFile, type TextFileLimits } from './text-file.js'
-
-/** A blocklist of some 40,000 hosts. Parsing that takes about a second. */
-export const MAX_CONFIG_BYTES = 1024 * 1024
 
 /** The name origins and messages give to the shipped default. */
 const DEFAULT_FILE = 'default.yaml'
@@ -38,15 +35,6 @@ export interface Base {
  */
 export async function loadConfigFile(path: string, options: LoadOptions = {}): Promise<Merged> {
   return loadConfigText(await readConfigText(path), path, options)
-}
-
-/** The text of a configuration file. @throws ConfigError when it is absent or unreadable. */
-export async function readConfigText(path: string): Promise<string> {
-  const file = resolve(path)
-  const read = await readTextFile(file, { maxBytes: MAX_CONFIG_BYTES })
-  if (read.kind === 'text') return read.text
-  const reason = read.kind === 'absent' ? 'it does not exist' : read.reason
-  throw new ConfigError(file, [unreadable(file, reason)])
 }
 
 /**
@@ -84,16 +72,14 @@ export function readBase(options: LoadOptions): Base {
 }
 
 /** What a file says; `undefined` when there is none. */
-export async function readFileLayer(
+export function layerOfFile(
   name: LayerName,
-  file: string,
+  { file, found }: FoundFile,
   dataDir: string,
-  limits: TextFileLimits,
-): Promise<LayerResult | undefined> {
-  const read = await readTextFile(file, limits)
-  if (read.kind === 'absent') return undefined
-  if (read.kind === 'unreadable') return { kind: 'problems', problems: [unreadable(file, read.reason)] }
-  return readLayer({ name, file, text: read.text, dataDir })
+): LayerResult | undefined {
+  if (found.kind === 'absent') return undefined
+  if (found.kind === 'unreadable') return { kind: 'problems', problems: [unreadable(file, found.reason)] }
+  return readLayer({ name, file, text: found.text, dataDir })
 }
 
 /** Layers put together, unless together they contradict each other. */
@@ -105,8 +91,4 @@ export function mergeChecked(
   const merged = mergeLayers(layers)
   const problems = findConflicts(merged.config, (option) => merged.sources[option]?.[0])
   return problems.length === 0 ? { kind: 'merged', merged } : { kind: 'problems', problems }
-}
-
-export function unreadable(file: string, reason: string): Problem {
-  return { kind: 'unreadable', file, message: `cannot read it: ${reason}` }
 }

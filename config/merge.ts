@@ -1,6 +1,7 @@
 import { mergeRules } from './cache-rules.js'
 import type { Config, HeaderRule, SecretSource } from './config.js'
 import type { Layer, LayerSections, Origin, SectionName } from './layer.js'
+import { optionOf } from './places.js'
 import type { KeyPath } from './yaml-document.js'
 
 /** Dotted key (`cache.max_size`, `headers.example.com`) → where its value comes from. */
@@ -137,8 +138,7 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
     config: deepFreeze(config),
     sources: Object.freeze(sources),
     originsOf(path) {
-      const option = path[0] === 'rules' ? 'rules' : `${path[0]}.${path[1]}`
-      return chosen.get(option)?.originsOf(path) ?? []
+      return chosen.get(optionOf(path))?.originsOf(path) ?? []
     },
   }
 }

@@ -15,8 +15,8 @@ export interface DataPaths {
   readonly root: string
   readonly proxyDir: string
   readonly proxyConfig: string
-  /** What is known of it (parsed-config.ts). Not in the proxy's own folder: the agent believes what it says. */
-  readonly parsedConfig: string
+  /** What is known of it (known-config.ts). Not in the proxy's own folder: the agent believes what it says. */
+  readonly knownConfig: string
   readonly certDir: string
   readonly caCert: string
   readonly caKey: string
@@ -35,7 +35,7 @@ export function dataPaths(root: string): DataPaths {
     root,
     proxyDir,
     proxyConfig: join(proxyDir, 'config.yaml'),
-    parsedConfig: join(root, 'proxy-config.json'),
+    knownConfig: join(root, 'proxy-config.json'),
     certDir,
     caCert: join(certDir, 'ca.crt'),
     caKey: join(certDir, 'ca.key'),

@@ -65,3 +65,7 @@ export class ConfigError extends DiscobotError {
     super(`cannot use the configuration in ${file}:\n${lines.join('\n')}`)
   }
 }
+
+export function unreadable(file: string, reason: string): Problem {
+  return { kind: 'unreadable', file, message: `cannot read it: ${reason}` }
+}

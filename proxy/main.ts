@@ -4,7 +4,8 @@ import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { keepHeapSmall } from '../config/small-heap.js'
-import { makeHeadStart, runProxy } from './run.js'
+import { runProxy } from './run.js'
+import { generateLeafKey } from './tls/leaf.js'
 
 const USAGE = `Usage: discobot-proxy [--config FILE]
        discobot-proxy explain METHOD URL [--config FILE] [--json]
@@ -40,13 +41,13 @@ async function main(args: readonly string[]): Promise<void> {
     return
   }
   const dataDir = dataDirOf(process.env)
-  const headStart = makeHeadStart(dataDir)
+  const leafKey = generateLeafKey()
   awaitGoAhead()
   const starting = runProxy({
     env: process.env,
     ...(values.config === undefined ? {} : { configFile: values.config }),
     ...(dataDir === undefined ? {} : { dataDir }),
-    headStart,
+    leafKey,
   })
   // A start that fails is reported below.
   const ignored = (): void => undefined

@@ -1,11 +1,13 @@
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Config } from '../config/config.js'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { createLiveLogger, type LiveLogger } from '../config/live-logger.js'
-import { loadConfigText, readBase, readConfigText, type Base } from '../config/load.js'
+import { readConfigText } from '../config/config-texts.js'
 import type { Logger } from '../config/logger.js'
-import { knownDocument, readParsedConfig } from '../config/parsed-config.js'
+import { knownOf, mergedOf, readKnownConfig } from '../config/known-config.js'
+import type { Merged } from '../config/merge.js'
 import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK } from '../config/paths.js'
+import { RELEASE } from '../config/release.js'
 import { archiveRoutes } from './api/archive-routes.js'
 import { cacheRoutes } from './api/cache-routes.js'
 import { configRoutes, configTrouble } from './api/config-routes.js'
@@ -24,7 +26,7 @@ import { Observations } from './observations.js'
 import { resolveSecrets, SecretsError } from './secrets.js'
 import { ProxyServer } from './server.js'
 import { ensureAuthority, type Authority } from './tls/authority.js'
-import { generateLeafKey, type LeafKey } from './tls/leaf.js'
+import type { LeafKey } from './tls/leaf.js'
 import { createServerContexts } from './tls/contexts.js'
 import { createUpstreamTrust } from './tls/upstream-trust.js'
 import { Prewarmer } from './warm/prewarmer.js'
@@ -45,18 +47,7 @@ export interface RunOptions {
   /** Where secrets may come from. */
   readonly env: Readonly<Record<string, string | undefined>>
   /** Made before, while there was time for it. */
-  readonly headStart?: HeadStart
-}
-
-/** What a start needs and no file has a say in. */
-export interface HeadStart {
-  readonly base: Base
-  readonly leafKey: LeafKey
-}
-
-/** @param dataDir as in {@link RunOptions}. */
-export function makeHeadStart(dataDir?: string): HeadStart {
-  return { base: readBase(dataDir === undefined ? {} : { dataDir }), leafKey: generateLeafKey() }
+  readonly leafKey?: LeafKey
 }
 
 export interface RunningProxy {
@@ -86,7 +77,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   const proxy = new ProxyServer({
     config,
     secrets,
-    contexts: createServerContexts(authority, Date.now, options.headStart?.leafKey),
+    contexts: createServerContexts(authority, Date.now, options.leafKey),
     trust,
     cache,
     resolve: systemResolve,
@@ -150,20 +141,25 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   }
 }
 
-async function load({ configFile, dataDir, headStart }: RunOptions): Promise<LoadedConfig> {
+async function load({ configFile, dataDir = DEFAULT_DATA_DIR }: RunOptions): Promise<LoadedConfig> {
   // An empty text over the default is the default.
   const text = configFile === undefined ? '' : await readConfigText(configFile)
-  // Only the agent writes it, so whoever names a file of their own has none of it.
-  const { parsedConfig } = dataPaths(dataDir ?? DEFAULT_DATA_DIR)
-  const document = knownDocument(text, await readParsedConfig(parsedConfig))
-  return {
-    text,
-    merged: loadConfigText(text, configFile ?? 'config.yaml', {
-      ...(dataDir === undefined ? {} : { dataDir }),
-      ...(document === undefined ? {} : { document }),
-      ...(headStart === undefined ? {} : { base: headStart.base }),
-    }),
-  }
+  const file = configFile ?? 'config.yaml'
+  return { text, merged: (await known(text, file, dataDir)) ?? (await loaded(text, file, dataDir)) }
+}
+
+/** Only the agent writes what is known, so whoever names a file of their own has none of it. */
+async function known(text: string, file: string, dataDir: string): Promise<Merged | undefined> {
+  if (RELEASE === undefined) return undefined
+  const description = await readKnownConfig(dataPaths(resolve(dataDir)).knownConfig)
+  const circumstances = { release: RELEASE, file: resolve(file), dataDir: resolve(dataDir) }
+  const found = knownOf(text, description, circumstances)
+  return found === undefined ? undefined : mergedOf(found)
+}
+
+async function loaded(text: string, file: string, dataDir: string): Promise<Merged> {
+  const { loadConfigText } = await import('../config/load.js')
+  return loadConfigText(text, file, { dataDir })
 }
 
 interface Running {

@@ -12,6 +12,8 @@ import { writeCodeCaches } from './code-cache.mjs'
 import { ensureInstalled, fail, ROOT } from './project.mjs'
 
 const PROGRAMS = { agent: 'agent/main.ts', proxy: 'proxy/main.ts', 'agent-api': 'agent/api/main.ts' }
+/** Packages that most starts have no use for: two thirds of the code, which each start would read. */
+const APART = ['execa', 'node-forge', 'yaml']
 
 ensureInstalled()
 const { build } = await import('esbuild')
@@ -21,6 +23,7 @@ const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 rmSync(out, { recursive: true, force: true })
 mkdirSync(out, { recursive: true })
 const defaultDocument = await parseDefault()
+const packages = await bundlePackages()
 const { metafile } = await build({
   entryPoints: PROGRAMS,
   absWorkingDir: ROOT,
@@ -37,7 +40,7 @@ const { metafile } = await build({
   define: { DISCOBOT_VERSION: JSON.stringify(version), 'import.meta.url': 'moduleUrl' },
   // One function, as Node makes of every CommonJS module: see program/start.cjs, which calls it.
   banner: {
-    js: "(function (exports, require, module, __filename, __dirname) { const moduleUrl = require('node:url').pathToFileURL(__filename).href;",
+    js: "(function (exports, require, module, __filename, __dirname, DISCOBOT_RELEASE) { const moduleUrl = require('node:url').pathToFileURL(__filename).href;",
   },
   footer: { js: '})' },
   charset: 'ascii',
@@ -47,6 +50,7 @@ const { metafile } = await build({
   // By its path, which need not be looked up.
   alias: { koffi: './node_modules/koffi/index.cjs' },
   plugins: [
+    { name: 'apart', setup: keepApart },
     { name: 'inline-text', setup: inlineText },
     { name: 'no-emoji', setup: withoutEmoji },
   ],
@@ -55,21 +59,60 @@ const { metafile } = await build({
   logLevel: 'warning',
   // esbuild has said what is wrong.
 }).catch(() => process.exit(1))
+const start = readFileSync(join(ROOT, 'scripts/program/start.cjs'), 'utf8')
+// V8 tells the code that a cache was made of by its length alone; and programs believe what their own release left.
+const release = digestOf(Object.keys(PROGRAMS).map((name) => join(out, `${name}.code.js`)))
 for (const name of Object.keys(PROGRAMS)) {
-  const code = readFileSync(join(out, `${name}.code.js`))
-  // V8 tells the code that a cache was made of by its length alone.
-  const digest = createHash('sha256').update(code).digest('hex').slice(0, 16)
-  renameSync(join(out, `${name}.code.js`), join(out, `${name}.${digest}.code.js`))
-  const start = readFileSync(join(ROOT, 'scripts/program/start.cjs'), 'utf8')
-  writeFileSync(join(out, `${name}.cjs`), start.replace('/PROGRAM`', `/${name}.${digest}\``), {
-    mode: 0o755,
-  })
+  renameSync(join(out, `${name}.code.js`), join(out, `${name}.${release}.code.js`))
+  writeFileSync(join(out, `${name}.cjs`), start.replace("'PROGRAM'", `'${name}.${release}'`), { mode: 0o755 })
 }
 copyKoffi()
 cpSync(join(ROOT, 'agent/preload'), join(out, 'preload'), { recursive: true })
 await writeCodeCaches(out)
 for (const [path, { bytes }] of Object.entries(metafile.outputs)) {
   if (path.endsWith('.js')) console.log(`${(bytes / 1024).toFixed(0).padStart(6)} KiB  ${path}`)
+}
+
+/**
+ * Each of them in a file of its own, with whatever it needs. Named by its digest, so that another version of it makes
+ * another release.
+ */
+async function bundlePackages() {
+  const folder = join(out, 'packages')
+  await build({
+    entryPoints: APART,
+    absWorkingDir: ROOT,
+    outdir: folder,
+    outExtension: { '.js': '.cjs' },
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: 'linked',
+    logLevel: 'warning',
+  }).catch(() => process.exit(1))
+  return new Map(
+    APART.map((name) => {
+      const file = `${name}.${digestOf([join(folder, `${name}.cjs`)])}.cjs`
+      renameSync(join(folder, `${name}.cjs`), join(folder, file))
+      return [name, `./packages/${file}`]
+    }),
+  )
+}
+
+function keepApart({ onResolve }) {
+  onResolve({ filter: new RegExp(`^(${APART.join('|')})$`) }, ({ path }) => ({
+    path: packages.get(path),
+    external: true,
+  }))
+}
+
+function digestOf(files) {
+  const hash = createHash('sha256')
+  for (const file of files) hash.update(readFileSync(file))
+  return hash.digest('hex').slice(0, 16)
 }
 
 /** Text that a module reads from a file beside itself goes into the bundle, which has no such file beside it. */

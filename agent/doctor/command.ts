@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { composeConfig, WORKSPACE_CONFIG } from '../../config/compose.js'
+import { composeConfig } from '../../config/compose.js'
+import { WORKSPACE_CONFIG } from '../../config/config-texts.js'
 import { reasonOf } from '../../config/errors.js'
 import { formatProblem } from '../../config/problem.js'
 import { TRUST_ANCHORS } from '../boot/steps/trust.js'

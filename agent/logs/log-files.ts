@@ -1,5 +1,5 @@
-import { chown, lstat, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { chown, lstat, mkdir } from '../../config/files-at-once.js'
 import { reasonOf } from '../../config/errors.js'
 import type { LogFormat } from '../../config/config.js'
 import type { Clock } from '../init/clock.js'

@@ -1,5 +1,6 @@
-import { chmod, chown, lstat, mkdir, rename, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { chmod, chown, lstat, mkdir, rename } from '../../config/files-at-once.js'
 import type { Account } from '../services/run-as.js'
 import type { CommandOptions, RunCommand } from '../system/command.js'
 

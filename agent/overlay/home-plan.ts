@@ -1,5 +1,5 @@
-import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { mkdir, readFile } from '../../config/files-at-once.js'
 import { reasonOf } from '../../config/errors.js'
 import { isWithin } from '../../config/paths.js'
 import { loadMountCalls, type MountCalls } from '../system/mount-calls.js'

@@ -1,5 +1,6 @@
-import { chmod, chown, lstat, mkdir, open, readFile, type FileHandle } from 'node:fs/promises'
+import { open, type FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { chmod, chown, lstat, mkdir, readFile } from '../../config/files-at-once.js'
 import { DiscobotError, reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import { MountCallError, type MountCalls } from '../system/mount-calls.js'

@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { lstat, open, readFile, rename, rm } from 'node:fs/promises'
 import { codeOf } from '../../config/errors.js'
+import {
+  lstat,
+  readFile,
+  removeFile,
+  rename,
+  writeNew,
+  type FileAttributes,
+} from '../../config/files-at-once.js'
 
-export interface FileAttributes {
-  readonly mode: number
-  /** Absent: whoever we are. Needs root otherwise. */
-  readonly owner?: { readonly uid: number; readonly gid: number }
-}
+export type { FileAttributes }
 
 /**
  * The file appears whole, with its owner and mode, or not at all. Some of the folders we write to belong to
@@ -20,17 +23,10 @@ export async function writeFileAtomically(
 ): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
   try {
-    const file = await open(temporary, 'wx', 0o600)
-    try {
-      await file.writeFile(content)
-      if (attributes.owner !== undefined) await file.chown(attributes.owner.uid, attributes.owner.gid)
-      await file.chmod(attributes.mode)
-    } finally {
-      await file.close()
-    }
+    await writeNew(temporary, content, attributes)
     await rename(temporary, path)
   } catch (error) {
-    await rm(temporary, { force: true })
+    await removeFile(temporary)
     throw error
   }
 }

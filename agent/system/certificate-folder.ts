@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
-import { readdir, readlink, symlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { readdir, readlink, symlink } from '../../config/files-at-once.js'
 import { codeOf } from '../../config/errors.js'
 import { ensureFile, readIfPresent } from './atomic-file.js'
 

@@ -21,7 +21,7 @@ t.test('a program starts with its code cache, without one, and with one that is 
   const cache = join(folder, 'program.1.cache')
   const scripts = join(projectRoot(), 'scripts/program')
   const start = readFileSync(join(scripts, 'start.cjs'), 'utf8')
-  writeFileSync(program, start.replace('/PROGRAM`', '/program.1`'))
+  writeFileSync(program, start.replace("'PROGRAM'", "'program.1'"))
   const run = (...flags: string[]): string => {
     const { stdout, stderr, status } = spawnSync(execPath, [...flags, program, 'a', 'b'], {
       encoding: 'utf8',
@@ -48,7 +48,7 @@ t.test('a program starts with its code cache, without one, and with one that is 
   writeFileSync(cache, good)
   writeFileSync(join(folder, 'program.1.code.js'), CODE.replace('one', 'three'))
   t.equal(run(), 'three true a,b 0', 'of code of another length')
-  writeFileSync(program, start.replace('/PROGRAM`', '/program.2`'))
+  writeFileSync(program, start.replace("'PROGRAM'", "'program.2'"))
   t.equal(run(), 'two true a,b 0', 'of other code of the same length, which has another name')
   t.end()
 })

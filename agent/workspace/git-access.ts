@@ -1,5 +1,6 @@
-import { chmod, chown, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { readdir } from '../../config/files-at-once.js'
 import { DiscobotError, reasonOf } from '../../config/errors.js'
 import type { Environment } from '../environment.js'
 import { FORGE_HOST_KEYS, forgeKnownHosts } from './known-hosts.js'

@@ -1,5 +1,5 @@
-import { lstat, readdir, readFile, rename, rmdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { lstat, readdir, readFile, rename, rmdir } from '../../config/files-at-once.js'
 import { codeOf } from '../../config/errors.js'
 import { writeFileAtomically, type FileAttributes } from '../system/atomic-file.js'
 import type { CommandOptions, RunCommand } from '../system/command.js'

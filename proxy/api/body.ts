@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MAX_CONFIG_BYTES } from '../../config/load.js'
+import { MAX_CONFIG_BYTES } from '../../config/config-texts.js'
 import { refuse } from './routes.js'
 
 /** A configuration is the largest thing anybody sends here. */

@@ -1,8 +1,9 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { constants } from 'node:fs'
-import { link, mkdir, open, rm } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
+import { link, open, rm } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { dirname } from 'node:path'
+import { mkdir } from '../../config/files-at-once.js'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import { refuse } from './routes.js'
@@ -55,23 +56,23 @@ export function authorize({ headers }: IncomingMessage, token: TokenCheck): void
 
 /** Undefined where there is none, or one that cannot be trusted, which is removed. */
 async function readToken(path: string, logger: Logger): Promise<string | undefined> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
-    (error: unknown) => {
-      if (codeOf(error) === 'ENOENT') return undefined
-      throw error
-    },
-  )
-  if (file === undefined) return undefined
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw error
+  }
   let distrust: string | undefined
   try {
-    const status = await file.stat()
-    const text = status.isFile() && status.size < 1024 ? (await file.readFile('utf8')).trim() : ''
+    const status = fstatSync(fd)
+    const text = status.isFile() && status.size < 1024 ? readFileSync(fd, 'utf8').trim() : ''
     if (!TOKEN.test(text)) distrust = 'it is no token'
     else if (isForeign(status.uid)) distrust = 'it belongs to somebody else'
     else if ((status.mode & 0o077) !== 0) distrust = 'others could read or write it'
     else return text
   } finally {
-    await file.close()
+    closeSync(fd)
   }
   logger.warn({ file: path, reason: distrust }, 'made a new API token')
   await rm(path)

@@ -1,6 +1,5 @@
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import * as v from 'valibot'
 import type { Logger } from '../../config/logger.js'
 import { WarmReferenceError } from '../warm/errors.js'
 import type { PrewarmJob } from '../warm/prewarm-job.js'
@@ -10,11 +9,6 @@ import { refuse, StreamBody, type ApiRequest, type Reply, type Routes } from './
 
 /** Often enough for a bar that moves, seldom enough to cost nothing. */
 const REPORT_INTERVAL_MS = 250
-
-const requestSchema = v.strictObject({
-  references: v.array(v.string()),
-  platform: v.optional(v.string()),
-})
 
 export interface WarmDeps {
   readonly prewarmer: Prewarmer
@@ -28,7 +22,7 @@ export function warmRoutes({ prewarmer, logger }: WarmDeps): Routes {
   return {
     '/api/cache/prewarm': {
       POST: async ({ message }) => {
-        const job = start(prewarmer, await readBody(message, ['application/json']))
+        const job = await start(prewarmer, await readBody(message, ['application/json']))
         logger.info({ job: job.id, references: job.report().references.length }, 'prewarm started')
         void job.ended.then(() => logger.info({ job: job.id, state: job.state }, 'prewarm ended'))
         return { status: 202, headers: { Location: `/api/cache/prewarm?id=${job.id}` }, body: job.report() }
@@ -44,14 +38,14 @@ export function warmRoutes({ prewarmer, logger }: WarmDeps): Routes {
 }
 
 /** @throws ReplyError */
-function start(prewarmer: Prewarmer, text: string): PrewarmJob {
-  const request = v.safeParse(requestSchema, parseJson(text))
-  if (!request.success) {
+async function start(prewarmer: Prewarmer, text: string): Promise<PrewarmJob> {
+  const { prewarmRequestOf } = await import('../warm/prewarm-request.js')
+  const request = prewarmRequestOf(parseJson(text))
+  if (request === undefined) {
     refuse(422, 'cannot read the body: write {"references": ["alpine:3"], "platform": "linux/amd64"}')
   }
-  const { references, platform } = request.output
   try {
-    const job = prewarmer.start({ references, ...(platform === undefined ? {} : { platform }) })
+    const job = await prewarmer.start(request)
     if (job === undefined)
       refuse(503, 'too many jobs run already; try again when one has ended', { 'Retry-After': '10' })
     return job

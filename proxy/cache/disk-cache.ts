@@ -1,8 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { CacheSection } from '../../config/config.js'
 import type { ClientResponse } from '../message.js'
-import { readArchive, type ImportReport } from './archive/read-archive.js'
-import { writeArchive } from './archive/write-archive.js'
+import type { ImportReport } from './archive/read-archive.js'
 import { Answers } from './answers.js'
 import { askOf, notStored, type Ask } from './ask.js'
 import type { BufferPool } from './buffer-pool.js'
@@ -170,6 +169,8 @@ export class DiskCache implements ResponseCache {
 
   async export(wants: (rule: string) => boolean): Promise<Readable> {
     const { store, entries, incidents } = this.#options
+    // As with import: nothing of it is needed to serve.
+    const { writeArchive } = await import('./archive/write-archive.js')
     const names = await entries.names()
     return writeArchive({
       names,
@@ -182,6 +183,7 @@ export class DiskCache implements ResponseCache {
 
   async import(archive: Readable): Promise<ImportReport> {
     const { store, entries, lock } = this.#options
+    const { readArchive } = await import('./archive/read-archive.js')
     await entries.ready
     return readArchive(archive, {
       has: (name) => entries.has(name),

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { link, open, readFile, readlink, rename, rm } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { codeOf } from '../../config/errors.js'
+import { link, readFile, readlink, removeFile, rename, writeNew } from '../../config/files-at-once.js'
 import { CacheLockedError } from './errors.js'
 import { temporaryName } from './file-names.js'
-import { openRegularFile } from './regular-file.js'
 
 /** Not a name an entry can have; `file-names.ts` knows its temporary ones. */
 const LOCK_FILE = 'lock'
@@ -51,7 +51,7 @@ export async function lockDirectory(dir: string): Promise<DirectoryLock> {
   const path = join(dir, LOCK_FILE)
   const self = await describeSelf()
   for (let attempt = 1; ; attempt += 1) {
-    const found = await readHolder(path)
+    const found = readHolder(path)
     if (found !== undefined && (attempt === MAX_ATTEMPTS || (await isAlive(found.holder, self)))) {
       throw new CacheLockedError(dir, found.holder?.pid ?? 0)
     }
@@ -96,9 +96,9 @@ interface Found {
   readonly holder: Holder | undefined
 }
 
-async function readHolder(path: string): Promise<Found | undefined> {
+function readHolder(path: string): Found | undefined {
   try {
-    const text = await lockText(path)
+    const text = lockText(path)
     return { text, holder: parseHolder(text) }
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined
@@ -107,13 +107,20 @@ async function readHolder(path: string): Promise<Found | undefined> {
 }
 
 /** Empty for what is no lock of ours, which is then taken away like one that makes no sense. */
-async function lockText(path: string): Promise<string> {
-  const file = await openRegularFile(path)
+function lockText(path: string): string {
+  let fd: number
   try {
-    const { size = Infinity } = (await file?.stat()) ?? {}
-    return size > MAX_LOCK_BYTES ? '' : ((await file?.readFile('utf8')) ?? '')
+    // As openRegularFile does it, at once: a start waits for it.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  } catch (error) {
+    if (codeOf(error) === 'ELOOP') return ''
+    throw error
+  }
+  try {
+    const found = fstatSync(fd)
+    return found.isFile() && found.size <= MAX_LOCK_BYTES ? readFileSync(fd, 'utf8') : ''
   } finally {
-    await file?.close()
+    closeSync(fd)
   }
 }
 
@@ -130,33 +137,24 @@ function parseHolder(text: string): Holder | undefined {
 async function createWhole(path: string, text: string): Promise<boolean> {
   const temporary = asideName(path)
   try {
-    await writeNew(temporary, text)
+    await writeNew(temporary, text, { mode: 0o600 })
     await link(temporary, path)
     return true
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false
     throw error
   } finally {
-    await rm(temporary, { force: true })
+    await removeFile(temporary)
   }
 }
 
 async function replace(path: string, text: string): Promise<void> {
   const temporary = asideName(path)
   try {
-    await writeNew(temporary, text)
+    await writeNew(temporary, text, { mode: 0o600 })
     await rename(temporary, path)
   } finally {
-    await rm(temporary, { force: true })
-  }
-}
-
-async function writeNew(path: string, text: string): Promise<void> {
-  const file = await open(path, 'wx', 0o600)
-  try {
-    await file.writeFile(text)
-  } finally {
-    await file.close()
+    await removeFile(temporary)
   }
 }
 
@@ -173,11 +171,11 @@ async function removeExactly(path: string, text: string): Promise<boolean> {
     throw error
   }
   try {
-    if ((await lockText(aside)) === text) return true
+    if (lockText(aside) === text) return true
     await link(aside, path).catch(() => undefined)
     return false
   } finally {
-    await rm(aside, { force: true })
+    await removeFile(aside)
   }
 }
 

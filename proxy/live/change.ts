@@ -1,4 +1,4 @@
-import { MAX_CONFIG_BYTES } from '../../config/load.js'
+import { MAX_CONFIG_BYTES } from '../../config/config-texts.js'
 import type { Merged } from '../../config/merge.js'
 import { ConfigError, type Problem } from '../../config/problem.js'
 import { REDACTED } from '../../config/redact.js'

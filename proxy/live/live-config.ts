@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import type { Config } from '../../config/config.js'
 import { DiscobotError, reasonOf } from '../../config/errors.js'
-import { loadConfigText, MAX_CONFIG_BYTES, readConfigText } from '../../config/load.js'
+import { MAX_CONFIG_BYTES, readConfigText } from '../../config/config-texts.js'
 import type { Logger } from '../../config/logger.js'
 import type { Merged } from '../../config/merge.js'
 import { ConfigError, formatProblem, type Problem } from '../../config/problem.js'
-import { requestedText, type ChangeBody } from './change.js'
+import type { ChangeBody } from './change.js'
 import { OptionUnusableError, PersistError, RevisionError } from './errors.js'
 import { replaceFile } from './persist.js'
 import { keysPendingRestart, withoutRestart } from './restart-keys.js'
@@ -117,7 +117,8 @@ export class LiveConfig {
         )
       }
       const target = change.persist ? await this.#persistable() : undefined
-      const load = (text: string): Merged => this.#load(text)
+      const load = await this.#loader()
+      const { requestedText } = await import('./change.js')
       const request = requestedText(change.kind, change.body, former, load)
       if (target === undefined) {
         const merged = load(request.text)
@@ -175,7 +176,7 @@ export class LiveConfig {
           if (!anyway && text === this.#seen && this.#state.rejected === undefined) return
           this.#seen = text
         }
-        const merged = this.#load(text ?? '')
+        const merged = (await this.#loader())(text ?? '')
         await (await this.#prepare(merged, 'file')).commit()
         this.#accept({ text: text ?? '', merged, from: file === undefined ? 'default' : 'file' })
         logger.info({}, 'configuration reloaded')
@@ -187,9 +188,11 @@ export class LiveConfig {
     })
   }
 
-  #load(text: string): Merged {
+  /** Brings in what checks a configuration, which a start does without. What it resolves with throws ConfigError. */
+  async #loader(): Promise<(text: string) => Merged> {
+    const { loadConfigText } = await import('../../config/load.js')
     const { file, dataDir } = this.#options
-    return loadConfigText(text, file ?? 'config.yaml', dataDir === undefined ? {} : { dataDir })
+    return (text) => loadConfigText(text, file ?? 'config.yaml', dataDir === undefined ? {} : { dataDir })
   }
 
   /** @throws ConfigError naming the option that is to blame, and its place in the file. */

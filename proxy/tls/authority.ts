@@ -1,6 +1,7 @@
 import { X509Certificate, createPrivateKey, randomBytes, type KeyObject } from 'node:crypto'
-import { chmod, mkdir, open, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
+import { mkdir, open, rename, rm, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { chmod, readFile, stat } from '../../config/files-at-once.js'
 import { DiscobotError, codeOf, reasonOf } from '../../config/errors.js'
 
 const DAY_MS = 24 * 60 * 60 * 1000

@@ -1,5 +1,5 @@
 import { parsePlatform, ownPlatform } from './platform.js'
-import { MAX_REFERENCES, parseWarmReference, PrewarmJob, type JobReport } from './prewarm-job.js'
+import type { JobReport, PrewarmJob } from './prewarm-job.js'
 import { ThroughProxy, type ProxyAddress } from './through-proxy.js'
 import { WarmReferenceError } from './errors.js'
 
@@ -25,8 +25,10 @@ export class Prewarmer {
     this.#arch = arch
   }
 
-  /** Undefined when too many jobs run. @throws WarmReferenceError */
-  start({ references, platform }: PrewarmRequest): PrewarmJob | undefined {
+  /** Resolves with undefined when too many jobs run. @throws WarmReferenceError */
+  async start({ references, platform }: PrewarmRequest): Promise<PrewarmJob | undefined> {
+    // Nothing of it is needed to serve.
+    const { MAX_REFERENCES, parseWarmReference, PrewarmJob } = await import('./prewarm-job.js')
     if (references.length === 0 || references.length > MAX_REFERENCES) {
       throw new WarmReferenceError(`cannot warm ${references.length} references: name 1 to ${MAX_REFERENCES}`)
     }

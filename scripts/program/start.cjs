@@ -2,8 +2,9 @@
 'use strict'
 /**
  * Starts a bundled program: `bundle.mjs` writes this file as `<name>.cjs`, with the name of its code for `PROGRAM`:
- * `<name>.<digest>`, so that no other code can have the same. What V8 made of it then lies beside it as `.cache`: a
- * start reads functions instead of compiling them, which is most of what it costs (docs/decisions/0010-start-up.md).
+ * `<name>.<release>`, where the release is a digest of all programs, so that no other code can have the same. What V8
+ * made of it then lies beside it as `.cache`: a start reads functions instead of compiling them, which is most of what
+ * it costs (docs/decisions/0010-start-up.md).
  * Plain CommonJS, because Node's loader of ES modules alone takes a third of a bare start.
  *
  * A cache of another version of V8, of code of another length, or none at all is as good as nothing: V8 refuses it and
@@ -12,7 +13,8 @@
 const { readFileSync } = require('node:fs')
 const { Script } = require('node:vm')
 
-const base = `${__dirname}/PROGRAM`
+const program = 'PROGRAM'
+const base = `${__dirname}/${program}`
 const filename = `${base}.code.js`
 // The bundler writes ASCII, which needs no decoding.
 const code = readFileSync(filename, 'latin1')
@@ -22,4 +24,5 @@ try {
 } catch {
   // A bundle without it starts slower, and that is all.
 }
-new Script(code, { filename, cachedData }).runInThisContext()(exports, require, module, __filename, __dirname)
+const run = new Script(code, { filename, cachedData }).runInThisContext()
+run(exports, require, module, __filename, __dirname, program.slice(program.lastIndexOf('.') + 1))

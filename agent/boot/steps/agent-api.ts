@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises'
+import { stat } from '../../../config/files-at-once.js'
 import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
 import { LOOPBACK } from '../../../config/paths.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'

@@ -1,4 +1,4 @@
-import { chown, lstat } from 'node:fs/promises'
+import { chown, lstat } from '../../../config/files-at-once.js'
 import type { Logger } from '../../../config/logger.js'
 import type { DataPaths } from '../../../config/paths.js'
 import type { Account } from '../../services/run-as.js'

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
-import { chmod, chown, lstat, mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { chmod, chown, lstat, mkdir } from '../../../config/files-at-once.js'
 import { DiscobotError } from '../../../config/errors.js'
 import { fetchStatus } from '../../control/client.js'
 import type { AgentOptions } from '../../options.js'

@@ -1,4 +1,4 @@
-import { lstat, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises'
+import { lstat, readlink, rename, rmdir, symlink, unlink } from '../../../config/files-at-once.js'
 import { codeOf, DiscobotError } from '../../../config/errors.js'
 import type { BootStep } from '../step.js'
 

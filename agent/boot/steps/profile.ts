@@ -1,5 +1,6 @@
-import { mkdir, rm, stat } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { mkdir, stat } from '../../../config/files-at-once.js'
 import { proxyEnvironment, shellExports, type ProxyAccess } from '../../environment.js'
 import { ensureFile, readIfPresent, writeFileAtomically } from '../../system/atomic-file.js'
 import { proxyAccess, type BootFindings } from '../findings.js'

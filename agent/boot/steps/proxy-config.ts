@@ -1,9 +1,18 @@
 import { join } from 'node:path'
 import type { Composed } from '../../../config/compose.js'
 import type { Config } from '../../../config/config.js'
+import {
+  digestOfTexts,
+  readConfigTexts,
+  WORKSPACE_CONFIG,
+  type ConfigFiles,
+  type ConfigTexts,
+} from '../../../config/config-texts.js'
 import { DiscobotError } from '../../../config/errors.js'
+import { describeConfig, knownOf, readKnownConfig, type Circumstances } from '../../../config/known-config.js'
 import type { Logger } from '../../../config/logger.js'
 import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
+import { RELEASE } from '../../../config/release.js'
 import { BRIDGE_ADDRESS } from '../../docker/plan.js'
 import type { AgentOptions } from '../../options.js'
 import { secretVariables, variablesNamedIn } from '../../secret-variables.js'
@@ -19,6 +28,8 @@ export interface ProxyConfigStepDeps {
   /** dockerd will run, and its containers are to reach the proxy by the bridge. */
   readonly bridge: boolean
   readonly logger: Logger
+  /** Of our own code; that of the bundle we run from unless given. */
+  readonly release?: string
 }
 
 /** A file says something that could not be used; a configuration is in force nevertheless. */
@@ -40,58 +51,85 @@ export function proxyConfigStep(deps: ProxyConfigStepDeps, findings: BootFinding
 
 /** @throws ProxyConfigError with the first problem; by then the file is written and `findings.proxy` is set. */
 export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: BootFindings): Promise<string> {
-  const { options, logger } = deps
-  const [{ composeConfig, WORKSPACE_CONFIG }, { formatProblem }] = await Promise.all([
+  const { options, bridge, release = RELEASE } = deps
+  const files: ConfigFiles = {
+    operatorFile: options.proxyConfig,
+    workspaceFile: join(options.workspace.path, WORKSPACE_CONFIG),
+  }
+  const texts = await readConfigTexts(files)
+  const madeOf = release === undefined ? undefined : digestOfTexts(texts, [bridge])
+  const place = { ...options.data, owner: await deps.owner() }
+  if (release === undefined || madeOf === undefined) return composeAnew(deps, files, texts, place, findings)
+  const circumstances = { release, file: place.proxyConfig, dataDir: place.root }
+  const text = await readKnownConfig(place.proxyConfig)
+  // Whoever else could write it would decide where traffic may go.
+  const description = await readKnownConfig(place.knownConfig, { ownedBy: process.geteuid?.() })
+  const known = knownOf(text, description, circumstances)
+  if (text === undefined || description === undefined || known?.madeOf !== madeOf)
+    return composeAnew(deps, files, texts, place, findings, { ...circumstances, madeOf })
+  // Looked at again: owner and mode must be right as well.
+  await writeText(place, text)
+  await writeDescription(place, description)
+  return tell(known.config, findings)
+}
+
+interface Place extends DataPaths {
+  /** The proxy's account; absent for ourselves. */
+  readonly owner: Account | undefined
+}
+
+/** @param describe absent where nothing can be known at the next start. */
+async function composeAnew(
+  { options, bridge, logger }: ProxyConfigStepDeps,
+  files: ConfigFiles,
+  texts: ConfigTexts,
+  place: Place,
+  findings: BootFindings,
+  describe?: Circumstances & { readonly madeOf: string },
+): Promise<string> {
+  const [{ composeConfig }, { formatProblem }] = await Promise.all([
     import('../../../config/compose.js'),
     import('../../../config/problem.js'),
   ])
-  const composed = await composeConfig({
-    dataDir: options.data.root,
-    ...(options.proxyConfig === undefined ? {} : { operatorFile: options.proxyConfig }),
-    workspaceFile: join(options.workspace.path, WORKSPACE_CONFIG),
-  })
-  const wanted = deps.bridge ? await withBridge(composed) : composed
-  const { config } = wanted
-  const owner = await deps.owner()
-  await ensureConfig(options.data, wanted, owner)
+  const composed = await composeConfig({ dataDir: place.root, ...files, texts })
+  const wanted = bridge ? await withBridge(composed) : composed
+  await writeText(place, wanted.yaml)
   const problems = composed.problems.map(formatProblem)
   for (const problem of problems) logger.warn({ problem }, 'proxy configuration')
-  findings.secretVariables = [
-    ...secretVariables(config),
-    ...(composed.inForce === 'composed'
-      ? []
-      : await variablesNamedIn(options.proxyConfig, options.inherited)),
-  ]
-  findings.proxy = endpointsOf(config)
+  const description =
+    describe === undefined || problems.length > 0
+      ? undefined
+      : await describeConfig(wanted.yaml, describe.madeOf, describe).catch(() => undefined)
+  if (description !== undefined) await writeDescription(place, description)
+  const remark = tell(wanted.config, findings, FORCE[composed.inForce])
+  if (composed.inForce !== 'composed') {
+    const named = await variablesNamedIn(options.proxyConfig, options.inherited)
+    findings.secretVariables = [...(findings.secretVariables ?? []), ...named]
+  }
   const [first, ...others] = problems
-  if (first === undefined) return FORCE[composed.inForce]
+  if (first === undefined) return remark
   throw new ProxyConfigError(
     others.length === 0 ? first : `${first} (and ${others.length} more, see the log)`,
   )
 }
 
-/** Renders it when it is not what the file there was made of: {@link ParsedConfig}. */
-async function ensureConfig(
-  { proxyConfig, parsedConfig }: DataPaths,
-  wanted: Pick<Composed, 'config' | 'parts' | 'yaml'>,
-  owner: Account | undefined,
-): Promise<void> {
-  const { describeConfig, digestOfParts, knownOf, readParsedConfig } =
-    await import('../../../config/parsed-config.js')
-  const madeOf = digestOfParts(wanted.config, wanted.parts)
-  const description = await readParsedConfig(parsedConfig)
-  const present = await readParsedConfig(proxyConfig)
-  const isKnown = knownOf(present, description)?.madeOf === madeOf
-  const text = isKnown && present !== undefined ? present : wanted.yaml
-  // Header values in it may be secrets of the operator's. Looked at again: owner and mode must be right as well.
+/** Header values in it may be secrets of the operator's. */
+async function writeText({ proxyConfig, owner }: Place, text: string): Promise<void> {
   await ensureFile(proxyConfig, text, { mode: 0o600, ...(owner === undefined ? {} : { owner }) })
-  const known = isKnown ? description : describeConfig(text, madeOf)
-  if (known === undefined) return
-  // Ours, and for the proxy to read only: what we believe of its configuration must not be its own word.
+}
+
+/** Ours, and for the proxy to read only: what we believe of its configuration must not be its own word. */
+async function writeDescription({ knownConfig, owner }: Place, description: string): Promise<void> {
   const readers =
     owner === undefined ? { mode: 0o600 } : { mode: 0o640, owner: { uid: OWN_UID, gid: owner.gid } }
   // Without it the next start takes longer, and that is all.
-  await ensureFile(parsedConfig, known, readers).catch(() => undefined)
+  await ensureFile(knownConfig, description, readers).catch(() => undefined)
+}
+
+function tell(config: Config, findings: BootFindings, remark = FORCE.composed): string {
+  findings.secretVariables = secretVariables(config)
+  findings.proxy = endpointsOf(config)
+  return remark
 }
 
 /** Of process 1. */
@@ -104,18 +142,12 @@ const FORCE: Readonly<Record<Composed['inForce'], string>> = {
 }
 
 /** Unless somebody chose the addresses: the bridge's is added, which appears when dockerd makes it. */
-async function withBridge(composed: Composed): Promise<Pick<Composed, 'config' | 'parts' | 'yaml'>> {
+async function withBridge(composed: Composed): Promise<Pick<Composed, 'config' | 'yaml'>> {
   const { config, sources, parts } = composed
   if (sources['proxy.host']?.some((origin) => origin.layer !== 'default') === true) return composed
   const { renderConfig } = await import('../../../config/render.js')
   const widened = { ...config, proxy: { ...config.proxy, host: [...config.proxy.host, BRIDGE_ADDRESS] } }
-  return {
-    config: widened,
-    parts,
-    get yaml() {
-      return renderConfig(widened, parts)
-    },
-  }
+  return { config: widened, yaml: renderConfig(widened, parts) }
 }
 
 /** @throws ProxyConfigError when the kernel is to choose a port: nobody could be told which. */

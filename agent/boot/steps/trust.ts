@@ -1,5 +1,6 @@
-import { access, constants, mkdir, readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { access, mkdir, readFile } from '../../../config/files-at-once.js'
 import { codeOf, DiscobotError, reasonOf } from '../../../config/errors.js'
 import type { DataPaths } from '../../../config/paths.js'
 import type { Environment } from '../../environment.js'

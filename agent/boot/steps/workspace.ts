@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { mkdir } from '../../../config/files-at-once.js'
 import type { Account } from '../../services/run-as.js'
 import type { CommandOptions, RunCommand } from '../../system/command.js'
 import type { CheckedOut } from '../../workspace/clone.js'
