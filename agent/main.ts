@@ -133,7 +133,7 @@ async function run(options: AgentOptions): Promise<number> {
     programs: findPrograms({
       execPath: process.execPath,
       moduleUrl: import.meta.url,
-      knowsEnvProxy: process.allowedNodeEnvironmentFlags.has('--use-env-proxy'),
+      knowsEnvProxy: () => process.allowedNodeEnvironmentFlags.has('--use-env-proxy'),
       imageBin: options.mode === 'container' ? '/opt/discobot/bin' : '/nonexistent',
     }),
     self: { uid: process.getuid?.() ?? -1, name: userInfo().username },

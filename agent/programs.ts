@@ -9,7 +9,7 @@ export interface Programs {
   readonly proxy: Command
   readonly agentApi: Command
   /** What Node processes load so that `fetch` uses the proxy; absent where Node knows NODE_USE_ENV_PROXY. */
-  readonly fetchPreload?: string
+  readonly fetchPreload?: string | undefined
 }
 
 export interface ProgramDeps {
@@ -19,8 +19,8 @@ export interface ProgramDeps {
   readonly moduleUrl: string
   /** Where an image has its bundled programs. */
   readonly imageBin: string
-  /** This Node knows NODE_USE_ENV_PROXY by itself, as the others of the container presumably do. */
-  readonly knowsEnvProxy: boolean
+  /** Whether this Node knows NODE_USE_ENV_PROXY by itself, as the others of the container presumably do. */
+  readonly knowsEnvProxy: () => boolean
 }
 
 /** The image's bundled programs start faster; a checkout runs what was built beside the agent, a bundle its own. */
@@ -34,7 +34,9 @@ export function findPrograms({ execPath, moduleUrl, imageBin, knowsEnvProxy }: P
   return {
     proxy: choose('proxy', '../proxy/main.js'),
     agentApi: choose('agent-api', './api/main.js'),
-    ...(knowsEnvProxy ? {} : { fetchPreload: fileURLToPath(new URL('./preload/node-fetch.cjs', moduleUrl)) }),
+    get fetchPreload() {
+      return knowsEnvProxy() ? undefined : fileURLToPath(new URL('./preload/node-fetch.cjs', moduleUrl))
+    },
   }
 }
 

@@ -5,7 +5,9 @@ import { BootInterruptedError } from './boot/errors.js'
 import type { BootFindings } from './boot/findings.js'
 import { runBoot } from './boot/graph.js'
 import type { StepStatus } from './boot/step.js'
-import { planBoot, STOP_ORDER, type BootSettings } from './boot/steps.js'
+import { STOP_ORDER } from './boot/shutdown.js'
+import type { BootSettings } from './boot/steps.js'
+import { planProxy } from './boot/steps/proxy.js'
 import { findServiceGroups, noServiceGroups } from './cgroups/service-groups.js'
 import type { ServiceVerb } from './control/actions.js'
 import type { ControlServer } from './control/server.js'
@@ -20,7 +22,6 @@ import type { ServiceStatus } from './services/spec.js'
 import { Supervisor } from './services/supervisor.js'
 import { listZombies } from './services/zombies.js'
 import { commandRunner } from './system/command.js'
-import { renderWelcome } from './welcome.js'
 
 export interface RunDeps extends BootSettings {
   readonly version: string
@@ -73,8 +74,15 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   let reload = (): Promise<void> => Promise.resolve()
   let release = reload
   const removeHandlers = listen(over, supervisor, logger, () => reload())
+  const findings: BootFindings = {}
+  const proxy =
+    options.proxy === 'on'
+      ? planProxy({ options, command: deps.programs.proxy, self: deps.self, supervisor, logger }, findings)
+      : undefined
+  // First of all: its process reads its modules while we read the rest of ours.
+  proxy?.loadNow()
   const { fetchPreload } = deps.programs
-  const findings: BootFindings = fetchPreload === undefined ? {} : { fetchPreload }
+  if (fetchPreload !== undefined) findings.fetchPreload = fetchPreload
   let phase: AgentPhase = 'booting'
   let steps: readonly StepStatus[] = []
   let control: ControlServer | undefined
@@ -98,8 +106,10 @@ export async function runAgent(deps: RunDeps): Promise<number> {
 
   for (const problem of options.problems) logger.warn({ problem }, 'a setting cannot be used')
   try {
+    const { planBoot } = await import('./boot/steps.js')
     const plan = planBoot({
       ...deps,
+      ...(proxy === undefined ? {} : { proxy }),
       supervisor,
       findings,
       logger,
@@ -127,6 +137,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     phase = 'running'
     giveMemoryBack()
     const { colour, command } = deps
+    const { renderWelcome } = await import('./welcome.js')
     deps.print(
       renderWelcome({ options, findings, steps: boot.steps, tookMs: boot.tookMs, colour, self: command }),
     )

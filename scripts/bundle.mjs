@@ -4,7 +4,7 @@
  * needs none of it but koffi. For the version of Node that makes the bundle: any other one starts it slower.
  */
 import { createHash } from 'node:crypto'
-import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -14,6 +14,7 @@ import { ensureInstalled, fail, ROOT } from './project.mjs'
 const PROGRAMS = { agent: 'agent/main.ts', proxy: 'proxy/main.ts', 'agent-api': 'agent/api/main.ts' }
 /** Packages that most starts have no use for: two thirds of the code, which each start would read. */
 const APART = ['execa', 'node-forge', 'yaml']
+const KOFFI = './koffi.node'
 
 ensureInstalled()
 const { build } = await import('esbuild')
@@ -33,8 +34,7 @@ const { metafile } = await build({
   format: 'cjs',
   platform: 'node',
   target: 'node20',
-  // Finds its native part beside itself.
-  external: ['./node_modules/koffi/index.cjs'],
+  external: [KOFFI],
   // A script that was not loaded as a module has no `import` of its own.
   supported: { 'dynamic-import': false },
   define: { DISCOBOT_VERSION: JSON.stringify(version), 'import.meta.url': 'moduleUrl' },
@@ -47,8 +47,8 @@ const { metafile } = await build({
   // Half as much to read; names stay, for the traces of errors.
   minifyWhitespace: true,
   minifySyntax: true,
-  // By its path, which need not be looked up.
-  alias: { koffi: './node_modules/koffi/index.cjs' },
+  // What is around koffi's native part looks for it, and wraps what we do not call: 4 ms.
+  alias: { koffi: KOFFI },
   plugins: [
     { name: 'apart', setup: keepApart },
     { name: 'inline-text', setup: inlineText },
@@ -60,6 +60,7 @@ const { metafile } = await build({
   // esbuild has said what is wrong.
 }).catch(() => process.exit(1))
 const start = readFileSync(join(ROOT, 'scripts/program/start.cjs'), 'utf8')
+assertNamedImports()
 // V8 tells the code that a cache was made of by its length alone; and programs believe what their own release left.
 const release = digestOf(Object.keys(PROGRAMS).map((name) => join(out, `${name}.code.js`)))
 for (const name of Object.keys(PROGRAMS)) {
@@ -107,6 +108,20 @@ function keepApart({ onResolve }) {
     path: packages.get(path),
     external: true,
   }))
+}
+
+/** Of a module that start.cjs brings in when it is asked for something, nobody may ask what there is. */
+function assertNamedImports() {
+  const late = /const LATE = \[(.*)\]/
+    .exec(start)[1]
+    .replaceAll(/[', ]+/g, '|')
+    .slice(1, -1)
+  for (const name of Object.keys(PROGRAMS)) {
+    const code = readFileSync(join(out, `${name}.code.js`), 'utf8')
+    const whole = new RegExp(`__toESM\\(require\\("node:(${late})"\\)`).exec(code)
+    if (whole !== null)
+      fail(`cannot bundle ${name}: it imports ${whole[1]} as a whole; import what it needs by name`)
+  }
 }
 
 function digestOf(files) {
@@ -170,15 +185,13 @@ function requireOfBundle(text) {
   return text.replace('const require = createRequire(import.meta.url)\n', '\n')
 }
 
-/** koffi without its C++ sources, and the native part for this machine: what builds is what runs. */
+/** The native part for this machine: what builds is what runs. */
 function copyKoffi() {
-  const packages = join(ROOT, 'node_modules')
-  const native = `@koromix/koffi-${process.platform}-${process.arch}`
-  const kept =
-    /\/koffi(|\/src|\/src\/koffi|\/src\/koffi\/src|\/LICENSE\.txt|\/package\.json|(\/[^/]+)*\/[^/]+\.c?js)$/
-  cpSync(join(packages, 'koffi'), join(out, 'node_modules/koffi'), {
-    recursive: true,
-    filter: (path) => kept.test(path),
-  })
-  cpSync(join(packages, native), join(out, 'node_modules', native), { recursive: true })
+  const native = join(ROOT, `node_modules/@koromix/koffi-${process.platform}-${process.arch}`)
+  const libc = process.report.getReport().header.glibcVersionRuntime === undefined ? 'musl_' : 'linux_'
+  const folder = readdirSync(native).find((name) => name.startsWith(libc))
+  cpSync(join(native, folder, 'koffi.node'), join(out, KOFFI))
+  cpSync(join(ROOT, 'node_modules/koffi/LICENSE.txt'), join(out, `${KOFFI}.LICENSE.txt`))
+  const { version } = createRequire(import.meta.url)(join(out, KOFFI))
+  if (version === undefined) fail('cannot bundle koffi: its native part cannot be loaded here')
 }

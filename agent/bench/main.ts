@@ -68,6 +68,7 @@ async function boots(rounds: number, bundle: string, readOnly: readonly string[]
         ['`node -e 0`', `${of(({ nodeMs }) => nodeMs).toFixed(0)} ms`, ''],
         ['process 1 started → agent API answers', `${of(({ apiMs }) => apiMs).toFixed(0)} ms`, ''],
         ['… in times of `node -e 0`', ratio.toFixed(1), String(MAX_BOOT_RATIO)],
+        ['… → and has answered `/api/status` as well', `${of(({ statusMs }) => statusMs).toFixed(0)} ms`, ''],
         [
           'dependency ready → dependent started, the longest',
           `${of(({ handoverMs }) => handoverMs).toFixed(0)} ms`,

@@ -56,8 +56,10 @@ function isOfService({ command }: ProcessView): boolean {
 export interface BootSample {
   /** `node -e 0`, started by the same shell. */
   readonly nodeMs: number
-  /** From the start of process 1 until the agent API has answered. */
+  /** From the start of process 1 until the agent API has answered for the first time: `/health`. */
   readonly apiMs: number
+  /** … and then the question that has it ask git, the proxy and process 1: `/api/status`. */
+  readonly statusMs: number
   /** From a step's end to the start of what waited for it: the longest of the boot. */
   readonly handoverMs: number
   /** From the end of the last service's process until process 1 has ended. */
@@ -73,12 +75,16 @@ export async function bootOnce(
   folder: string,
   readOnly: readonly string[],
 ): Promise<BootSample> {
-  for (const name of ['started', 'up', 'node-started', 'node-ended'])
+  for (const name of ['started', 'up', 'told', 'node-started', 'node-ended'])
     rmSync(join(folder, name), { force: true })
-  const ask = String.raw`until { exec {api}<>/dev/tcp/127.0.0.1/3002; } 2>/dev/null; do pause; done
-printf 'GET /api/status HTTP/1.0\r\nHost: localhost\r\n\r\n' >&"$api"
-read -r _ status _ <&"$api"
-[ "$status" = 200 ] && note up`
+  const ask = String.raw`ask() {
+  until { exec {api}<>/dev/tcp/127.0.0.1/3002; } 2>/dev/null; do pause; done
+  printf 'GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n' "$1" >&"$api"
+  read -r _ status _ <&"$api"
+  [ "$status" = 200 ]
+}
+ask /health && note up
+ask /api/status && note told`
   const baseline = `bash -c 'echo "$EPOCHREALTIME" >/.data/node-started; "${node}" -e 0; echo "$EPOCHREALTIME" >/.data/node-ended'
 `
   const container = await begin({
@@ -88,7 +94,7 @@ read -r _ status _ <&"$api"
     readOnly,
     prepare: install(bundle) + baseline + startClock(ask),
   })
-  await appears(folder, 'up', container)
+  await appears(folder, 'told', container)
   const [pid1, ...services] = processesOf(container.pid)
   const handoverMs = await longestHandover(container)
   container.signal('SIGTERM')
@@ -96,6 +102,7 @@ read -r _ status _ <&"$api"
   return {
     nodeMs: between(folder, 'node-started', 'node-ended'),
     apiMs: between(folder, 'started', 'up'),
+    statusMs: between(folder, 'started', 'told'),
     handoverMs,
     exitMs,
     rssBytes: pid1?.rssBytes ?? 0,

@@ -9,13 +9,13 @@ import type { Clock } from '../init/clock.js'
 import type { AgentOptions } from '../options.js'
 import type { Programs } from '../programs.js'
 import type { Account } from '../services/run-as.js'
-import type { StopOrder } from '../services/stop-order.js'
 import type { Supervisor } from '../services/supervisor.js'
 import type { SessionOverlay } from '../overlay/session-overlay.js'
 import { readAccount } from '../system/accounts.js'
 import type { RunCommand } from '../system/command.js'
 import type { GitDeps } from '../workspace/with-git-access.js'
 import type { BootFindings } from './findings.js'
+import { stopGraces } from './shutdown.js'
 import type { BootStep } from './step.js'
 import { agentApiSteps } from './steps/agent-api.js'
 import { caStep } from './steps/ca.js'
@@ -23,12 +23,12 @@ import { controlStep } from './steps/control.js'
 import { dockerClientStep } from './steps/docker-client.js'
 import { dockerdStep } from './steps/dockerd.js'
 import { largeFilesStep, submodulesStep } from './steps/extras.js'
-import { homeStep, PROXY_USER } from './steps/home.js'
+import { homeStep } from './steps/home.js'
 import { linkStep } from './steps/link.js'
 import { overlayStep } from './steps/overlay.js'
 import { profileStep } from './steps/profile.js'
 import { proxyConfigStep, writeProxyConfig } from './steps/proxy-config.js'
-import { proxySteps } from './steps/proxy.js'
+import { PROXY_USER, type ProxyBoot } from './steps/proxy.js'
 import { trustStep } from './steps/trust.js'
 import { userServicesStep } from './steps/user-services.js'
 import { workspaceStep } from './steps/workspace.js'
@@ -45,6 +45,8 @@ export interface BootSettings {
 }
 
 export interface StepDeps extends BootSettings {
+  /** Absent where there is to be no proxy. */
+  readonly proxy?: ProxyBoot
   readonly supervisor: Supervisor
   readonly findings: BootFindings
   readonly run: RunCommand
@@ -52,25 +54,6 @@ export interface StepDeps extends BootSettings {
   /** Accounts and folders are there; called before the next step starts. */
   onHome(owner: Account | undefined): Promise<void>
   onControlStarted(server: ControlServer): void
-}
-
-/** dockerd before the proxy, because its containers still use it; or as the seed document has it. */
-export const STOP_ORDER: Readonly<Record<AgentOptions['shutdownOrder'], StopOrder>> = {
-  'dependents-first': [['agent-api'], ['dockerd'], ['proxy']],
-  document: [['agent-api'], ['proxy'], ['dockerd']],
-}
-
-/**
- * Milliseconds. dockerd gives its containers 15 s by itself; the document gives it 5. Where all of the stop is to
- * take less, each has its part of it: the last one must not be left with nothing.
- */
-export function stopGraces({
-  shutdownOrder,
-  stopTimeoutMs,
-}: AgentOptions): Record<'agentApi' | 'dockerd' | 'proxy', number> {
-  const graces = { agentApi: 10_000, dockerd: shutdownOrder === 'document' ? 5_000 : 20_000, proxy: 5_000 }
-  const part = Math.min(1, stopTimeoutMs / (graces.agentApi + graces.dockerd + graces.proxy))
-  return { agentApi: graces.agentApi * part, dockerd: graces.dockerd * part, proxy: graces.proxy * part }
 }
 
 export interface BootPlan {
@@ -86,7 +69,7 @@ export interface BootPlan {
  * except what only a container has: overlay, link, profile and docker-client.
  */
 export function planBoot(deps: StepDeps): BootPlan {
-  const { options, logger, run, findings, supervisor, programs, clock } = deps
+  const { options, logger, run, findings, supervisor, programs, clock, proxy } = deps
   const { data, inherited } = options
   const container = options.mode === 'container'
   const docker = planDocker(options, deps.self.uid, readOwnStatus())
@@ -96,7 +79,6 @@ export function planBoot(deps: StepDeps): BootPlan {
   const proxyUser = container ? PROXY_USER : undefined
   const proxyOwner = accountLookup(proxyUser)
   const account: ServiceAccount = { name: options.user ?? deps.self.name, home: options.home }
-  const proxyAccount = proxyUser === undefined ? account : { name: proxyUser, home: '/nonexistent' }
 
   let overlay: SessionOverlay | undefined
 
@@ -110,23 +92,8 @@ export function planBoot(deps: StepDeps): BootPlan {
     clock,
   }
   const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger }
-  const [loadProxy, startProxy] = proxySteps(
-    {
-      command: programs.proxy,
-      data,
-      ...(proxyUser === undefined ? {} : { user: proxyUser }),
-      account: proxyAccount,
-      inherited,
-      secrets: options.secrets,
-      stopGraceMs: graces.proxy,
-      supervisor,
-      logger,
-    },
-    findings,
-  )
   const steps: BootStep[] = [
-    // First of all, so that it loads beside everything else.
-    ...(options.proxy === 'on' ? [loadProxy] : []),
+    ...(proxy === undefined ? [] : [proxy.load]),
     followedBy(homeStep({ options, docker: docker.run, run }, findings), async () =>
       deps.onHome(await owner()),
     ),
@@ -148,12 +115,12 @@ export function planBoot(deps: StepDeps): BootPlan {
       ? []
       : [linkStep(options.workspace.link, options.workspace.path)]),
   ]
-  if (options.proxy === 'on') {
+  if (proxy !== undefined) {
     steps.push(
       proxyConfigStep(proxyConfig, findings),
       caStep({ data, owner: proxyOwner, logger, now: () => clock.date().getTime() }),
       trustStep({ mode: options.mode, data, inherited, run, root: '' }, findings),
-      startProxy,
+      proxy.start,
     )
   }
   if (container)

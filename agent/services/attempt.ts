@@ -33,8 +33,7 @@ export interface AttemptDeps extends ProcessDeps {
 /** Runs one process of the service until it ends, is too late to be ready, or the service is stopped. */
 export async function runAttempt(spec: ServiceSpec, deps: AttemptDeps): Promise<Attempt> {
   const { clock, stopped } = deps
-  // Who waits for a handover does not listen before, and is asked about then.
-  if (spec.handover === undefined && (await isTaken(spec.readiness))) {
+  if (await isTaken(spec.readiness)) {
     return { kind: 'not-ready', end: undefined, reason: takenBy(spec.readiness) }
   }
   if (stopped.aborted) return { kind: 'stopped' }
@@ -49,17 +48,13 @@ export async function runAttempt(spec: ServiceSpec, deps: AttemptDeps): Promise<
 
   if (spec.type === 'oneshot') return runOnce(spec, child, deps, over.signal)
   const given = await Promise.race([spec.handover?.given, untilAborted(over.signal)])
-  const readiness = given?.readiness ?? spec.readiness
-  if (given !== undefined) {
-    if (await isTaken(readiness)) return endUnready(spec, child, deps, takenBy(readiness))
-    child.handOver(given.text)
-  }
+  if (given !== undefined) child.handOver(given)
   const begunAt = clock.now()
   const ready =
     child.pid !== undefined &&
-    (await untilReady(readiness, spec.readyTimeoutMs, clock, over.signal, before, child.notified))
+    (await untilReady(spec.readiness, spec.readyTimeoutMs, clock, over.signal, before, child.notified))
   if (stopped.aborted) return { kind: 'stopped' }
-  if (!ready) return endUnready({ ...spec, readiness }, child, deps)
+  if (!ready) return endUnready(spec, child, deps)
 
   const readyAt = clock.now()
   deps.logger.info({ service: spec.name, pid: child.pid, ms: Math.round(readyAt - begunAt) }, 'service ready')
@@ -96,22 +91,12 @@ function takenBy(readiness: Readiness): string {
   return `something else already listens at ${describeReadiness(readiness)}`
 }
 
-/**
- * It ended before it was ready, or it takes too long and is made to end.
- *
- * @param reason why it is made to end, if it is not for the time it takes.
- */
-async function endUnready(
-  spec: ServiceSpec,
-  child: ServiceProcess,
-  deps: AttemptDeps,
-  reason?: string,
-): Promise<Attempt> {
+/** It ended before it was ready, or it takes too long and is made to end. */
+async function endUnready(spec: ServiceSpec, child: ServiceProcess, deps: AttemptDeps): Promise<Attempt> {
   const tooLate = child.isLeaderAlive
   const group = tooLate ? await child.end(spec.stopGraceMs, deps.killNow) : 'ended'
   const end = group === 'left' ? undefined : await child.ended
   await child.drained()
-  if (reason !== undefined) return { kind: 'not-ready', end, reason }
   const said = child.lastLine === '' ? '' : `: ${child.lastLine}`
   const where = describeReadiness(spec.readiness)
   const why =

@@ -6,8 +6,6 @@ import type { Probe, Readiness } from './spec.js'
 
 /** The first answers come soon after the start; whoever takes longer is asked less often. */
 const FIRST_POLL_MS = 10
-/** Of who says when to ask: for a program in its place that does not. */
-const FIRST_POLL_OF_ANNOUNCED_MS = 100
 const SLOWEST_POLL_MS = 100
 const POLL_GROWTH = 1.5
 /** One question; a server that accepts and says nothing is asked again. */
@@ -35,25 +33,19 @@ export async function untilReady(
       await clock.sleep(limitMs, AbortSignal.any([signal, ...(notified ? [notified] : [])]))
     return notified?.aborted === true && !signal.aborted
   }
-  const announced = readyFd(readiness) === undefined ? undefined : notified
-  let pauseMs = announced === undefined ? FIRST_POLL_MS : FIRST_POLL_OF_ANNOUNCED_MS
-  let first = true
-  const awake = announced === undefined ? signal : AbortSignal.any([signal, announced])
+  let pauseMs = FIRST_POLL_MS
   for (;;) {
     const leftMs = until - clock.now()
     if (leftMs <= 0 || signal.aborted) return false
     if (await probe(readiness, Math.min(PROBE_TIMEOUT_MS, leftMs), signal, before)) return !signal.aborted
-    // The newline cuts the first pause short. That it is asked once before brings in what asking takes, while waiting.
-    await clock.sleep(Math.min(pauseMs, until - clock.now()), first ? awake : signal)
-    first = false
+    await clock.sleep(Math.min(pauseMs, until - clock.now()), signal)
     pauseMs = Math.min(SLOWEST_POLL_MS, pauseMs * POLL_GROWTH)
   }
 }
 
 /** The descriptor on which the process is to write a newline, if it is to. */
 export function readyFd(readiness: Readiness): number | undefined {
-  if (readiness.kind === 'newline') return readiness.fd
-  return readiness.kind === 'http' ? readiness.readyFd : undefined
+  return readiness.kind === 'newline' ? readiness.fd : undefined
 }
 
 /** One question, waited for at most `limitMs`. A file that still is as it was `before` is no answer. */

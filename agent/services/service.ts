@@ -9,7 +9,7 @@ import type { GroupEnd, ServiceProcess } from './process.js'
 import { describeReadiness } from './readiness.js'
 import { FailureHistory, type RestartPolicy } from './restart-policy.js'
 import type { RunAsDeps } from './run-as.js'
-import type { Given, ServiceSpec, ServiceState, ServiceStatus } from './spec.js'
+import type { ServiceSpec, ServiceState, ServiceStatus } from './spec.js'
 import { findMarked, killStragglers } from './stragglers.js'
 import { transition, type ServiceEvent } from './state.js'
 
@@ -54,7 +54,7 @@ export class Service {
   #restarts = 0
   #lastExit: string | undefined
   #reason: string | undefined
-  #given: Given | undefined
+  #given = false
   #process: ServiceProcess | undefined
   #life: Promise<void> | undefined
   #ending: Promise<GroupEnd> | undefined
@@ -69,7 +69,7 @@ export class Service {
     this.#marker = `${spec.name}/${deps.runId}`
     this.#failures = new FailureHistory(deps.policy, deps.random)
     this.#since = deps.clock.date()
-    void spec.handover?.given.then((given) => (this.#given = given))
+    void spec.handover?.given.then(() => (this.#given = true))
   }
 
   get state(): ServiceState {
@@ -98,8 +98,8 @@ export class Service {
     switch (this.#state) {
       case 'starting':
         if (type === 'oneshot') return 'its end'
-        if (handover !== undefined && this.#given === undefined) return 'what it is to be given'
-        return describeReadiness(this.#given?.readiness ?? readiness)
+        if (handover !== undefined && !this.#given) return 'what it is to be given'
+        return describeReadiness(readiness)
       case 'stopping':
         return 'the end of its processes'
       case 'backing-off':

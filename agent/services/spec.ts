@@ -11,9 +11,10 @@ export interface ServiceSpec {
   readonly cwd: string
   /**
    * For a process that is started before all is known that it needs: it waits, doing nothing, for what it reads from
-   * this descriptor to its end. Never rejects. Only then does the time for getting ready begin.
+   * this descriptor to its end. Never rejects. Only then does the time for getting ready begin. For the process alone:
+   * unlike its environment and its files, no other process of the account can read it.
    */
-  readonly handover?: { readonly fd: number; readonly given: Promise<Given> }
+  readonly handover?: { readonly fd: number; readonly given: Promise<string> }
   /** Account to run as, with its supplementary groups; absent means ours. */
   readonly user?: string
   /** Nothing it starts can gain rights by set-uid programs or file capabilities: PR_SET_NO_NEW_PRIVS, prctl(2). */
@@ -53,8 +54,7 @@ export type Readiness =
 
 /** A question that can be asked again and again. */
 export type Probe =
-  /** A process of ours writes a newline to `readyFd`, 3 or more, when asking is worth it; others are polled. */
-  | { readonly kind: 'http'; readonly url: string; readonly readyFd?: number }
+  | { readonly kind: 'http'; readonly url: string }
   | { readonly kind: 'unix-http'; readonly socketPath: string; readonly path: string }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   /** There is a file, made or changed since the start. */
@@ -75,14 +75,6 @@ export interface Limits {
   readonly addressSpaceBytes?: number
   readonly coreBytes?: number
   readonly fileSizeBytes?: number
-}
-
-/** What a process that was started early is given. */
-export interface Given {
-  /** For the process alone: unlike its environment and its files, no other process of the account can read it. */
-  readonly text: string
-  /** In place of the spec's; the descriptor for the newline must be the same. */
-  readonly readiness?: Readiness
 }
 
 export type ServiceState = 'stopped' | 'starting' | 'ready' | 'backing-off' | 'stopping' | 'failed'

@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
+import { readFileSync } from 'node:fs'
 import type { Logger } from '../../config/logger.js'
 import type { ServiceGroups } from '../cgroups/service-groups.js'
 import type { ChildRegistry } from '../init/children.js'
@@ -61,7 +61,7 @@ const NAME = /^[a-z0-9][a-z0-9-]*$/
 /** All services: started when what they need is ready, stopped in the opposite order. */
 export class Supervisor {
   readonly #deps: SupervisorDeps
-  readonly #runId = randomUUID()
+  readonly #runId = uniqueName()
   readonly #services = new Map<string, Service>()
   /** Services whose start waits, and for which other one. */
   readonly #needs = new Map<string, string>()
@@ -279,5 +279,15 @@ export class Supervisor {
     const service = this.#services.get(name)
     if (service === undefined) throw new UnknownServiceError(name, [...this.#services.keys()])
     return service
+  }
+}
+
+/** The kernel's, of this run: node:crypto takes a start 3 ms to bring in, before the first process is started. */
+function uniqueName(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/uuid', 'utf8').trim()
+  } catch {
+    // Nor can stragglers be found by it then.
+    return `${process.pid}-${Date.now()}`
   }
 }

@@ -5,6 +5,7 @@ import { silentLogger } from '../../config/logger.js'
 import { checkGraph } from '../boot/plan.js'
 import type { BootStep } from '../boot/step.js'
 import { planBoot } from '../boot/steps.js'
+import { planProxy } from '../boot/steps/proxy.js'
 import { ChildRegistry } from '../init/children.js'
 import { systemClock } from '../init/clock.js'
 import { LogStore } from '../logs/log-store.js'
@@ -23,14 +24,20 @@ function plan(pid: number, env: Record<string, string>): readonly BootStep[] {
   const notRun = (): never => {
     throw new Error('a plan does nothing')
   }
+  const options = readOptions({ env, pid, uid: 0, cwd: '/', homedir: '/root' })
+  const self = { uid: 0, name: 'root' }
+  const supervisor = new Supervisor({ logger, clock, children, onEssentialFailure: notRun })
   const { steps } = planBoot({
-    options: readOptions({ env, pid, uid: 0, cwd: '/', homedir: '/root' }),
+    options,
+    ...(options.proxy === 'on'
+      ? { proxy: planProxy({ options, command: ['proxy'], self, supervisor, logger }, {}) }
+      : {}),
     logger,
     clock,
     programs: { proxy: ['proxy'], agentApi: ['agent-api'] },
-    self: { uid: 0, name: 'root' },
+    self,
     cwd: '/',
-    supervisor: new Supervisor({ logger, clock, children, onEssentialFailure: notRun }),
+    supervisor,
     findings: {},
     run: commandRunner(children),
     actions: {

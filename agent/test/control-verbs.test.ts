@@ -291,7 +291,7 @@ t.test(
         cwd: BUILT,
         user: 'nobody',
         env: { PATH: process.env['PATH'] ?? '', DISCOBOT_HANDOVER_FD: '3' },
-        handover: { fd: 3, given: Promise.resolve({ text: JSON.stringify({ token, env: {} }) }) },
+        handover: { fd: 3, given: Promise.resolve(JSON.stringify({ token, env: {} })) },
       }),
     )
     await supervisor.start('holder')

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { stopGraces } from '../boot/steps.js'
+import { stopGraces } from '../boot/shutdown.js'
 import { CommandWordsError, splitCommand } from '../command-words.js'
 import { OptionsError, readOptions, SECRET_VARIABLES, type AgentOptions } from '../options.js'
 

@@ -1,9 +1,8 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { DEFAULT_RESTART_POLICY } from '../services/restart-policy.js'
-import type { Given, ServiceStatus } from '../services/spec.js'
+import type { ServiceStatus } from '../services/spec.js'
 import { makeLab, shell, waitFor, type Lab } from './lab.js'
 
 const QUICK = { ...DEFAULT_RESTART_POLICY, firstDelayMs: 50, maxDelayMs: 100 }
@@ -12,15 +11,6 @@ function statusOf(lab: Lab, name: string): ServiceStatus {
   const status = lab.supervisor.status().find((service) => service.name === name)
   if (status === undefined) throw new Error(`no ${name}`)
   return status
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
-    })
-  })
 }
 
 t.test('a newline on its descriptor makes a service ready; ending without one does not', async (t) => {
@@ -133,51 +123,24 @@ t.test('lines below the level of a service are left out', async (t) => {
   t.strictSame(lab.said('chatty'), [])
 })
 
-t.test(
-  'one that says when to ask is asked then, and one that never says is asked all the same',
-  async (t) => {
-    const lab = makeLab(t)
-    const folder = t.testdir()
-    const serve = (said: string, port: number): string =>
-      `require('http').createServer((q, r) => r.end()).listen(${port}, '127.0.0.1', () => { ${said} })`
-    for (const [name, said] of [
-      ['says', "require('fs').writeSync(3, '\\n')"],
-      ['silent', ''],
-    ] as const) {
-      const port = await freePort()
-      const command = [process.execPath, '-e', serve(said, port)] as const
-      const readiness = { kind: 'http', url: `http://127.0.0.1:${port}/`, readyFd: 3 } as const
-      lab.supervisor.add(shell(name, '', { command, readiness, readyTimeoutMs: 10_000 }))
-      await lab.supervisor.start(name)
-      t.equal(lab.supervisor.statusOf(name).state, 'ready')
-    }
-    // A newline alone is no answer.
-    const readiness = { kind: 'http', url: `http://127.0.0.1:${await freePort()}/`, readyFd: 3 } as const
-    const script = `echo >&3; touch ${folder}/told; sleep 60`
-    lab.supervisor.add(shell('boasts', script, { readiness, readyTimeoutMs: 400 }))
-    await t.rejects(lab.supervisor.start('boasts'), { message: /no answer from/ })
-    t.ok(existsSync(join(folder, 'told')))
-  },
-)
-
 t.test('a handover that is still to come is waited for', async (t) => {
   const lab = makeLab(t)
-  let give = (_given: Given): void => undefined
-  const given = new Promise<Given>((resolve) => (give = resolve))
+  let give = (_given: string): void => undefined
+  const given = new Promise<string>((resolve) => (give = resolve))
   const script = 'echo waiting; echo "got $(cat <&3)"; sleep 60'
   lab.supervisor.add(shell('waits', script, { handover: { fd: 3, given } }))
   const ready = lab.supervisor.start('waits')
   await waitFor('its start', () => lab.said('waits').includes('waiting'))
   t.notOk(lab.said('waits').some((line) => line.startsWith('got')))
   t.match(statusOf(lab, 'waits'), { state: 'starting', waitsFor: 'what it is to be given' })
-  give({ text: 'all of it' })
+  give('all of it')
   await ready
   await waitFor('the handover', () => lab.said('waits').includes('got all of it'))
 })
 
 t.test('one that is stopped while it waits for its handover ends at once', async (t) => {
   const lab = makeLab(t)
-  const given = new Promise<Given>(() => undefined)
+  const given = new Promise<string>(() => undefined)
   lab.supervisor.add(shell('waits', 'echo waiting; cat <&3', { handover: { fd: 3, given } }))
   const refused = t.rejects(lab.supervisor.start('waits'), { message: /it was stopped/ })
   await waitFor('its start', () => lab.said('waits').includes('waiting'))
@@ -192,29 +155,15 @@ t.test(
   async (t) => {
     const lab = makeLab(t, { policy: QUICK })
     const folder = t.testdir()
-    let give = (_given: Given): void => undefined
-    const given = new Promise<Given>((resolve) => (give = resolve))
+    let give = (_given: string): void => undefined
+    const given = new Promise<string>((resolve) => (give = resolve))
     const script = `[ -e ${folder}/once ] || { touch ${folder}/once; echo 'no such module'; exit 3; }; echo "got $(cat <&3)"; sleep 60`
     lab.supervisor.add(shell('waits', script, { handover: { fd: 3, given } }))
     await t.rejects(lab.supervisor.start('waits'), {
       message: /exit code 3 before it was ready: no such module/,
     })
-    give({ text: 'it' })
+    give('it')
     await lab.supervisor.start('waits')
     await waitFor('the handover', () => lab.said('waits').includes('got it'))
   },
 )
-
-t.test('where it is to answer may be told with the handover; a stranger there is found before', async (t) => {
-  const lab = makeLab(t, { policy: QUICK })
-  const stranger = createServer().listen(0, '127.0.0.1')
-  t.teardown(() => stranger.close())
-  await new Promise((resolve) => stranger.once('listening', resolve))
-  const address = stranger.address()
-  const port = typeof address === 'object' && address !== null ? address.port : 0
-  const given = Promise.resolve({ text: 'go', readiness: { kind: 'tcp', host: '127.0.0.1', port } } as const)
-  lab.supervisor.add(shell('waits', 'echo "got $(cat <&3)"; sleep 60', { handover: { fd: 3, given } }))
-  await t.rejects(lab.supervisor.start('waits'), { message: /something else already listens/ })
-  t.notOk(lab.said('waits').includes('got go'), 'and the process has not been told to begin')
-  await lab.supervisor.stop('waits')
-})

@@ -1,5 +1,6 @@
+import { existsSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { startCommand, type Command } from '../command/command.js'
 
@@ -82,6 +83,9 @@ async function runOnce(
   args: readonly string[],
 ): Promise<GitOutput> {
   const root = await realpath(path).catch(() => path)
+  // As git would find out with a process or two: it may not look further up.
+  if (!existsSync(join(root, '.git')) && !existsSync(join(root, 'HEAD')))
+    throw new GitFailedError('not a git repository', 'plain')
   const command = await startGit(root, env, settings, args)
   let late = false
   const timer = setTimeout(() => {

@@ -6,7 +6,7 @@ import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { serviceEnvironment, type Account, type Environment } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
 import { variablesNamedIn, withoutSecrets } from '../../secret-variables.js'
-import type { Given, Readiness, ServiceSpec } from '../../services/spec.js'
+import type { Readiness, ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
@@ -43,8 +43,8 @@ const READY_TIMEOUT_MS = 60_000
  */
 export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): BootStep[] {
   const { options, supervisor } = deps
-  let handOver = (_given: Given): void => undefined
-  const handover = new Promise<Given>((resolve) => (handOver = resolve))
+  let handOver = (_given: string): void => undefined
+  const handover = new Promise<string>((resolve) => (handOver = resolve))
   const load: BootStep = {
     name: 'agent-api-load',
     // The proxy's configuration names the variables that are the proxy's alone; its process is to come first.
@@ -77,7 +77,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
     run: async (signal) => {
       if (options.agentCommand === undefined) {
         const given: Handover = { token: deps.controlToken, env: await environment(deps, findings) }
-        handOver({ text: JSON.stringify(given) })
+        handOver(JSON.stringify(given))
       } else {
         supervisor.add(await serviceOf(deps, findings))
       }
@@ -91,7 +91,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
 async function serviceOf(
   deps: AgentApiStepDeps,
   findings: BootFindings,
-  handover?: Promise<Given>,
+  handover?: Promise<string>,
 ): Promise<ServiceSpec> {
   const { options } = deps
   const own = options.agentCommand
@@ -144,7 +144,7 @@ async function startAgentApi(
   try {
     await supervisor.start('agent-api', signal)
   } catch (error) {
-    const taken = /already listens/.test(reasonOf(error))
+    const taken = /already listens|the port is in use/.test(reasonOf(error))
     const remedy = taken
       ? '; name another port in DISCOBOT_AGENT_PORT'
       : own === undefined
@@ -171,12 +171,7 @@ async function isFolder(path: string): Promise<boolean> {
 
 /** A command of the operator's need not listen at all; that it does is said by naming the port. */
 function readinessOf(options: AgentOptions): Readiness {
-  if (options.agentCommand === undefined) {
-    const { agentHost } = options
-    const host = ['0.0.0.0', '::'].includes(agentHost) ? LOOPBACK : agentHost
-    const authority = host.includes(':') ? `[${host}]` : host
-    return { kind: 'http', url: `http://${authority}:${options.agentPort}/health`, readyFd: READY_FD }
-  }
+  if (options.agentCommand === undefined) return { kind: 'newline', fd: READY_FD }
   if (options.agentPortNamed) return { kind: 'tcp', host: LOOPBACK, port: options.agentPort }
   return { kind: 'started' }
 }

@@ -12,9 +12,8 @@ import { planHome } from '../../overlay/home-plan.js'
 import type { RunCommand } from '../../system/command.js'
 import type { BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
+import { PROXY_USER } from './proxy.js'
 
-/** The account the proxy runs as: only it may read the key of the CA. */
-export const PROXY_USER = 'discobot-proxy'
 const PREFERRED_UID = 1000
 const TIMEOUT_MS = 60_000
 

@@ -2,17 +2,31 @@ import { lstatSync, readFileSync } from 'node:fs'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
 import type { Logger } from '../../../config/logger.js'
-import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
+import type { DataPaths } from '../../../config/paths.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { baseEnvironment, type Account, type Environment } from '../../environment.js'
+import type { AgentOptions } from '../../options.js'
 import { onlySecrets } from '../../secret-variables.js'
 import { findAccount } from '../../services/run-as.js'
-import type { Given, ServiceSpec } from '../../services/spec.js'
+import type { ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
-import type { BootFindings, ProxyEndpoints } from '../findings.js'
+import type { BootFindings } from '../findings.js'
+import { stopGraces } from '../shutdown.js'
 import type { BootStep } from '../step.js'
 
-export interface ProxyStepDeps {
+/** The account the proxy runs as: only it may read the key of the CA. */
+export const PROXY_USER = 'discobot-proxy'
+
+export interface ProxyBootDeps {
+  readonly options: AgentOptions
+  readonly command: readonly [string, ...string[]]
+  /** Our own account. */
+  readonly self: { readonly name: string }
+  readonly supervisor: Supervisor
+  readonly logger: Logger
+}
+
+interface ProxyDeps {
   readonly command: readonly [string, ...string[]]
   readonly data: DataPaths
   /** Account to change to; absent means ours. */
@@ -37,6 +51,13 @@ const READY_TIMEOUT_MS = 10_000
 const HANDOVER_FD = 3
 const READY_FD = 4
 
+export interface ProxyBoot {
+  /** Starts its process, where an earlier boot has made what that needs. The step `load` does the same. */
+  loadNow(): void
+  readonly load: BootStep
+  readonly start: BootStep
+}
+
 /**
  * Starts the proxy and, once it answers, lets the later steps send everybody through it. One that does not
  * answer is stopped for good: variables that point at a dead port would cut the container off.
@@ -44,14 +65,29 @@ const READY_FD = 4
  * Two steps: its process is started before anything else and reads its modules meanwhile. Then it waits, doing
  * nothing, for the handover of its secrets, which the second step gives it once its configuration and the CA are there.
  */
-export function proxySteps(deps: ProxyStepDeps, findings: BootFindings): readonly [BootStep, BootStep] {
-  const { supervisor } = deps
-  let handOver = (_given: Given): void => undefined
-  const given = new Promise<Given>((resolve) => (handOver = resolve))
+export function planProxy(
+  { options, command, self, supervisor, logger }: ProxyBootDeps,
+  findings: BootFindings,
+): ProxyBoot {
+  const { data, inherited, secrets, home, user } = options
+  const place =
+    options.mode === 'container'
+      ? { user: PROXY_USER, account: { name: PROXY_USER, home: '/nonexistent' } }
+      : { account: { name: user ?? self.name, home } }
+  const stopGraceMs = stopGraces(options).proxy
+  const deps: ProxyDeps = { command, data, ...place, inherited, secrets, stopGraceMs, supervisor, logger }
+  let handOver = (_given: string): void => undefined
+  const given = new Promise<string>((resolve) => (handOver = resolve))
   let added = false
   const add = (): void => {
     if (!added) supervisor.add(specOf(deps, given))
     added = true
+  }
+  const loadNow = (): void => {
+    if (added || !hasPlace(deps)) return
+    add()
+    // What becomes of it is for the step `proxy` to tell.
+    supervisor.start('proxy').catch(() => undefined)
   }
   const load: BootStep = {
     name: 'proxy-load',
@@ -60,11 +96,8 @@ export function proxySteps(deps: ProxyStepDeps, findings: BootFindings): readonl
     onFailure: 'ignore',
     remedy: 'see the step proxy',
     run: () => {
-      if (!hasPlace(deps)) return Promise.resolve('later: it has no account or folder yet')
-      add()
-      // What becomes of it is for the other step to tell.
-      supervisor.start('proxy').catch(() => undefined)
-      return Promise.resolve()
+      loadNow()
+      return Promise.resolve(added ? undefined : 'later: it has no account or folder yet')
     },
   }
   const start: BootStep = {
@@ -80,7 +113,7 @@ export function proxySteps(deps: ProxyStepDeps, findings: BootFindings): readonl
         if (proxy === undefined)
           throw new ProxyMissingError('cannot start the proxy: there is no configuration for it')
         add()
-        handOver(givenTo(deps, proxy, findings.secretVariables ?? []))
+        handOver(givenTo(deps, findings.secretVariables ?? []))
         await supervisor.start('proxy', signal)
         findings.proxyAnswers = true
         return `port ${proxy.port}, API ${proxy.apiPort}`
@@ -95,17 +128,17 @@ export function proxySteps(deps: ProxyStepDeps, findings: BootFindings): readonl
       }
     },
   }
-  return [load, start]
+  return { loadNow, load, start }
 }
 
 /** Account and folder are as an earlier boot has made them; the step `home` sees to them otherwise. */
-function hasPlace({ user, data }: ProxyStepDeps): boolean {
+function hasPlace({ user, data }: ProxyDeps): boolean {
   const folder = lstatSync(data.proxyDir, { throwIfNoEntry: false })
   if (folder?.isDirectory() !== true) return false
   return user === undefined || findAccount(readFileSync('/etc/passwd', 'utf8'), user)?.uid === folder.uid
 }
 
-function specOf(deps: ProxyStepDeps, given: Promise<Given>): ServiceSpec {
+function specOf(deps: ProxyDeps, given: Promise<string>): ServiceSpec {
   const { data, user } = deps
   return {
     name: 'proxy',
@@ -120,7 +153,7 @@ function specOf(deps: ProxyStepDeps, given: Promise<Given>): ServiceSpec {
     cwd: data.proxyDir,
     ...(user === undefined ? {} : { user }),
     after: [],
-    // Until it is known where it will answer.
+    // Written when all its ports are listened on.
     readiness: { kind: 'newline', fd: READY_FD },
     readyTimeoutMs: READY_TIMEOUT_MS,
     restart: 'always',
@@ -129,16 +162,9 @@ function specOf(deps: ProxyStepDeps, given: Promise<Given>): ServiceSpec {
   }
 }
 
-function givenTo(
-  { inherited, secrets }: ProxyStepDeps,
-  { apiPort }: ProxyEndpoints,
-  secretNames: readonly string[],
-): Given {
+function givenTo({ inherited, secrets }: ProxyDeps, secretNames: readonly string[]): string {
   const handover: Handover = { env: onlySecrets({ ...inherited, ...secrets }, secretNames) }
-  return {
-    text: JSON.stringify(handover),
-    readiness: { kind: 'http', url: `http://${LOOPBACK}:${apiPort}/health`, readyFd: READY_FD },
-  }
+  return JSON.stringify(handover)
 }
 
 function missing(error: unknown): ProxyMissingError {
@@ -146,6 +172,6 @@ function missing(error: unknown): ProxyMissingError {
 }
 
 function remedyFor(reason: string): string {
-  if (!/already listens|another process has it/.test(reason)) return ''
+  if (!/another process has it/.test(reason)) return ''
   return '; name other ports as proxy.port and proxy.api_port in the file of DISCOBOT_PROXY_CONFIG'
 }
