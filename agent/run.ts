@@ -72,7 +72,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     },
   })
   let reload = (): Promise<void> => Promise.resolve()
-  let release = reload
+  let release = (): void => undefined
   const removeHandlers = listen(over, supervisor, logger, () => reload())
   const findings: BootFindings = {}
   const proxy =
@@ -158,7 +158,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     deadlineMs: options.stopTimeoutMs,
   })
   await control?.close()
-  await release()
+  release()
   groups.remove()
   reaper.stop()
   removeHandlers()

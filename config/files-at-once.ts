@@ -1,4 +1,5 @@
 import * as fs from 'node:fs'
+import { codeOf } from './errors.js'
 
 /**
  * Calls of node:fs/promises that answer before they return. The way through Node's pool of threads and back takes a
@@ -23,7 +24,14 @@ export const readFile = (path: string, encoding: 'utf8'): Promise<string> =>
 export const readdir = (path: string): Promise<string[]> => atOnce(() => fs.readdirSync(path))
 export const readlink = (path: string): Promise<string> => atOnce(() => fs.readlinkSync(path))
 /** Whether or not it is there. */
-export const removeFile = (path: string): Promise<void> => atOnce(() => fs.rmSync(path, { force: true }))
+export const removeFile = (path: string): Promise<void> =>
+  atOnce(() => {
+    try {
+      fs.unlinkSync(path)
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error
+    }
+  })
 export const rename = (from: string, to: string): Promise<void> => atOnce(() => fs.renameSync(from, to))
 export const rmdir = (path: string): Promise<void> => atOnce(() => fs.rmdirSync(path))
 export const stat = (path: string): Promise<fs.Stats> => atOnce(() => fs.statSync(path))

@@ -12,6 +12,15 @@ import { writeCodeCaches } from './code-cache.mjs'
 import { ensureInstalled, fail, ROOT } from './project.mjs'
 
 const PROGRAMS = { agent: 'agent/main.ts', proxy: 'proxy/main.ts', 'agent-api': 'agent/api/main.ts' }
+/**
+ * Modules of Node's, of 1 to 4 ms each, that a start needs late or never: see program/start.cjs. Not what it needs as
+ * soon as it may go on.
+ */
+const LATE = {
+  agent: ['crypto', 'dns', 'http', 'http2', 'https', 'readline', 'v8'],
+  proxy: ['child_process', 'http2', 'readline', 'v8'],
+  'agent-api': ['child_process', 'crypto', 'dns', 'http2', 'https', 'readline', 'v8'],
+}
 /** Packages that most starts have no use for: two thirds of the code, which each start would read. */
 const APART = ['execa', 'node-forge', 'yaml']
 const KOFFI = './koffi.node'
@@ -65,7 +74,10 @@ assertNamedImports()
 const release = digestOf(Object.keys(PROGRAMS).map((name) => join(out, `${name}.code.js`)))
 for (const name of Object.keys(PROGRAMS)) {
   renameSync(join(out, `${name}.code.js`), join(out, `${name}.${release}.code.js`))
-  writeFileSync(join(out, `${name}.cjs`), start.replace("'PROGRAM'", `'${name}.${release}'`), { mode: 0o755 })
+  const text = start
+    .replace("'PROGRAM'", `'${name}.${release}'`)
+    .replace("['LATE']", JSON.stringify(LATE[name]))
+  writeFileSync(join(out, `${name}.cjs`), text, { mode: 0o755 })
 }
 copyKoffi()
 cpSync(join(ROOT, 'agent/preload'), join(out, 'preload'), { recursive: true })
@@ -112,11 +124,8 @@ function keepApart({ onResolve }) {
 
 /** Of a module that start.cjs brings in when it is asked for something, nobody may ask what there is. */
 function assertNamedImports() {
-  const late = /const LATE = \[(.*)\]/
-    .exec(start)[1]
-    .replaceAll(/[', ]+/g, '|')
-    .slice(1, -1)
   for (const name of Object.keys(PROGRAMS)) {
+    const late = LATE[name].join('|')
     const code = readFileSync(join(out, `${name}.code.js`), 'utf8')
     const whole = new RegExp(`__toESM\\(require\\("node:(${late})"\\)`).exec(code)
     if (whole !== null)

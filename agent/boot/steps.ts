@@ -61,7 +61,7 @@ export interface BootPlan {
   /** Reads the configuration files again and has the proxy take up what they say now. */
   reload(): Promise<void>
   /** Takes down what the steps put up and no service is, once the services have ended. Never rejects. */
-  release(): Promise<void>
+  release(): void
 }
 
 /**
@@ -142,7 +142,7 @@ export function planBoot(deps: StepDeps): BootPlan {
   if (container) steps.push(userServicesStep({ options, account, supervisor, logger }, findings))
   return {
     steps: withoutAbsentNeeds(steps),
-    release: async () => overlay?.release(),
+    release: () => overlay?.release(),
     reload: async () => {
       // The ports in force stay those that everybody has been told.
       try {

@@ -1,4 +1,4 @@
-import { open, type FileHandle } from 'node:fs/promises'
+import { closeSync, openSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { chmod, chown, lstat, mkdir, readFile } from '../../config/files-at-once.js'
 import { DiscobotError, reasonOf } from '../../config/errors.js'
@@ -29,7 +29,8 @@ export interface SessionOverlayOptions {
 export class SessionOverlay {
   readonly #options: SessionOverlayOptions
   readonly #folder: string
-  #lock: FileHandle | undefined
+  /** A descriptor. */
+  #lock: number | undefined
   #mounted = false
 
   constructor(options: SessionOverlayOptions) {
@@ -49,7 +50,7 @@ export class SessionOverlay {
     await mkdir(dirname(this.#folder), { recursive: true, mode: 0o700 })
     const fresh = (await mkdir(upper, { recursive: true })) !== undefined
     await mkdir(work, { recursive: true })
-    await this.#takeLock()
+    this.#takeLock()
     try {
       const source = MOUNT_SOURCE + sessionId
       const present = await this.#present()
@@ -67,13 +68,13 @@ export class SessionOverlay {
       this.#mounted = true
       return `session ${sessionId}, ${fresh ? 'new' : 'with its changes'}`
     } catch (error) {
-      await this.#letGo()
+      this.#letGo()
       throw new OverlayError(`cannot show session ${sessionId}: ${reasonOf(error)}`, { cause: error })
     }
   }
 
   /** Unmounts what `mount` mounted, also when somebody still is in there. Never rejects. */
-  async release(): Promise<void> {
+  release(): void {
     const { calls, home, logger } = this.#options
     if (this.#mounted) {
       this.#mounted = false
@@ -83,7 +84,7 @@ export class SessionOverlay {
         logger.warn({ reason: reasonOf(error) }, 'the home stays mounted')
       }
     }
-    await this.#letGo()
+    this.#letGo()
   }
 
   async #present(): Promise<string | undefined> {
@@ -91,20 +92,20 @@ export class SessionOverlay {
     return mounts.findLast(({ target }) => target === this.#options.home)?.source
   }
 
-  async #takeLock(): Promise<void> {
+  #takeLock(): void {
     const { calls, sessionId } = this.#options
-    this.#lock ??= await open(join(this.#folder, 'lock'), 'a', 0o600)
-    if (calls.lock(this.#lock.fd)) return
-    await this.#letGo()
+    this.#lock ??= openSync(join(this.#folder, 'lock'), 'a', 0o600)
+    if (calls.lock(this.#lock)) return
+    this.#letGo()
     throw new OverlayError(
       `cannot show session ${sessionId}: another agent on this data dir has it; name another DISCOBOT_SESSION_ID`,
     )
   }
 
-  async #letGo(): Promise<void> {
+  #letGo(): void {
     const lock = this.#lock
     this.#lock = undefined
-    await lock?.close()
+    if (lock !== undefined) closeSync(lock)
   }
 }
 

@@ -1,8 +1,21 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { reasonOf } from '../../config/errors.js'
 import { MountCallError, type MountCalls } from '../system/mount-calls.js'
 import { overlayOptions } from './overlay-layers.js'
+
+/** What has passed stays, so that the next start need only mount it. */
+const KEPT = '.overlay-trial'
 
 /**
  * Whether overlays work with their layers in `folder`: by mounting one and deleting in it. Some file systems
@@ -12,24 +25,45 @@ import { overlayOptions } from './overlay-layers.js'
  * @returns why not, or undefined when it works.
  */
 export function tryOverlay(folder: string, calls: MountCalls): string | undefined {
-  const scratch = mkdtempSync(join(folder, '.overlay-trial-'))
-  const at = (...names: string[]): string => join(scratch, ...names)
+  const kept = join(folder, KEPT)
+  if (existsSync(kept)) {
+    if (stillWorks(kept, calls)) return undefined
+    rmSync(kept, { recursive: true, force: true })
+  }
+  const scratch = mkdtempSync(join(folder, `${KEPT}-`))
   try {
-    for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(at(name))
-    mkdirSync(at('lower', 'folder'))
-    for (const name of ['file', 'folder/file']) writeFileSync(at('lower', name), '')
-    const layers = { lower: at('lower'), upper: at('upper'), work: at('work') }
-    calls.mount('discobot-trial', at('merged'), 'overlay', overlayOptions(layers))
-    try {
-      return deleteIn(at('merged'))
-    } finally {
-      calls.unmount(at('merged'), 'detach')
-    }
+    for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(join(scratch, name))
+    mkdirSync(join(scratch, 'lower', 'folder'))
+    for (const name of ['file', 'folder/file']) writeFileSync(join(scratch, 'lower', name), '')
+    const reason = whileMounted(scratch, calls, deleteIn)
+    if (reason !== undefined) return reason
+    renameSync(scratch, kept)
+    return undefined
   } catch (error) {
     if (error instanceof MountCallError) return whyRefused(error)
     return reasonOf(error)
   } finally {
     rmSync(scratch, { recursive: true, force: true })
+  }
+}
+
+/** What was deleted in it has stayed so. */
+function stillWorks(kept: string, calls: MountCalls): boolean {
+  try {
+    return whileMounted(kept, calls, whatCameBack) === undefined
+  } catch {
+    return false
+  }
+}
+
+function whileMounted<T>(folder: string, calls: MountCalls, look: (merged: string) => T): T {
+  const at = (name: string): string => join(folder, name)
+  const layers = { lower: at('lower'), upper: at('upper'), work: at('work') }
+  calls.mount('discobot-trial', at('merged'), 'overlay', overlayOptions(layers))
+  try {
+    return look(at('merged'))
+  } finally {
+    calls.unmount(at('merged'), 'detach')
   }
 }
 
@@ -39,6 +73,10 @@ function deleteIn(merged: string): string | undefined {
   unlinkSync(join(merged, 'folder', 'file'))
   rmdirSync(join(merged, 'folder'))
   mkdirSync(join(merged, 'folder'))
+  return whatCameBack(merged)
+}
+
+function whatCameBack(merged: string): string | undefined {
   const left = [...readdirSync(merged), ...readdirSync(join(merged, 'folder'))]
   return left.join() === 'folder' ? undefined : 'what is deleted comes back'
 }

@@ -104,7 +104,7 @@ void t.test('a new session sees the base, an old one its changes', { skip: NEEDS
   write('added', 'by session one')
   rmSync(join(home, 'doomed'))
   t.equal(statSync(join(base, '..')).mode & 0o777, 0o700, 'only root gets at the layers')
-  await first.release()
+  first.release()
   t.notOk(isMounted())
 
   const second = view('two')
@@ -112,14 +112,14 @@ void t.test('a new session sees the base, an old one its changes', { skip: NEEDS
   t.equal(read('kept'), 'of the base')
   t.equal(read('doomed'), 'of the base')
   t.notOk(existsSync(join(home, 'added')))
-  await second.release()
+  second.release()
 
   const again = view('one')
   t.equal(await again.mount(never), 'session one, with its changes')
   t.equal(read('kept'), 'of session one')
   t.equal(read('added'), 'by session one')
   t.notOk(existsSync(join(home, 'doomed')))
-  await again.release()
+  again.release()
   t.notOk(isMounted())
   t.equal(readFileSync(join(base, 'kept'), 'utf8'), 'of the base')
 })
@@ -150,9 +150,9 @@ void t.test(
     const other = view('two')
     t.equal(await other.mount(never), 'session two, new')
     t.strictSame(mountsAt(home), ['discobot-session-two'])
-    await other.release()
+    other.release()
     t.notOk(isMounted())
-    await same.release()
+    same.release()
   },
 )
 
@@ -171,7 +171,7 @@ void t.test(
     const guest = spawn('sleep', ['60'], { cwd: home, stdio: 'ignore' })
     const ended = once(guest, 'exit')
     await once(guest, 'spawn')
-    await overlay.release()
+    overlay.release()
     t.notOk(isMounted())
     guest.kill('SIGKILL')
     await ended
@@ -184,7 +184,7 @@ void t.test('a trial tells where overlays work, and leaves nothing', { skip: NEE
   const overlay = view('one')
   await overlay.mount(never)
   t.equal(tryOverlay(home, calls), 'the file system there cannot hold one', 'an overlay on an overlay')
-  await overlay.release()
+  overlay.release()
   const refusing: MountCalls = {
     ...calls,
     mount: () => calls.mount('x', '/proc/absent', 'overlay', ''),

@@ -38,34 +38,26 @@ export interface Http2FrontOptions {
 /** Serves the connections of clients that chose HTTP/2 in their TLS handshake. */
 export class Http2Front {
   readonly #options: Http2FrontOptions
-  readonly #server: Http2Server
   readonly #sessions = new Set<ServerHttp2Session>()
+  /** Made for the first connection: Node's part of it takes a start 3 ms to bring in. */
+  #server: Http2Server | undefined
+  #headerBytes: number | undefined
 
   constructor(options: Http2FrontOptions) {
     this.#options = options
-    // Listens on nothing: connections are handed to it.
-    this.#server = createServer({
-      maxSessionMemory: MAX_SESSION_MEMORY_MB,
-      maxHeaderListPairs: MAX_HEADER_FIELDS,
-      settings: {
-        enablePush: false,
-        // RFC 8441 is not offered: WebSockets come by HTTP/1.1.
-        enableConnectProtocol: false,
-        maxConcurrentStreams: MAX_STREAMS,
-        initialWindowSize: STREAM_WINDOW_BYTES,
-      },
-    })
   }
 
   /** Of connections that begin from now on. */
   limitHeaders(bytes: number): void {
-    this.#server.updateSettings({ maxHeaderListSize: bytes })
+    this.#headerBytes = bytes
+    this.#server?.updateSettings({ maxHeaderListSize: bytes })
   }
 
   accept(inner: TLSSocket, client: ClientConnection): void {
     // HTTP/2 has no half-open connections; ours are, for tunnels, and a client that left would never be let go of.
     inner.allowHalfOpen = false
     // Emitted within the next call.
+    this.#server ??= this.#open()
     this.#server.once('session', (session) => this.#serve(session, inner, client))
     this.#server.emit('connection', inner)
     // What the session waits for. Node says it for its own servers' sockets and for clients', not for one whose
@@ -76,6 +68,22 @@ export class Http2Front {
   /** Tells every client to open no more streams; connections end with those that are open. */
   close(): void {
     for (const session of this.#sessions) session.close()
+  }
+
+  /** Listens on nothing: connections are handed to it. */
+  #open(): Http2Server {
+    return createServer({
+      maxSessionMemory: MAX_SESSION_MEMORY_MB,
+      maxHeaderListPairs: MAX_HEADER_FIELDS,
+      settings: {
+        enablePush: false,
+        // RFC 8441 is not offered: WebSockets come by HTTP/1.1.
+        enableConnectProtocol: false,
+        maxConcurrentStreams: MAX_STREAMS,
+        initialWindowSize: STREAM_WINDOW_BYTES,
+        ...(this.#headerBytes === undefined ? {} : { maxHeaderListSize: this.#headerBytes }),
+      },
+    })
   }
 
   #serve(session: ServerHttp2Session, inner: TLSSocket, client: ClientConnection): void {

@@ -28,8 +28,7 @@ try {
  * Modules of Node's that take 1 to 4 ms each to bring in, and that a start needs late or never: the code gets an object
  * that has nothing until it is asked for something, and then all that the module has.
  */
-const LATE = ['child_process', 'crypto', 'dns', 'http', 'http2', 'https', 'net', 'readline', 'v8']
-const late = new Map(LATE.map((name) => [`node:${name}`, whenAsked(`node:${name}`)]))
+const late = new Map(['LATE'].map((name) => [`node:${name}`, whenAsked(`node:${name}`)]))
 
 function whenAsked(name) {
   const module = {}

@@ -3,7 +3,7 @@ import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js
 import { LOOPBACK } from '../../../config/paths.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
-import { serviceEnvironment, type Account, type Environment } from '../../environment.js'
+import { baseEnvironment, serviceEnvironment, type Account, type Environment } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
 import { variablesNamedIn, withoutSecrets } from '../../secret-variables.js'
 import type { Readiness, ServiceSpec } from '../../services/spec.js'
@@ -38,8 +38,8 @@ const READY_TIMEOUT_MS = 60_000
  * workspace and the proxy's variables, not for dockerd.
  *
  * Two steps for the built-in one: its process is started beside the proxy's, and reads its modules while that comes
- * up. Then it waits, doing nothing, for the handover of its environment, which the second step gives it: it neither
- * listens nor runs anything before all that it needs is ready.
+ * up. Then it waits, doing nothing, for the handover of its environment, which the second step gives it: it
+ * neither listens nor runs anything before all that it needs is ready.
  */
 export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): BootStep[] {
   const { options, supervisor } = deps
@@ -47,15 +47,16 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
   const handover = new Promise<string>((resolve) => (handOver = resolve))
   const load: BootStep = {
     name: 'agent-api-load',
-    // The proxy's configuration names the variables that are the proxy's alone; its process is to come first.
-    needs: ['control', 'workspace', 'overlay', 'link', 'proxy-config', 'ca'],
+    // The account alone would do. But then it takes from the proxy's process the time that all wait for.
+    needs: ['proxy-config', 'ca'],
     timeoutMs: 5_000,
     onFailure: 'ignore',
     remedy: 'see the step agent-api',
-    run: async () => {
-      supervisor.add(await serviceOf(deps, findings, handover))
+    run: () => {
+      supervisor.add(builtIn(deps, handover))
       // What becomes of it is for the other step to tell.
       supervisor.start('agent-api').catch(() => undefined)
+      return Promise.resolve()
     },
   }
   const start: BootStep = {
@@ -79,7 +80,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
         const given: Handover = { token: deps.controlToken, env: await environment(deps, findings) }
         handOver(JSON.stringify(given))
       } else {
-        supervisor.add(await serviceOf(deps, findings))
+        supervisor.add(await operatorsOwn(deps, options.agentCommand, findings))
       }
       return startAgentApi(deps, signal)
     },
@@ -87,32 +88,50 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
   return options.agentCommand === undefined ? [load, start] : [start]
 }
 
-/** @param handover absent for a command of the operator's, which would leave it to be read by all that it starts. */
-async function serviceOf(
-  deps: AgentApiStepDeps,
-  findings: BootFindings,
-  handover?: Promise<string>,
-): Promise<ServiceSpec> {
-  const { options } = deps
-  const own = options.agentCommand
+/** What else it needs comes with the handover. */
+function builtIn(deps: AgentApiStepDeps, given: Promise<string>): ServiceSpec {
+  const { inherited, user } = deps.options
   return {
-    name: 'agent-api',
-    command: own ?? deps.command,
-    env: await environment(deps, findings),
-    ...(handover === undefined ? {} : { handover: { fd: HANDOVER_FD, given: handover } }),
-    // A workspace that cannot be had must not keep the container from coming up.
-    cwd: (await isFolder(options.workspace.path)) ? options.workspace.path : options.data.root,
-    ...(options.user === undefined ? {} : { user: options.user }),
-    after: [],
-    readiness: readinessOf(options),
-    readyTimeoutMs: READY_TIMEOUT_MS,
-    restart: own === undefined ? 'always' : 'on-failure',
-    essential: true,
-    stopGraceMs: deps.stopGraceMs,
+    ...common(deps),
+    command: deps.command,
+    env: {
+      ...baseEnvironment(deps.account, inherited),
+      [HANDOVER_FD_VARIABLE]: String(HANDOVER_FD),
+      [READY_FD_VARIABLE]: String(READY_FD),
+    },
+    handover: { fd: HANDOVER_FD, given },
+    cwd: '/',
+    ...(user === undefined ? {} : { user }),
+    // Written when its port is listened on.
+    readiness: { kind: 'newline', fd: READY_FD },
+    restart: 'always',
   }
 }
 
-/** As far as it is known by now: before the proxy answers, without its variables. */
+/** Without a handover, which it would leave to be read by all that it starts. */
+async function operatorsOwn(
+  deps: AgentApiStepDeps,
+  command: readonly [string, ...string[]],
+  findings: BootFindings,
+): Promise<ServiceSpec> {
+  const { options } = deps
+  return {
+    ...common(deps),
+    command,
+    env: await environment(deps, findings),
+    // A workspace that cannot be had must not keep the container from coming up.
+    cwd: (await isFolder(options.workspace.path)) ? options.workspace.path : options.data.root,
+    ...(options.user === undefined ? {} : { user: options.user }),
+    readiness: readinessOf(options),
+    restart: 'on-failure',
+  }
+}
+
+function common({ stopGraceMs }: AgentApiStepDeps) {
+  const name = 'agent-api'
+  return { name, after: [], readyTimeoutMs: READY_TIMEOUT_MS, essential: true, stopGraceMs } as const
+}
+
 async function environment(
   { options, account }: AgentApiStepDeps,
   findings: BootFindings,
@@ -155,12 +174,10 @@ async function startAgentApi(
   return own === undefined ? `port ${options.agentPort}` : own[0]
 }
 
-/** For the built-in one. Whoever may read its environment learns the digest of its clients' token, not the token. */
+/** For the built-in one. What it starts never gets them, and a digest is not the token of its clients. */
 function ownVariables({ agentHost, apiTokenSha256 }: AgentOptions): Record<string, string> {
   return {
     DISCOBOT_AGENT_HOST: agentHost,
-    [HANDOVER_FD_VARIABLE]: String(HANDOVER_FD),
-    [READY_FD_VARIABLE]: String(READY_FD),
     ...(apiTokenSha256 === undefined ? {} : { DISCOBOT_API_TOKEN_SHA256: apiTokenSha256 }),
   }
 }
@@ -171,7 +188,6 @@ async function isFolder(path: string): Promise<boolean> {
 
 /** A command of the operator's need not listen at all; that it does is said by naming the port. */
 function readinessOf(options: AgentOptions): Readiness {
-  if (options.agentCommand === undefined) return { kind: 'newline', fd: READY_FD }
   if (options.agentPortNamed) return { kind: 'tcp', host: LOOPBACK, port: options.agentPort }
   return { kind: 'started' }
 }

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import type { Logger } from '../../../config/logger.js'
 import type { AgentActions } from '../../control/actions.js'
 import { startControlServer, type ControlServer } from '../../control/server.js'
@@ -27,6 +28,8 @@ export function controlStep(deps: ControlStepDeps): BootStep {
     remedy:
       'see that its folder can be written to; until then nobody can ask for the status or restart a service',
     run: async () => {
+      // Bringing in HTTP takes some milliseconds: what the proxy waits for goes first.
+      await setImmediate()
       const owner = await deps.owner()
       const server = await startControlServer({
         socketPath: deps.socketPath,
