@@ -69,8 +69,8 @@ t.test('the agent starts the API on the address and with the token it was given'
     .map((line) => (JSON.parse(line) as { data?: string }).data ?? '')
     .join('')
   t.match(output, `${join(agent.dataDir, 'workspace')}\n`)
-  t.match(output, /^DISCOBOT_API_TOKEN_SHA256=[0-9a-f]{64}$/m, 'it is the environment of the API')
-  t.notMatch(output, TOKEN)
+  t.match(output, /^DISCOBOT_SERVICE=agent-api\//m, 'it is the environment of the API')
+  t.notMatch(output, /DISCOBOT_API_TOKEN/, 'which does not even hold a digest')
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     const environment = readEnvironment(pid)
     if (!environment.includes(`DISCOBOT_DATA_DIR=${agent.dataDir}\0`)) continue

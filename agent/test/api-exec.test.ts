@@ -138,7 +138,7 @@ t.test('a client that reads nothing holds the command up, and is given up in the
   const workspace = t.testdir()
   const api = await startApi(t, { DISCOBOT_WORKSPACE_PATH: workspace, DISCOBOT_API_CLIENT_TIMEOUT: '1' })
   // 64 KiB a line; without backpressure a second is enough for gigabytes.
-  const code = `const fs = require('fs'); fs.writeFileSync('pid', String(process.pid)); const block = 'x'.repeat(65536)
+  const code = `const fs = require('fs'); fs.writeFileSync('blocks', '0'); fs.writeFileSync('pid', String(process.pid)); const block = 'x'.repeat(65536)
     for (let blocks = 1; ; blocks += 1) { fs.writeSync(1, block); fs.writeFileSync('blocks', String(blocks)) }`
   const { answer } = await open(api.port, '/api/exec', jsonAsking({ argv: [execPath, '-e', code] }))
   answer.on('error', () => {})

@@ -78,6 +78,7 @@ void t.test('what a mode or a setting rules out is not waited for, and nothing e
       const steps = plan(pid, env)
       checkGraph(steps)
       t.ok(needsOf(steps, 'agent-api').includes('workspace'))
+      t.ok(needsOf(steps, 'agent-api-load').includes('home'), 'its account is made there')
     }
   }
   const guest = plan(4711, EVERYTHING).map(({ name }) => name)

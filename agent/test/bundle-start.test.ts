@@ -53,6 +53,27 @@ t.test('a program starts with its code cache, without one, and with one that is 
   t.end()
 })
 
+t.test("a module of Node's that a start needs late comes when it is asked for something", (t) => {
+  const code = `(function (exports, require) {
+  const zlib = require('node:zlib')
+  const is = () => process.moduleLoadList.includes('NativeModule zlib')
+  const before = is()
+  const tables = [typeof zlib.crc33, typeof zlib.gzipSync, zlib.constants.Z_BEST_SPEED, 'gunzip' in zlib]
+  const same = require('node:zlib') === zlib && zlib.gzipSync === module.constructor._load('node:zlib').gzipSync
+  process.stdout.write(JSON.stringify([before, is(), tables, same]))
+})`
+  const folder = t.testdir({
+    'late.1.code.js': code.replaceAll('module.constructor', "require('node:module')"),
+  })
+  const start = readFileSync(join(projectRoot(), 'scripts/program/start.cjs'), 'utf8')
+  const text = start.replace("'PROGRAM'", "'late.1'").replace("['LATE']", '["zlib"]')
+  writeFileSync(join(folder, 'late.cjs'), text)
+  const { stdout, stderr } = spawnSync(execPath, [join(folder, 'late.cjs')], { encoding: 'utf8' })
+  t.equal(stderr, '')
+  t.strictSame(JSON.parse(stdout), [false, true, ['undefined', 'function', 1, true], true])
+  t.end()
+})
+
 /** The folder of the Dockerfile: this file runs from where it was built to. */
 function projectRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url))

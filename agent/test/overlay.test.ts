@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -178,9 +179,18 @@ void t.test(
   },
 )
 
-void t.test('a trial tells where overlays work, and leaves nothing', { skip: NEEDS_ROOT }, async (t) => {
+void t.test('a trial tells where overlays work, and leaves no mount', { skip: NEEDS_ROOT }, async (t) => {
   const { calls, base, view, home } = await makePlace(t)
   t.equal(tryOverlay(base, calls), undefined)
+  const scratch = (): string[] => readdirSync(base).filter((name) => name.startsWith('.overlay-trial'))
+  t.strictSame(scratch(), ['.overlay-trial'], 'what has passed stays')
+  t.equal(tryOverlay(base, calls), undefined, 'and passes again')
+  // As if this kernel showed again what another has deleted.
+  rmSync(join(base, '.overlay-trial/upper'), { recursive: true })
+  mkdirSync(join(base, '.overlay-trial/upper'))
+  t.equal(tryOverlay(base, calls), undefined, 'what has come back is tried anew')
+  t.ok(existsSync(join(base, '.overlay-trial/upper/file')), 'with the mark of what was deleted')
+  t.strictSame(scratch(), ['.overlay-trial'])
   const overlay = view('one')
   await overlay.mount(never)
   t.equal(tryOverlay(home, calls), 'the file system there cannot hold one', 'an overlay on an overlay')
@@ -190,5 +200,6 @@ void t.test('a trial tells where overlays work, and leaves nothing', { skip: NEE
     mount: () => calls.mount('x', '/proc/absent', 'overlay', ''),
   }
   t.match(tryOverlay(base, refusing), /^cannot mount overlay on \/proc\/absent: E/)
+  t.strictSame(scratch(), [], 'nothing stays of what has not passed')
   t.strictSame(mountsAt(base), [])
 })

@@ -47,8 +47,8 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
   const handover = new Promise<string>((resolve) => (handOver = resolve))
   const load: BootStep = {
     name: 'agent-api-load',
-    // The account alone would do. But then it takes from the proxy's process the time that all wait for.
-    needs: ['proxy-config', 'ca'],
+    // The account of `home` would do. But then it takes from the proxy's process the time that all wait for.
+    needs: ['home', 'proxy-config', 'ca'],
     timeoutMs: 5_000,
     onFailure: 'ignore',
     remedy: 'see the step agent-api',
@@ -90,12 +90,13 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
 
 /** What else it needs comes with the handover. */
 function builtIn(deps: AgentApiStepDeps, given: Promise<string>): ServiceSpec {
-  const { inherited, user } = deps.options
+  const { data, inherited, user } = deps.options
   return {
     ...common(deps),
     command: deps.command,
     env: {
       ...baseEnvironment(deps.account, inherited),
+      DISCOBOT_DATA_DIR: data.root,
       [HANDOVER_FD_VARIABLE]: String(HANDOVER_FD),
       [READY_FD_VARIABLE]: String(READY_FD),
     },
