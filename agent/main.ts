@@ -33,7 +33,7 @@ Process 1 of a Discobot container: brings it up, keeps its services alive, takes
   start, stop, restart
                     one service, as root; ends when it is ready, or gone
   signal            sends a signal to a service, or to process 1, as root
-  reload            has the configuration read again, as root
+  reload            has the configuration and the files of services read again, as root
   doctor            what is known to go wrong: each with what to do about it; ends with 1 if something does not work
   config check      what is wrong with a file, or with all that the agent reads, by file, line and column
   healthcheck       ends with 0 when the container does its work, else with 1

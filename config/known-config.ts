@@ -5,7 +5,7 @@ import type { Origin } from './layer.js'
 import { deepFreeze, type Merged, type Sources } from './merge.js'
 import { documentOf, type ParsedYaml } from './parsed-yaml.js'
 import { optionOf, placeIn } from './places.js'
-import { readTextFile, type TextFileLimits } from './text-file.js'
+import { readTextFile } from './text-file.js'
 
 /** To be raised with every change of what is written here. */
 const FORMAT = 2
@@ -61,12 +61,13 @@ export async function describeConfig(
   return `${JSON.stringify({ format: FORMAT, ...known })}\n`
 }
 
-/** The text of a file of ours, or undefined where there is none that can be read, and trusted if `limits` say so. */
-export async function readKnownConfig(
-  path: string,
-  limits: Pick<TextFileLimits, 'ownedBy'> = {},
-): Promise<string | undefined> {
-  const read = await readTextFile(path, { maxBytes: MAX_BYTES, ...limits })
+/**
+ * What a file says of a configuration, for {@link knownOf}; undefined where there is none, or one that neither root nor
+ * our own account has written: who else could write it would decide where traffic may go.
+ */
+export async function readDescription(path: string): Promise<string | undefined> {
+  const ownedBy = [0, process.geteuid?.() ?? 0]
+  const read = await readTextFile(path, { maxBytes: MAX_BYTES, ownedBy })
   return read.kind === 'text' ? read.text : undefined
 }
 

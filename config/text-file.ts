@@ -13,8 +13,8 @@ export interface TextFileLimits {
   readonly within?: string
   /** Refuse a file that any account of the machine may read or change. */
   readonly private?: boolean
-  /** Refuse a file of any other account, or that any other may change. */
-  readonly ownedBy?: number | undefined
+  /** Refuse a file of any other account, or that another than its own may change. */
+  readonly ownedBy?: readonly number[]
 }
 
 /**
@@ -37,7 +37,8 @@ function readNow(path: string, limits: TextFileLimits): TextFile {
       if (!found.isFile()) return unreadable('it is not a regular file')
       if (limits.private === true && (found.mode & 0o006) !== 0)
         return unreadable('everybody may read or change it; run: chmod o-rw')
-      if (limits.ownedBy !== undefined && (found.uid !== limits.ownedBy || (found.mode & 0o022) !== 0))
+      const { ownedBy } = limits
+      if (ownedBy !== undefined && !(ownedBy.includes(found.uid) && (found.mode & 0o022) === 0))
         return unreadable('it belongs to somebody else, or others may change it')
       const bytes = readUpTo(fd, limits.maxBytes + 1)
       if (bytes.length > limits.maxBytes) return unreadable(`it is larger than ${limits.maxBytes} bytes`)

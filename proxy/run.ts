@@ -4,7 +4,7 @@ import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { createLiveLogger, type LiveLogger } from '../config/live-logger.js'
 import { readConfigText } from '../config/config-texts.js'
 import type { Logger } from '../config/logger.js'
-import { knownOf, mergedOf, readKnownConfig } from '../config/known-config.js'
+import { knownOf, mergedOf, readDescription } from '../config/known-config.js'
 import type { Merged } from '../config/merge.js'
 import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK } from '../config/paths.js'
 import { RELEASE } from '../config/release.js'
@@ -151,7 +151,7 @@ async function load({ configFile, dataDir = DEFAULT_DATA_DIR }: RunOptions): Pro
 /** Only the agent writes what is known, so whoever names a file of their own has none of it. */
 async function known(text: string, file: string, dataDir: string): Promise<Merged | undefined> {
   if (RELEASE === undefined) return undefined
-  const description = await readKnownConfig(dataPaths(resolve(dataDir)).knownConfig)
+  const description = await readDescription(dataPaths(resolve(dataDir)).knownConfig)
   const circumstances = { release: RELEASE, file: resolve(file), dataDir: resolve(dataDir) }
   const found = knownOf(text, description, circumstances)
   return found === undefined ? undefined : mergedOf(found)

@@ -30,7 +30,7 @@ import { profileStep } from './steps/profile.js'
 import { proxyConfigStep, writeProxyConfig } from './steps/proxy-config.js'
 import { PROXY_USER, type ProxyBoot } from './steps/proxy.js'
 import { trustStep } from './steps/trust.js'
-import { userServicesStep } from './steps/user-services.js'
+import { planUserServices } from './steps/user-services.js'
 import { workspaceStep } from './steps/workspace.js'
 
 /** What the steps are told from outside. */
@@ -58,7 +58,7 @@ export interface StepDeps extends BootSettings {
 
 export interface BootPlan {
   readonly steps: readonly BootStep[]
-  /** Reads the configuration files again and has the proxy take up what they say now. */
+  /** Reads the configuration and the services' files again, and has what they say now taken up. */
   reload(): Promise<void>
   /** Takes down what the steps put up and no service is, once the services have ended. Never rejects. */
   release(): void
@@ -139,17 +139,31 @@ export function planBoot(deps: StepDeps): BootPlan {
       findings,
     ),
   )
-  if (container) steps.push(userServicesStep({ options, account, supervisor, logger }, findings))
+  const userServices = container
+    ? planUserServices({ options, account, supervisor, logger }, findings)
+    : undefined
+  if (userServices !== undefined) steps.push(userServices.step)
+  const reloadProxy = async (): Promise<void> => {
+    if (findings.proxyAnswers !== true) return
+    // The ports in force stay those that everybody has been told.
+    const read: BootFindings = {}
+    try {
+      await writeProxyConfig(proxyConfig, read)
+    } finally {
+      supervisor.signal('proxy', 'SIGHUP')
+      // What has become a secret is withheld from all that is started from now on.
+      const secret = new Set([...(findings.secretVariables ?? []), ...(read.secretVariables ?? [])])
+      findings.secretVariables = [...secret]
+    }
+  }
   return {
     steps: withoutAbsentNeeds(steps),
     release: () => overlay?.release(),
     reload: async () => {
-      // The ports in force stay those that everybody has been told.
       try {
-        if (findings.proxyAnswers === true) await writeProxyConfig(proxyConfig, {})
+        await reloadProxy()
       } finally {
-        if (findings.proxyAnswers === true) supervisor.signal('proxy', 'SIGHUP')
-        await restartWhenTrustChanged(findings, supervisor, logger)
+        await Promise.all([restartWhenTrustChanged(findings, supervisor, logger), userServices?.reload()])
       }
     },
   }

@@ -129,6 +129,17 @@ export class Supervisor {
     return this.#find(name).stop(this.#deadline.signal)
   }
 
+  /**
+   * `stop`, and then it is as if it had never been added. With `left` something of it still runs all the same.
+   *
+   * @throws UnknownServiceError
+   */
+  async remove(name: string): Promise<GroupEnd> {
+    const end = await this.stop(name)
+    this.#services.delete(name)
+    return end
+  }
+
   /** `stop`, then `start`, with their errors; earlier failures are forgotten. */
   async restart(name: string, signal?: AbortSignal): Promise<void> {
     await this.stop(name)

@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { formatProblem } from '../../config/problem.js'
+import { fetchStatus } from '../control/client.js'
 import { loadServices, WORKSPACE_FILE, type LoadedServices } from '../services/file-load.js'
 import { startIsolated } from './isolated.js'
 
@@ -169,6 +170,59 @@ echo 'services: { image-root: { command: "sh -c \\"id -un; exec sleep 600\\"", u
     )
     t.strictSame(stopped.slice(-2), ['agent-api', 'proxy'])
     t.strictSame(stopped.slice(0, -2).sort(), ['image-root', 'web'])
+  },
+)
+
+void t.test(
+  'a reload starts what is new, starts anew what has changed, stops what is gone, and leaves the rest alone',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const file = '/home/discobot/workspace/.discobot/services.yaml'
+    const write = (...services: string[]): string =>
+      `mkdir -p $(dirname ${file}); printf '%s\\n' 'services:' ${services.map((one) => `'  ${one}'`).join(' ')} > ${file}`
+    const say = (name: string, word: string): string =>
+      `${name}: { command: sh -c "echo ${name} says ${word}; exec sleep 600" }`
+    const container = await startIsolated(t, { env: { DISCOBOT_DOCKER: 'off', DISCOBOT_PROXY: 'off' } })
+    await container.logged(UP)
+    /** What runs by now, by process. */
+    const running = async (...services: string[]): Promise<Map<string, number>> => {
+      const before = container.logs().length
+      const { code } = await container.exec(`${write(...services)}; kill -HUP 1`)
+      t.equal(code, 0)
+      const over = /(configuration read again|reload with problems).*\n/
+      while (!over.test(container.logs().slice(before)))
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      const status = await fetchStatus(`/proc/${container.pid}/root/run/discobot/agent.sock`)
+      const own = status.services.filter(({ name }) => name !== 'agent-api')
+      return new Map(own.map(({ name, pid }) => [name, pid ?? 0]))
+    }
+    const first = await running(say('one', 'hello'), say('two', 'hello'), say('three', 'hello'))
+    t.strictSame([...first.keys()].sort(), ['one', 'three', 'two'])
+
+    const second = await running(say('one', 'hello'), say('two', 'bye'), say('four', 'hello'))
+    t.strictSame([...second.keys()].sort(), ['four', 'one', 'two'])
+    t.equal(second.get('one'), first.get('one'), 'what has not changed is left alone')
+    t.not(second.get('two'), first.get('two'))
+    await container.logged(/two says bye/)
+    const { stdout } = await container.exec(`ps -e -o pid= | grep -cw ${first.get('three')} || :`)
+    t.equal(stdout, '0\n', 'what is gone does not run any more')
+
+    const third = await running(say('one', 'hello'), 'two: { comand: x }', say('five', 'hello'))
+    t.match(
+      container.logs(),
+      /reload with problems.*services\.yaml:3:\d+: unknown option .*services\.two\.comand/,
+    )
+    t.strictSame([...third.keys()].sort(), ['five', 'four', 'one', 'two'], 'with a mistake nothing is gone')
+    for (const name of ['one', 'two', 'four']) t.equal(third.get(name), second.get(name), name)
+
+    const none = await running()
+    t.match(container.logs(), /reload with problems/)
+    t.equal(none.size, 4, '"services:" without anything is a mistake')
+    const { code } = await container.exec(`rm ${file}; kill -HUP 1`)
+    t.equal(code, 0)
+    await container.logged(/configuration read again[^]*configuration read again[^]*configuration read again/)
+    t.strictSame([...(await running(say('six', 'hello'))).keys()], ['six'])
+    t.equal(await container.stop(), 0)
   },
 )
 

@@ -3,16 +3,18 @@ import type { Composed } from '../../../config/compose.js'
 import type { Config } from '../../../config/config.js'
 import {
   digestOfTexts,
+  MAX_CONFIG_BYTES,
   readConfigTexts,
   WORKSPACE_CONFIG,
   type ConfigFiles,
   type ConfigTexts,
 } from '../../../config/config-texts.js'
 import { DiscobotError } from '../../../config/errors.js'
-import { describeConfig, knownOf, readKnownConfig, type Circumstances } from '../../../config/known-config.js'
+import { describeConfig, knownOf, readDescription, type Circumstances } from '../../../config/known-config.js'
 import type { Logger } from '../../../config/logger.js'
 import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
 import { RELEASE } from '../../../config/release.js'
+import { readTextFile } from '../../../config/text-file.js'
 import { BRIDGE_ADDRESS } from '../../docker/plan.js'
 import type { AgentOptions } from '../../options.js'
 import { secretVariables, variablesNamedIn } from '../../secret-variables.js'
@@ -61,14 +63,13 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   const place = { ...options.data, owner: await deps.owner() }
   if (release === undefined || madeOf === undefined) return composeAnew(deps, files, texts, place, findings)
   const circumstances = { release, file: place.proxyConfig, dataDir: place.root }
-  const text = await readKnownConfig(place.proxyConfig)
-  // Whoever else could write it would decide where traffic may go.
-  const description = await readKnownConfig(place.knownConfig, { ownedBy: process.geteuid?.() })
-  const known = knownOf(text, description, circumstances)
-  if (text === undefined || description === undefined || known?.madeOf !== madeOf)
+  const present = await readTextFile(place.proxyConfig, { maxBytes: MAX_CONFIG_BYTES })
+  const description = await readDescription(place.knownConfig)
+  const known = present.kind === 'text' ? knownOf(present.text, description, circumstances) : undefined
+  if (present.kind !== 'text' || description === undefined || known?.madeOf !== madeOf)
     return composeAnew(deps, files, texts, place, findings, { ...circumstances, madeOf })
-  // Looked at again: owner and mode must be right as well.
-  await writeText(place, text)
+  // Owner and mode must be right as well.
+  await writeText(place, present.text)
   await writeDescription(place, description)
   return tell(known.config, findings)
 }

@@ -33,30 +33,87 @@ export const IMAGE_FOLDER = '/etc/discobot/services.d'
 /** The longest `ready_timeout` is an hour; the boot waits for as long as most take, and they go on. */
 const TIMEOUT_MS = 120_000
 
+export interface UserServices {
+  readonly step: BootStep
+  /**
+   * Takes up what the files say by now: what is new is started, what says something else is started anew, what is gone
+   * is stopped, and all others are left alone. With a mistake in a file nothing counts as gone.
+   *
+   * @throws UserServicesError with all mistakes, and what did not get ready.
+   */
+  reload(): Promise<void>
+}
+
 /**
  * What the image and the workspace add. After everything built in, so that all of it can be depended on. Only in a
  * container: on somebody's own machine, cloning a repository must not run what is written in it.
  */
-export function userServicesStep(deps: UserServicesStepDeps, findings: BootFindings): BootStep {
+export function planUserServices(deps: UserServicesStepDeps, findings: BootFindings): UserServices {
+  const { supervisor } = deps
+  /** By name: what it was started as. */
+  const taken = new Map<string, string>()
+  let begun = false
+
+  const takeUp = async (signal: AbortSignal): Promise<string> => {
+    begun = true
+    const { specs, complaints } = await readSpecs(deps, findings)
+    const named = new Set(specs.map(({ name }) => name))
+    const fresh = specs.filter((spec) => taken.get(spec.name) !== JSON.stringify(spec))
+    const gone = complaints.length > 0 ? [] : [...taken.keys()].filter((name) => !named.has(name))
+    const changed = fresh.flatMap(({ name }) => (taken.has(name) ? [name] : []))
+    const left = new Set<string>()
+    const remove = async (name: string): Promise<void> => {
+      if ((await supervisor.remove(name)) === 'left') left.add(name)
+      taken.delete(name)
+    }
+    await Promise.all([...gone, ...changed].map(remove))
+    for (const name of left) complaints.push(`something of the former ${name} cannot be killed`)
+
+    const starts = new Map<string, Promise<void>>()
+    for (const spec of fresh.filter(({ name }) => !left.has(name))) {
+      supervisor.add(spec)
+      taken.set(spec.name, JSON.stringify(spec))
+      starts.set(spec.name, startAfter(spec, starts, supervisor, signal))
+    }
+    for (const result of await Promise.allSettled(starts.values())) {
+      if (result.status === 'rejected') complaints.push(reasonOf(result.reason))
+    }
+    if (complaints.length > 0) throw new UserServicesError(complaints.join('; '))
+    return specs.map(({ name }) => name).join(', ') || 'none'
+  }
+
+  // One after the other: two that stop and add the same services would meet.
+  let last: Promise<unknown> = Promise.resolve()
+  const inTurn = (signal: AbortSignal): Promise<string> => {
+    const mine = last.then(() => takeUp(signal))
+    last = mine.catch(() => undefined)
+    return mine
+  }
   return {
-    name: 'services',
-    needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile', 'dockerd', 'agent-api'],
-    timeoutMs: TIMEOUT_MS,
-    onFailure: 'degrade',
-    remedy: 'see the log of the services that are not ready',
-    run: (signal) => startUserServices(deps, findings, signal),
+    step: {
+      name: 'services',
+      needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile', 'dockerd', 'agent-api'],
+      timeoutMs: TIMEOUT_MS,
+      onFailure: 'degrade',
+      remedy: 'see the log of the services that are not ready',
+      run: inTurn,
+    },
+    async reload() {
+      // The boot will read them as they are then.
+      if (begun) await inTurn(new AbortController().signal)
+    },
   }
 }
 
-async function startUserServices(
+/** What the files say, and what is wrong with them. */
+async function readSpecs(
   { options, account, supervisor, logger }: UserServicesStepDeps,
   findings: BootFindings,
-  signal: AbortSignal,
-): Promise<string> {
+): Promise<{ readonly specs: readonly ServiceSpec[]; readonly complaints: string[] }> {
   const { workspace } = options
   const paths = [IMAGE_FOLDER, join(workspace.path, '.discobot/services.yaml')]
   const present = await Promise.all(paths.map((path) => stat(path).catch(() => undefined)))
-  if (present.every((one) => one === undefined)) return 'none'
+  if (present.every((one) => one === undefined)) return { specs: [], complaints: [] }
   // Reading YAML costs 50 ms that a boot without such files does not have to spend.
   const { loadServices } = await import('../../services/file-load.js')
   const { services, problems } = await loadServices({
@@ -65,7 +122,7 @@ async function startUserServices(
     workspaceUser: account.name,
     workspaceUserIsRoot: (await readAccount('', account.name))?.uid === 0,
     builtIn: BUILT_IN,
-    running: supervisor.status().map(({ name }) => name),
+    running: supervisor.status().flatMap(({ name }) => (BUILT_IN.includes(name) ? [name] : [])),
   })
   const complaints = problems.map(formatProblem)
   for (const problem of complaints) logger.warn({ problem }, 'a service is left out')
@@ -76,16 +133,7 @@ async function startUserServices(
   const specs = await Promise.all(
     services.map((service) => specOf(service, { ...options, inherited }, account, findings)),
   )
-  const starts = new Map<string, Promise<void>>()
-  for (const spec of specs) {
-    supervisor.add(spec)
-    starts.set(spec.name, startAfter(spec, starts, supervisor, signal))
-  }
-  for (const result of await Promise.allSettled(starts.values())) {
-    if (result.status === 'rejected') complaints.push(reasonOf(result.reason))
-  }
-  if (complaints.length > 0) throw new UserServicesError(complaints.join('; '))
-  return services.map(({ name }) => name).join(', ') || 'none'
+  return { specs, complaints }
 }
 
 async function startAfter(

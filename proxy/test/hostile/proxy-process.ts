@@ -65,7 +65,8 @@ export async function startProxyProcess(t: Test, config: object): Promise<ProxyP
         await new Promise((resolve) => setTimeout(resolve, 100))
       }
       const now = descriptors()
-      return now.length > before.length ? now.filter((name) => !before.includes(name)) : []
+      if (now.length <= before.length) return []
+      return now.filter((name) => !before.includes(name)).map((name) => name + connectionOf(pid, name))
     },
     async residentBytes() {
       // Twice: what finalizers let go of in the first is collected in the second.
@@ -86,6 +87,21 @@ function descriptorsOf(pid: number): string[] {
       return []
     }
   })
+}
+
+/** Ports and state of a TCP connection, for the message of a test that finds one left over: proc(5), `net/tcp`. */
+function connectionOf(pid: number | undefined, descriptor: string): string {
+  const inode = /socket:\[(\d+)\]/.exec(descriptor)?.[1]
+  for (const family of ['tcp', 'tcp6']) {
+    for (const line of readFileSync(`/proc/${pid}/net/${family}`, 'latin1').split('\n')) {
+      const fields = line.trim().split(/\s+/)
+      const [, local = '', remote = '', state, queues] = fields
+      if (inode === undefined || fields[9] !== inode) continue
+      const port = (address: string): number => parseInt(address.split(':')[1] ?? '', 16)
+      return ` ${port(local)} to ${port(remote)}, state ${state}, queues ${queues}`
+    }
+  }
+  return ''
 }
 
 /** Resolves with the status. On a connection of its own, so that none is left in a pool to be counted. */
