@@ -65,8 +65,8 @@ t.test('the image: from its Dockerfile to a second life on the same volume', asy
         const owners = await container.sh(
           `ps -eo user:20,args | grep -E 'bin/(proxy|agent-api)' | grep -v grep | sort`,
         )
-        t.match(owners.output, /^discobot +node \/opt\/discobot\/bin\/agent-api/m)
-        t.match(owners.output, /^discobot-proxy +node \/opt\/discobot\/bin\/proxy/m)
+        t.match(owners.output, /^discobot +\S*\bnode \/opt\/discobot\/bin\/agent-api/m)
+        t.match(owners.output, /^discobot-proxy +\S*\bnode \/opt\/discobot\/bin\/proxy/m)
         const key = await container.sh('stat -c "%U %a" /.data/proxy/certs /.data/proxy/certs/ca.key')
         t.equal(key.output, 'discobot-proxy 700\ndiscobot-proxy 600\n')
         const read = await container.sh('su discobot -c "cat /.data/proxy/certs/ca.key"')

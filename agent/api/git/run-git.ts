@@ -84,7 +84,7 @@ async function runOnce(
 ): Promise<GitOutput> {
   const root = await realpath(path).catch(() => path)
   // As git would find out with a process or two: it may not look further up.
-  if (!existsSync(join(root, '.git')) && !existsSync(join(root, 'HEAD')))
+  if (existsSync(root) && !existsSync(join(root, '.git')) && !existsSync(join(root, 'HEAD')))
     throw new GitFailedError('not a git repository', 'plain')
   const command = await startGit(root, env, settings, args)
   let late = false
