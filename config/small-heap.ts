@@ -23,7 +23,7 @@ const FIRST_COLLECTIONS = 8
  */
 export function giveMemoryBack(): void {
   setFlagsFromString('--expose-gc')
-  const collect = runInNewContext('globalThis.gc') as (() => void) | undefined
+  const collect = runInNewContext('globalThis.gc') as ((options?: object) => void) | undefined
   setFlagsFromString('--no-expose-gc')
   if (collect === undefined) return
   let first = FIRST_COLLECTIONS
@@ -32,6 +32,8 @@ export function giveMemoryBack(): void {
     first -= 1
     if (first < 0 && process.memoryUsage.rss() - settled < GROWN_BYTES) return
     collect()
+    // From Node 22 on the plain call keeps 5 MiB that this one gives back; Node 20 knows no such thing and does little.
+    collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
     settled = process.memoryUsage.rss()
   }, LOOK_MS).unref()
 }
