@@ -61,10 +61,12 @@ export async function startProxyProcess(t: Test, config: object): Promise<ProxyP
     descriptors,
     async leftDescriptors(before) {
       const deadline = performance.now() + SETTLE_LIMIT_MS
-      while (descriptors().length > before.length && performance.now() < deadline) {
+      let now = descriptors()
+      while (now.length > before.length && performance.now() < deadline) {
         await new Promise((resolve) => setTimeout(resolve, 100))
+        now = descriptors()
       }
-      const now = descriptors()
+      // What was seen, and not what is there by now: a question may be under way again.
       if (now.length <= before.length) return []
       return now.filter((name) => !before.includes(name)).map((name) => name + connectionOf(pid, name))
     },
@@ -89,19 +91,19 @@ function descriptorsOf(pid: number): string[] {
   })
 }
 
-/** Ports and state of a TCP connection, for the message of a test that finds one left over: proc(5), `net/tcp`. */
+/** What a socket is, for the message of a test that finds one left over: proc(5), `net/tcp` and others. */
 function connectionOf(pid: number | undefined, descriptor: string): string {
   const inode = /socket:\[(\d+)\]/.exec(descriptor)?.[1]
-  for (const family of ['tcp', 'tcp6']) {
+  for (const family of ['tcp', 'tcp6', 'udp', 'udp6']) {
     for (const line of readFileSync(`/proc/${pid}/net/${family}`, 'latin1').split('\n')) {
       const fields = line.trim().split(/\s+/)
       const [, local = '', remote = '', state, queues] = fields
       if (inode === undefined || fields[9] !== inode) continue
       const port = (address: string): number => parseInt(address.split(':')[1] ?? '', 16)
-      return ` ${port(local)} to ${port(remote)}, state ${state}, queues ${queues}`
+      return ` ${family} ${port(local)} to ${port(remote)}, state ${state}, queues ${queues}`
     }
   }
-  return ''
+  return inode === undefined ? '' : ' of no TCP or UDP connection'
 }
 
 /** Resolves with the status. On a connection of its own, so that none is left in a pool to be counted. */
