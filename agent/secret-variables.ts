@@ -1,10 +1,8 @@
 import type { Config } from '../config/config.js'
+import { MAX_CONFIG_BYTES } from '../config/config-texts.js'
 import { readTextFile } from '../config/text-file.js'
 import type { Environment } from './environment.js'
 import { SECRET_PREFIX } from './options.js'
-
-/** The loader's own limit; its module would bring the YAML parser into process 1. */
-const MAX_FILE_BYTES = 1024 * 1024
 
 /** The variables that a configuration takes secrets from. */
 export function secretVariables({ secrets }: Config): readonly string[] {
@@ -20,7 +18,7 @@ export async function variablesNamedIn(
   inherited: Environment,
 ): Promise<readonly string[]> {
   if (operatorFile === undefined) return []
-  const read = await readTextFile(operatorFile, { maxBytes: MAX_FILE_BYTES })
+  const read = await readTextFile(operatorFile, { maxBytes: MAX_CONFIG_BYTES })
   if (read.kind !== 'text') return []
   const words = new Set(read.text.match(/[A-Za-z_][A-Za-z0-9_]*/g))
   return Object.keys(inherited).filter((name) => words.has(name))

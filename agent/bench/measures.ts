@@ -112,14 +112,19 @@ ask /api/status && note told`
 /** Where the image has it. */
 export const AGENT = '/opt/discobot/bin/agent'
 
-/** Shell text that puts bundle and accounts where the image has them, and takes away what the image has not. */
+/** Shell text that puts the programs of a bundle where the image has them. */
+export function installPrograms(bundle: string): string {
+  return `mkdir -p /opt/discobot/bin
+for program in agent proxy agent-api; do ln -s "${bundle}/$program.cjs" "/opt/discobot/bin/$program"; done
+`
+}
+
+/** The same with the image's accounts, and without what the image has not. */
 export function install(bundle: string): string {
   return `rm -f /etc/ca-certificates/update.d/*
 useradd --create-home --user-group --shell /bin/bash discobot
 useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin discobot-proxy
-mkdir -p /opt/discobot/bin
-for program in agent proxy agent-api; do ln -s "${bundle}/$program.cjs" "/opt/discobot/bin/$program"; done
-`
+${installPrograms(bundle)}`
 }
 
 interface Begin {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import t, { type Test } from 'tap'
+import { AGENT, installPrograms } from '../bench/measures.js'
 import { systemClock } from '../init/clock.js'
 import { BUILT, startIsolated, type Container, type IsolatedSettings } from './isolated.js'
 
@@ -13,13 +14,10 @@ const CHURN_MS = Number(process.env['DISCOBOT_TEST_CHURN_MS'] ?? 6_000)
 
 /** As the image has it. */
 async function startBundled(t: Test, settings: IsolatedSettings): Promise<Container> {
-  const bundle = join(BUILT, 'bundle')
   const container = await startIsolated(t, {
     ...settings,
-    command: [process.execPath, '/opt/discobot/bin/agent', 'run'],
-    prepare: `mkdir -p /opt/discobot/bin
-for program in agent proxy agent-api; do ln -s "${bundle}/$program.cjs" "/opt/discobot/bin/$program"; done
-${settings.prepare ?? ''}`,
+    command: [process.execPath, AGENT, 'run'],
+    prepare: installPrograms(join(BUILT, 'bundle')),
   })
   await container.logged(UP)
   return container

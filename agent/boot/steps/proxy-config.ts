@@ -71,7 +71,8 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   // Owner and mode must be right as well.
   await writeText(place, present.text)
   await writeDescription(place, description)
-  return tell(known.config, findings)
+  tell(known.config, findings)
+  return FORCE.composed
 }
 
 interface Place extends DataPaths {
@@ -102,13 +103,11 @@ async function composeAnew(
       ? undefined
       : await describeConfig(wanted.yaml, describe.madeOf, describe).catch(() => undefined)
   if (description !== undefined) await writeDescription(place, description)
-  const remark = tell(wanted.config, findings, FORCE[composed.inForce])
-  if (composed.inForce !== 'composed') {
-    const named = await variablesNamedIn(options.proxyConfig, options.inherited)
-    findings.secretVariables = [...(findings.secretVariables ?? []), ...named]
-  }
+  const named =
+    composed.inForce === 'composed' ? [] : await variablesNamedIn(options.proxyConfig, options.inherited)
+  tell(wanted.config, findings, named)
   const [first, ...others] = problems
-  if (first === undefined) return remark
+  if (first === undefined) return FORCE[composed.inForce]
   throw new ProxyConfigError(
     others.length === 0 ? first : `${first} (and ${others.length} more, see the log)`,
   )
@@ -127,10 +126,10 @@ async function writeDescription({ knownConfig, owner }: Place, description: stri
   await ensureFile(knownConfig, description, readers).catch(() => undefined)
 }
 
-function tell(config: Config, findings: BootFindings, remark = FORCE.composed): string {
-  findings.secretVariables = secretVariables(config)
+/** @param named variables that may be secrets as well. */
+function tell(config: Config, findings: BootFindings, named: readonly string[] = []): void {
+  findings.secretVariables = [...secretVariables(config), ...named]
   findings.proxy = endpointsOf(config)
-  return remark
 }
 
 /** Of process 1. */

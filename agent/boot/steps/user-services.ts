@@ -122,7 +122,7 @@ async function readSpecs(
     workspaceUser: account.name,
     workspaceUserIsRoot: (await readAccount('', account.name))?.uid === 0,
     builtIn: BUILT_IN,
-    running: supervisor.status().flatMap(({ name }) => (BUILT_IN.includes(name) ? [name] : [])),
+    running: BUILT_IN.filter((name) => supervisor.status().some((service) => service.name === name)),
   })
   const complaints = problems.map(formatProblem)
   for (const problem of complaints) logger.warn({ problem }, 'a service is left out')
