@@ -30,11 +30,15 @@ export function planOf(args) {
 function everyRun() {
   const whole = [{ node: OWN_NODE, serial: true }]
   const image = pinnedNode(imageLine())
-  if (image.version !== OWN_NODE.version) whole.push({ node: image, serial: true })
+  if (lineOf(image) !== lineOf(OWN_NODE)) whole.push({ node: image, serial: true })
   const others = pinnedLines()
+    .filter((line) => whole.every(({ node }) => lineOf(node) !== line))
     .map(pinnedNode)
-    .filter(({ version }) => whole.every((run) => run.node.version !== version))
   return [...whole, ...others.map((node) => ({ node, serial: false }))]
+}
+
+function lineOf({ version }) {
+  return Number.parseInt(version, 10)
 }
 
 function linesOf(value) {
