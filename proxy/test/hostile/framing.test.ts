@@ -155,7 +155,11 @@ const rows: readonly Row[] = [
     expected: malformed(501),
   },
   { what: 'an empty coding', send: post('Transfer-Encoding:\r\n', '0\r\n\r\n'), expected: malformed() },
-  { what: 'a coding of blanks', send: post('Transfer-Encoding: \t \r\n', '0\r\n\r\n'), expected: malformed() },
+  {
+    what: 'a coding of blanks',
+    send: post('Transfer-Encoding: \t \r\n', '0\r\n\r\n'),
+    expected: malformed(),
+  },
   {
     what: 'an empty coding before chunks',
     send: post(`Transfer-Encoding:\r\n${CHUNKED}`, '0\r\n\r\n'),
