@@ -1,11 +1,13 @@
 import { isIPv4 } from 'node:net'
-import { domainToASCII } from 'node:url'
+import { domainToASCII, domainToUnicode } from 'node:url'
 import { formatIpAddress, parseIpAddress } from './ip-address.js'
 import { isIPv6 } from './is-ipv6.js'
 
 /** RFC 1035 section 3.1, without the root's empty label. */
 const MAX_NAME_LENGTH = 253
 const LABEL = /^[a-z0-9_-]{1,63}$/
+/** RFC 5890, 2.3.2.1: what stands for a label beyond ASCII. */
+const A_LABEL_PREFIX = 'xn--'
 
 /** What separates a host from the rest of a URL, or would be decoded: none of it is part of a name. */
 const NOT_IN_NAMES = /[\x00-\x20"#%/:<>?@[\\\]^`{|}\x7f]/
@@ -25,7 +27,18 @@ export function canonicalHost(text: string): string | undefined {
   const name = domainToASCII(text).replace(/\.$/, '')
   if (isIPv4(name)) return name
   if (name.length > MAX_NAME_LENGTH) return undefined
-  return name.split('.').every((label) => LABEL.test(label)) ? name : undefined
+  return name.split('.').every(isLabel) ? name : undefined
+}
+
+/**
+ * A label that claims to stand for another must do so, and be the one way to write it. Older versions of Node refuse
+ * such a name themselves; those from 24 on let through whatever is ASCII, as browsers do.
+ */
+function isLabel(label: string): boolean {
+  if (!LABEL.test(label)) return false
+  if (!label.startsWith(A_LABEL_PREFIX)) return true
+  const shown = domainToUnicode(label)
+  return /[^\x00-\x7f]/.test(shown) && domainToASCII(shown) === label
 }
 
 /** Whether a canonical host is an address, not a name. */

@@ -5,7 +5,7 @@ import type { CacheRequest, FetchVariation, ResponseCache, UpstreamResponse } fr
 import { watchClient } from './client-stall.js'
 import type { Route } from './dial.js'
 import type { Answer, Upstream } from './forward.js'
-import { assertFraming } from './framing.js'
+import { FramingError, assertFraming } from './framing.js'
 import type { Gate } from './gate.js'
 import { headerValue, without, type RawHeaders } from './headers.js'
 import { StreamResetError } from './h2/stream-error.js'
@@ -264,7 +264,9 @@ export class Exchanges {
       const problem = `broke off: ${refusal.message}`
       this.#log(request, to, { status: response.statusCode }, started, witness, problem)
     } else {
-      if (!request.complete && bodyFollows(request)) refuseUpload(response, refusal)
+      // What follows a request that is not understood cannot be told from its rest.
+      const isUnread = error instanceof FramingError || (!request.complete && bodyFollows(request))
+      if (isUnread) refuseUpload(response, refusal)
       else sendRefusal(response, refusal)
       request.resume()
       this.#log(request, to, { status: refusal.status }, started, witness, refusal.message)

@@ -1,5 +1,5 @@
 import { DiscobotError } from '../config/errors.js'
-import { headerValue, type RawHeaders } from './headers.js'
+import { headerValue, headerValues, type RawHeaders } from './headers.js'
 import type { ClientRequest } from './message.js'
 
 /** Where a request ends, or what it means, is not certain. Answered with 400, 431, 501 or 505. */
@@ -36,6 +36,10 @@ export function assertFraming({ rawHeaders, httpVersion, pseudo }: ClientRequest
   // RFC 9112, 6.1: such a client has taken the field from somebody, and does not know what it says.
   if (httpVersion === '1.0') {
     throw new FramingError(400, 'cannot read the request: HTTP/1.0 has no Transfer-Encoding')
+  }
+  // It says nothing of where the body ends. Node refuses it by itself from 24 on.
+  if (headerValues(rawHeaders, 'transfer-encoding').includes('')) {
+    throw new FramingError(400, 'cannot read the request: its Transfer-Encoding is empty')
   }
   // The same section. We take chunks off; any other coding would go on without its name.
   if (coding.toLowerCase() !== 'chunked') {

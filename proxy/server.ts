@@ -252,7 +252,7 @@ export class ProxyServer {
       requestTimeout: 0,
       connectionsCheckingInterval: HEADERS_LOOK_MS,
     })
-    // One more than is served: so it shows.
+    // One more than is served: so it shows. Node drops what is beyond that, and from 24 on refuses it by itself.
     http.maxHeadersCount = MAX_FIELDS + 1
     const serve = (request: IncomingMessage, response: ServerResponse): void => {
       if (!this.#pipelineOf(request.socket).admits(request, response)) return
@@ -325,7 +325,10 @@ export class ProxyServer {
 function malformedAnswer(code: string, { timeouts, limits }: Settings): [status: number, message: string] {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
-      return [431, `cannot read the request: its headers are larger than ${limits.header_bytes / 1024} KiB`]
+      return [
+        431,
+        `cannot read the request: its headers are larger than ${limits.header_bytes / 1024} KiB, or more than ${MAX_FIELDS}`,
+      ]
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
       return [413, 'cannot read the request: its chunk extensions are larger than 16 KiB']
     case 'ERR_HTTP_REQUEST_TIMEOUT':

@@ -49,9 +49,7 @@ export function ensureInstalled() {
     .digest('hex')
   if (existsSync(INSTALLED) && readFileSync(INSTALLED, 'utf8') === wanted) return
   console.log('Installing what package-lock.json names (npm ci); this takes a minute the first time.')
-  // The npm that started us, which need not be the first on PATH.
-  const npm = process.env.npm_execpath
-  const [program, ...before] = npm === undefined ? ['npm'] : [process.execPath, npm]
+  const [program, ...before] = npmCommand()
   const { status } = spawnSync(program, [...before, 'ci', '--no-audit', '--no-fund'], {
     cwd: ROOT,
     stdio: 'inherit',
@@ -59,6 +57,12 @@ export function ensureInstalled() {
   })
   if (status !== 0) fail('cannot install: npm ci failed; what it says above is the reason')
   writeFileSync(INSTALLED, wanted)
+}
+
+/** The npm that started us, which need not be the first on PATH. */
+export function npmCommand() {
+  const npm = process.env.npm_execpath
+  return npm === undefined ? ['npm'] : [process.execPath, npm]
 }
 
 /** Milliseconds since the epoch, 0 for a file that is not there. */

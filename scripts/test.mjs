@@ -1,14 +1,17 @@
 /**
  * `npm test [-- PATTERN…]`: installs, builds, lints and runs every test; with patterns, only the test files whose
- * path contains one of them, without the lint. The last line is `N passed, N failed`, counted in `t.test` blocks.
+ * path contains one of them, without the lint. `--node 24` runs them on that Node, `--every-node` on all that are
+ * supported (docs/node-versions.md). The last line is `N passed, N failed`, counted in `t.test` blocks.
  *
  * Each file is a plain `node FILE`: tap's own runner would load its hooks into every process that a test starts.
  */
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { build } from './build.mjs'
 import { ensureInstalled, filesBelow, ROOMS, ROOT } from './project.mjs'
 import { readTap } from './tap-output.mjs'
+import { killRunning, runTestFile } from './test-file.mjs'
+import { planOf } from './test-plan.mjs'
 
 /** Files at once: most of them wait for processes, and the machines that run this have two cores. */
 const JOBS = 2
@@ -19,11 +22,10 @@ const SERIAL_TIMEOUT_MS = 900_000
 const LONGEST = 'image.serial.test.js'
 const CI = !['', '0', 'false', undefined].includes(process.env.CI)
 
-const patterns = process.argv.slice(2)
 const totals = { passed: 0, failed: 0, skipped: 0 }
-const running = new Set()
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => giveUp(signal))
 
+const { patterns, runs } = planOf(process.argv.slice(2))
 ensureInstalled()
 if (!build()) {
   console.log('0 passed, 1 failed')
@@ -33,18 +35,18 @@ if (patterns.length === 0) lint()
 const files = ROOMS.flatMap((room) => filesBelow(join('dist', room)))
   .filter((path) => /\/test\/.*\.test\.js$/.test(path))
   .filter((path) => patterns.length === 0 || patterns.some((pattern) => path.includes(pattern)))
-const isSerial = (path) => path.endsWith('.serial.test.js')
-await runAll(
-  files.filter((path) => !isSerial(path)),
-  JOBS,
-)
-// After the others, whose time limits are short, and two at a time: one alone leaves half of the machine idle.
-await runAll(
-  files
-    .filter(isSerial)
-    .sort((one, other) => Number(other.endsWith(LONGEST)) - Number(one.endsWith(LONGEST))),
-  JOBS,
-)
+const serial = files
+  .filter(isSerial)
+  .sort((one, other) => Number(other.endsWith(LONGEST)) - Number(one.endsWith(LONGEST)))
+for (const run of runs) {
+  console.log(`Node ${run.node.version}, ${run.serial ? 'all files' : 'all but the serial files'}:`)
+  await runAll(
+    files.filter((path) => !isSerial(path)),
+    run.node,
+  )
+  // After the others, whose time limits are short, and two at a time: one alone leaves half of the machine idle.
+  if (run.serial) await runAll(serial, run.node)
+}
 
 if (totals.passed + totals.failed + totals.skipped === 0) {
   console.log(patterns.length === 0 ? 'There are no tests.' : `No test file matches ${patterns.join(' ')}.`)
@@ -69,66 +71,22 @@ function lint() {
   }
 }
 
-async function runAll(paths, jobs) {
+function isSerial(path) {
+  return path.endsWith('.serial.test.js')
+}
+
+async function runAll(paths, node) {
   const queue = [...paths]
   const worker = async () => {
-    for (let path = queue.shift(); path !== undefined; path = queue.shift())
-      summarise(path, await runFile(path))
+    for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
+      const timeoutMs = isSerial(path) ? SERIAL_TIMEOUT_MS : TIMEOUT_MS
+      summarise(path, node, await runTestFile(path, { node, timeoutMs }))
+    }
   }
-  await Promise.all(Array.from({ length: jobs }, worker))
+  await Promise.all(Array.from({ length: JOBS }, worker))
 }
 
-function runFile(path) {
-  const timeoutMs = isSerial(path) ? SERIAL_TIMEOUT_MS : TIMEOUT_MS
-  const started = Date.now()
-  const child = spawn(process.execPath, [path], {
-    cwd: ROOT,
-    // tap ends a file that hangs by itself and says where; we are there for one that does not even do that.
-    env: { ...process.env, TAP: '1', TAP_TIMEOUT: String(timeoutMs / 1000) },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // A group of its own, so that what a stuck test has started goes with it.
-    detached: true,
-  })
-  running.add(child)
-  let [out, err, late] = ['', '', false]
-  child.stdout.setEncoding('utf8').on('data', (chunk) => (out += chunk))
-  child.stderr.setEncoding('utf8').on('data', (chunk) => (err += chunk))
-  const timer = setTimeout(() => {
-    late = true
-    killGroup(child)
-  }, timeoutMs + 10_000)
-  return new Promise((resolve) => {
-    child.once('exit', (code, signal) => {
-      clearTimeout(timer)
-      running.delete(child)
-      // Whatever the test left behind would hold the pipes open; the file's own output is complete by now.
-      const settle = () => {
-        resolve({
-          out,
-          err,
-          ms: Date.now() - started,
-          end: late ? 'ran into the time limit' : endOf(code, signal),
-        })
-      }
-      const grace = setTimeout(() => {
-        killGroup(child)
-        child.stdout.destroy()
-        child.stderr.destroy()
-      }, 1_000)
-      child.once('close', () => {
-        clearTimeout(grace)
-        settle()
-      })
-    })
-  })
-}
-
-function endOf(code, signal) {
-  if (code === 0) return undefined
-  return signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`
-}
-
-function summarise(path, { out, err, ms, end }) {
+function summarise(path, node, { out, err, ms, end }) {
   const { blocks, complete, bail, rest } = readTap(out)
   const count = (state) => blocks.filter((block) => block.state === state).length
   const failed = blocks.filter((block) => block.state === 'failed')
@@ -143,7 +101,7 @@ function summarise(path, { out, err, ms, end }) {
   const good = failed.length === 0 && reasons.length === 0
   const skips = count('skipped')
   const parts = [`${count('passed')} passed`]
-  if (!good) parts.push(`${failed.length + (reasons.length > 0 ? 1 : 0)} failed`)
+  if (!good) parts.push(`${failed.length + (reasons.length > 0 ? 1 : 0)} failed on Node ${node.version}`)
   if (skips > 0) parts.push(`${skips} skipped`)
   report(good, path.replace(/^dist\//, '').replace(/\.js$/, ''), parts.join(', '), ms)
   for (const block of blocks.filter(({ state }) => state === 'skipped')) {
@@ -166,16 +124,8 @@ function indent(lines) {
   return lines.map((line) => (line === '' ? '' : `     │ ${line}`)).join('\n')
 }
 
-function killGroup(child) {
-  try {
-    process.kill(-child.pid, 'SIGKILL')
-  } catch {
-    // It ended at that very moment.
-  }
-}
-
 function giveUp(signal) {
-  for (const child of running) killGroup(child)
+  killRunning()
   console.log(`Stopped by ${signal}.`)
   process.exit(signal === 'SIGINT' ? 130 : 143)
 }

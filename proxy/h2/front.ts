@@ -135,6 +135,11 @@ export class Http2Front {
       response.destroy()
       return
     }
+    // RFC 9113, 8.3.1 and 8.1.1: malformed. Node resets the stream by itself from 24 on.
+    if (request.pseudo.authority?.includes('@') === true) {
+      response.reset(constants.NGHTTP2_PROTOCOL_ERROR)
+      return
+    }
     if (request.method === 'CONNECT') {
       sendRefusal(response, { status: 405, type: 'http_request_denied', message: 'CONNECT inside a tunnel' })
       return

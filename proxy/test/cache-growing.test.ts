@@ -91,6 +91,25 @@ t.test('several ranges of a stored body come as multipart/byteranges, to the byt
   t.equal(kept.headers['content-length'], '300000', 'HEAD has no ranges')
 })
 
+t.test('a body without a length that ends in many pieces comes whole', async (t) => {
+  const origin = await MisbehavingOrigin.start(t)
+  const { front } = await startCached(t, origin.port)
+  for (const size of [2, 20_000, 40_000]) {
+    for (let round = 0; round < 20; round += 1) {
+      const body = randomBytes(size)
+      const path = `${origin.add(body)}?chunked`
+      const answers = await Promise.all(Array.from({ length: 4 }, () => get(front.port, path)))
+      // Chunks that come together are sent together, the end with the last of them.
+      const wrong = answers.filter((answer) => !answer.body.equals(body))
+      t.same(
+        wrong.map((answer) => answer.body.length),
+        [],
+        `${size} bytes, round ${round}`,
+      )
+    }
+  }
+})
+
 t.test('parts, heads and conditions are answered from a body that is still coming', async (t) => {
   const { origin, front, path, body, drained, asked } = await startHalf(t, '&header=ETag:"e"')
   const head = await get(front.port, path, {}, 'HEAD')

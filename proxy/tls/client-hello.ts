@@ -12,8 +12,8 @@ const HOST_NAME = 0x00
 const MAX_RECORD_BYTES = 16 * 1024
 /** Post-quantum keys and a session ticket make 3 KiB; as much as one record holds. */
 const MAX_HELLO_BYTES = 16 * 1024
-/** Clients that divide their hello to hide its name from simple readers use a few. */
-const MAX_RECORDS = 16
+/** Clients divide their hello to hide its name from simple readers; the largest in records of 64 bytes. */
+const MAX_RECORDS = 256
 
 /**
  * Reads the first message of a TLS client, in however many records it comes. It is not verified here: a server

@@ -148,7 +148,10 @@ t.test('one authority: what :authority, :scheme and Host say must agree', async 
     ['another port', { ':authority': 'origin.test:1' }, 421],
     ['another scheme', { ':scheme': 'http' }, 421],
     ['another Host beside it', { ':authority': at, host: 'other.test' }, 421],
-    ['a user', { ':authority': `user@${at}` }, 400],
+    // RFC 9113, 8.3.1: malformed, so the stream is reset.
+    ['a user', { ':authority': `user@${at}` }, 0],
+    ['a user and a password', { ':authority': `user:password@${at}` }, 0],
+    ['an empty user', { ':authority': `@${at}` }, 0],
     ['a list', { ':authority': `${at},other.test` }, 400],
   ]
   const session = await openSession(t, proxy, witness.httpsPort)

@@ -154,7 +154,22 @@ const rows: readonly Row[] = [
     send: post('Transfer-Encoding: , chunked\r\n', '0\r\n\r\n'),
     expected: malformed(501),
   },
-  { what: 'an empty coding', send: post('Transfer-Encoding:\r\n', '0\r\n\r\n'), expected: malformed(501) },
+  { what: 'an empty coding', send: post('Transfer-Encoding:\r\n', '0\r\n\r\n'), expected: malformed() },
+  {
+    what: 'a coding of blanks',
+    send: post('Transfer-Encoding: \t \r\n', '0\r\n\r\n'),
+    expected: malformed(),
+  },
+  {
+    what: 'an empty coding before chunks',
+    send: post(`Transfer-Encoding:\r\n${CHUNKED}`, '0\r\n\r\n'),
+    expected: malformed(),
+  },
+  {
+    what: 'an empty coding after chunks',
+    send: post(`${CHUNKED}Transfer-Encoding:\r\n`, '0\r\n\r\n'),
+    expected: malformed(),
+  },
   {
     what: 'capitals',
     send: post('TRANSFER-ENCODING: CHUNKED\r\n', '5\r\n12345\r\n0\r\n\r\n'),

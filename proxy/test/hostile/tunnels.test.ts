@@ -96,7 +96,7 @@ t.test(
       ['another name in many records', inRecords(other, 64), NAME, /"secret\.test"/],
       ['a name below it', await helloFor({ servername: 'a.pinned.test' }), NAME, /"a\.pinned\.test"/],
       ['a NUL in it', renamed(hello, 'pinned.test', 'pinne\0.test'), NAME, /server name/],
-      ['more records than any client sends', inRecords(hello, 8), DECODE, /cannot be read/],
+      ['more records than any client sends', inRecords(hello, 1), DECODE, /cannot be read/],
       ['a record of nothing', Buffer.from([0x16, 3, 1, 0, 0]), DECODE, /cannot be read/],
       ['a record too large', Buffer.from([0x16, 3, 1, 0xff, 0xff]), DECODE, /cannot be read/],
       ['another handshake message', Buffer.from([0x16, 3, 1, 0, 4, 2, 0, 0, 0]), DECODE, /cannot be read/],

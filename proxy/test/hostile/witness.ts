@@ -39,6 +39,8 @@ export class Witness {
       listener,
     )
     for (const server of [http, https]) {
+      // However many: what the proxy adds to the most that it lets through is not the origin's to refuse.
+      server.maxHeadersCount = 0
       const sockets = new Set<Socket>()
       server.on('connection', (socket: Socket) => {
         sockets.add(socket)
