@@ -53,10 +53,16 @@ export function embeddedIPv4s({ family, bits }: IpAddress): readonly IpAddress[]
   return all.map((address) => ({ family: 4, bits: address & LOW_32 }))
 }
 
-/** RFC 6052 section 2.2: behind a prefix of 48, 56 or 64 bits, and around bits 64 to 71, which are none of it. */
+/**
+ * RFC 6052 section 2.2: behind a prefix of 48, 56 or 64 bits, around bits 64 to 71, which are none of it, and before
+ * nothing but zeros.
+ */
 function afterPrefix(bits: bigint): readonly bigint[] {
   const joined = ((bits >> 64n) << 56n) | (bits & ((1n << 56n) - 1n))
-  return [48n, 56n, 64n].map((length) => joined >> (120n - length - 32n))
+  return [48n, 56n, 64n].flatMap((length) => {
+    const behind = 120n - length - 32n
+    return (joined & ((1n << behind) - 1n)) === 0n ? [joined >> behind] : []
+  })
 }
 
 /** The one spelling of an address: RFC 5952 for IPv6, without brackets. */

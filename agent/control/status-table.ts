@@ -71,8 +71,10 @@ function renderServices(
 /** The level, and what it does not promise: all else is in SECURITY.md. */
 function renderWall({ level, name, promises }: Wall): string {
   const broken = promises.filter(({ holds }) => !holds)
-  const lines = broken.map(({ what, because = '' }) => `  not promised: ${what}, since ${because}`)
-  return [`wall      level ${level}, ${name}`, ...lines].map(printable).join('\n')
+  const lines = broken.map(
+    ({ what, because = '' }) => `          not promised: ${printable(what)}, since ${printable(because)}`,
+  )
+  return [`wall      level ${level}, ${name}`, ...lines].join('\n')
 }
 
 function renderZombies(zombies: readonly Zombie[]): string {
