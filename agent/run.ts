@@ -21,6 +21,7 @@ import { LogStore } from './logs/log-store.js'
 import type { ServiceStatus } from './services/spec.js'
 import { Supervisor } from './services/supervisor.js'
 import { listZombies } from './services/zombies.js'
+import { wallOf, withheldLine, type Wall } from './wall/wall.js'
 import { commandRunner } from './system/command.js'
 
 export interface RunDeps extends BootSettings {
@@ -86,6 +87,8 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   let phase: AgentPhase = 'booting'
   let steps: readonly StepStatus[] = []
   let control: ControlServer | undefined
+  const wall = (): Wall | undefined =>
+    findings.wall && wallOf(options, findings.wall, findings.proxyAnswers === true)
   const status = (): AgentStatus => ({
     version: deps.version,
     pid: process.pid,
@@ -95,7 +98,8 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     services: supervisor.status(),
     reaper: reaper.status(),
     zombies: listZombies(options.mode === 'container'),
-    degraded: [...options.problems, ...degradedSteps(steps), ...lostLines(files)],
+    ...wallPart(wall()),
+    degraded: [...options.problems, ...degradedSteps(steps), ...withheld(wall()), ...lostLines(files)],
     extra: {
       mode: options.mode,
       session: options.sessionId,
@@ -244,6 +248,15 @@ function listen(over: End, supervisor: Supervisor, logger: Logger, reload: () =>
     removeSignals()
     process.off('uncaughtException', onDefect)
   }
+}
+
+function wallPart(wall: Wall | undefined): Pick<AgentStatus, 'wall'> {
+  return wall === undefined ? {} : { wall }
+}
+
+function withheld(wall: Wall | undefined): string[] {
+  const line = wall && withheldLine(wall)
+  return line === undefined ? [] : [line]
 }
 
 function lostLines({ trouble }: LogFiles): string[] {

@@ -29,6 +29,11 @@ export function onlySecrets(all: Environment, named: readonly string[]): Environ
   return filtered(all, (name) => name.startsWith(SECRET_PREFIX) || named.includes(name))
 }
 
+/** The same where only some secrets are loaded: the variables of those. */
+export function onlyNamed(all: Environment, named: readonly string[]): Environment {
+  return filtered(all, (name) => named.includes(name))
+}
+
 /** What everybody else may get of `inherited`, which the agent's own secrets have been taken out of before. */
 export function withoutSecrets(inherited: Environment, named: readonly string[]): Environment {
   return filtered(inherited, (name) => !named.includes(name))

@@ -113,6 +113,8 @@ export interface SecretSource {
   readonly env?: string
   /** Absolute path; the trailing line break is not part of the secret. */
   readonly file?: string
+  /** It is loaded though the workspace's user can read it, having a Docker engine with root's rights. */
+  readonly trust_docker?: boolean
   /** What a client may send in its place. */
   readonly placeholder?: string
   /** In which headers the placeholder is looked for; there when it is. */
@@ -165,6 +167,8 @@ export interface EgressSection {
   readonly allow: readonly string[]
   /** Addresses or CIDR blocks that may not be dialled. */
   readonly block: readonly string[]
+  /** Of this machine, that clients from elsewhere may reach; empty means none. */
+  readonly own_ports: readonly number[]
 }
 
 /** The operator's own proxy. */

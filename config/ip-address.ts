@@ -18,6 +18,8 @@ const LOCAL_NAT64 = 0x0064_ff9b_0001n
 const TRANSLATED = 0xffff_0000n
 /** `2002::/16`, RFC 3056 section 2. */
 const SIX_TO_FOUR = 0x2002n
+/** The upper half of an interface identifier, RFC 5214 section 6.1: for private and for global addresses. */
+const ISATAP: ReadonlySet<bigint> = new Set([0x0000_5efen, 0x0200_5efen])
 /** `2001::/32`, RFC 4380 section 4: the client's address with all its bits turned. */
 const TEREDO = 0x2001_0000n
 
@@ -34,19 +36,33 @@ export function parseIpAddress(text: string): IpAddress | undefined {
 }
 
 /**
- * The IPv4 address that an IPv6 one leads to by way of IPv4-compatible (`::10.0.0.1`), NAT64
- * (`64:ff9b::10.0.0.1`), translated, 6to4 (`2002:a00:1::`) or Teredo notation. Node's own BlockList sees
- * through none of them.
+ * The IPv4 addresses that an IPv6 one may lead to by way of IPv4-compatible (`::10.0.0.1`), NAT64
+ * (`64:ff9b::10.0.0.1`), translated, 6to4 (`2002:a00:1::`), Teredo or ISATAP notation; more than one where that
+ * depends on the network. Node's own BlockList sees through none of them.
  */
-export function embeddedIPv4({ family, bits }: IpAddress): IpAddress | undefined {
-  if (family === 4) return undefined
-  if (bits >> 112n === SIX_TO_FOUR) return { family: 4, bits: (bits >> 80n) & LOW_32 }
-  if (bits >> 96n === TEREDO) return { family: 4, bits: ~bits & LOW_32 }
+export function embeddedIPv4s({ family, bits }: IpAddress): readonly IpAddress[] {
+  if (family === 4) return []
+  const all: bigint[] = []
+  if (bits >> 112n === SIX_TO_FOUR) all.push(bits >> 80n)
+  if (bits >> 96n === TEREDO) all.push(~bits)
   const prefix = bits >> 32n
   // `::` and `::1` have the form of a compatible address, but are the unspecified and loopback ones.
-  const isEmbedded =
-    prefix === NAT64 || prefix === TRANSLATED || bits >> 80n === LOCAL_NAT64 || (prefix === 0n && bits > 1n)
-  return isEmbedded ? { family: 4, bits: bits & LOW_32 } : undefined
+  if (prefix === NAT64 || prefix === TRANSLATED || (prefix === 0n && bits > 1n)) all.push(bits)
+  if (bits >> 80n === LOCAL_NAT64) all.push(bits, ...afterPrefix(bits))
+  if (ISATAP.has(prefix & LOW_32)) all.push(bits)
+  return all.map((address) => ({ family: 4, bits: address & LOW_32 }))
+}
+
+/**
+ * RFC 6052 section 2.2: behind a prefix of 48, 56 or 64 bits, around bits 64 to 71, which are none of it, and before
+ * nothing but zeros.
+ */
+function afterPrefix(bits: bigint): readonly bigint[] {
+  const joined = ((bits >> 64n) << 56n) | (bits & ((1n << 56n) - 1n))
+  return [48n, 56n, 64n].flatMap((length) => {
+    const behind = 120n - length - 32n
+    return (joined & ((1n << behind) - 1n)) === 0n ? [joined >> behind] : []
+  })
 }
 
 /** The one spelling of an address: RFC 5952 for IPv6, without brackets. */

@@ -1,5 +1,5 @@
 import { DiscobotError } from './errors.js'
-import { embeddedIPv4, formatIpAddress, parseIpAddress, type IpAddress } from './ip-address.js'
+import { embeddedIPv4s, formatIpAddress, parseIpAddress, type IpAddress } from './ip-address.js'
 
 /** An entry of `ips` is neither an address nor a CIDR block. */
 export class IpBlockError extends DiscobotError {
@@ -49,8 +49,13 @@ export function compileIpSet(entries: Iterable<string>): IpSet {
   const find = (text: string): string | undefined => {
     const address = parseIpAddress(text)
     if (address === undefined) return undefined
-    const embedded = embeddedIPv4(address)
-    return holding(address) ?? (embedded && holding(embedded))
+    const found = holding(address)
+    if (found !== undefined || address.family === 4) return found
+    for (const embedded of embeddedIPv4s(address)) {
+      const entry = holding(embedded)
+      if (entry !== undefined) return entry
+    }
+    return undefined
   }
   return {
     isEmpty: networks[4].size === 0 && networks[6].size === 0,

@@ -108,6 +108,7 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       connect_ports: take('egress', 'connect_ports'),
       allow: take('egress', 'allow'),
       block: take('egress', 'block'),
+      own_ports: take('egress', 'own_ports'),
     },
     upstream_proxy: {
       url: take('upstream_proxy', 'url'),

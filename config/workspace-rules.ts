@@ -158,6 +158,7 @@ function refusalsByOption(
       values.policy?.mode === 'enforce' ? undefined : 'the operator has lists and rules enforced',
     'egress.private': () =>
       values.egress?.private === 'deny' ? undefined : 'the operator denies private addresses',
+    'egress.own_ports': () => "a workspace may not open this machine's ports to others",
     'allowlist.enabled': () => {
       if (!config.allowlist.enabled) return undefined
       return 'the operator restricts where traffic may go; a workspace may not lift that'

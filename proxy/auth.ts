@@ -5,7 +5,7 @@ import { DiscobotError } from '../config/errors.js'
 import { compileIpSet } from '../config/ip-set.js'
 import { parseTemplate } from '../config/secret-template.js'
 import { headerValue, type RawHeaders } from './headers.js'
-import type { Secrets } from './secrets.js'
+import { SecretWithheldError, type Secrets } from './secrets.js'
 
 /** The client has not shown the name and password of `proxy.auth`. Answered with 407. */
 export class ProxyAuthError extends DiscobotError {
@@ -33,17 +33,24 @@ export class ProxyAuth {
   /** Of this process alone: what is kept is of no use elsewhere. */
   readonly #key = randomBytes(32)
   readonly #accepted: readonly Buffer[]
+  readonly #withheld: string | undefined
 
   /** @param own shown by this process itself where it is its own client. */
   constructor({ user, password, loopback }: ProxyAuthSection, secrets: Secrets, own: Credentials) {
     this.#exemptsLoopback = loopback === 'exempt'
-    this.#accepted =
-      user === ''
-        ? []
-        : [
-            this.#digest(filled(user, secrets), filled(password, secrets)),
-            this.#digest(own.user, own.password),
-          ]
+    if (user === '') {
+      this.#accepted = []
+      return
+    }
+    const ownDigest = this.#digest(own.user, own.password)
+    try {
+      this.#accepted = [this.#digest(filled(user, secrets), filled(password, secrets)), ownDigest]
+    } catch (error) {
+      // Nobody can show what we do not know ourselves.
+      if (!(error instanceof SecretWithheldError)) throw error
+      this.#accepted = [ownDigest]
+      this.#withheld = error.message
+    }
   }
 
   /** Whether anybody is asked. */
@@ -63,21 +70,22 @@ export class ProxyAuth {
     return this.#accepted.filter((accepted) => timingSafeEqual(shown, accepted)).length > 0
   }
 
+  /** Whether `sent`, the value of a header, is Basic with credentials of ours. RFC 7617, 2. */
+  acceptsHeader(sent: string): boolean {
+    const [, encoded] = /^Basic +([A-Za-z0-9+/]+=*)$/i.exec(sent.trim()) ?? []
+    const decoded = Buffer.from(encoded ?? '', 'base64').toString('latin1')
+    const colon = decoded.indexOf(':')
+    return colon !== -1 && this.accepts(decoded.slice(0, colon), decoded.slice(colon + 1))
+  }
+
   /** @throws ProxyAuthError when the client must show credentials and has not. */
   check(headers: RawHeaders, socket: Socket): void {
     if (!this.isFor(socket)) return
     const sent = headerValue(headers, 'proxy-authorization')
-    if (sent === undefined) {
-      throw new ProxyAuthError('cannot let this through: the proxy wants a name and a password (proxy.auth)')
-    }
-    const [, encoded] = /^Basic +([A-Za-z0-9+/]+=*)$/i.exec(sent.trim()) ?? []
-    const decoded = Buffer.from(encoded ?? '', 'base64').toString('latin1')
-    const colon = decoded.indexOf(':')
-    if (colon === -1 || !this.accepts(decoded.slice(0, colon), decoded.slice(colon + 1))) {
-      throw new ProxyAuthError(
-        'cannot let this through: the proxy wants another name or password (proxy.auth)',
-      )
-    }
+    if (sent !== undefined && this.acceptsHeader(sent)) return
+    const wanted = sent === undefined ? 'a name and a password' : 'another name or password'
+    const why = this.#withheld === undefined ? '' : `; nobody has it: ${this.#withheld}`
+    throw new ProxyAuthError(`cannot let this through: the proxy wants ${wanted} (proxy.auth)${why}`)
   }
 
   #digest(user: string, password: string): Buffer {

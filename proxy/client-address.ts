@@ -4,3 +4,14 @@ import type { Socket } from 'node:net'
 export function addressOf({ remoteAddress = 'unknown' }: Socket): string {
   return remoteAddress.startsWith('::ffff:') ? remoteAddress.slice('::ffff:'.length) : remoteAddress
 }
+
+/**
+ * Whether a client comes by this machine's loopback. One that names another address of this machine does not: as far
+ * as can be told from here it may come from elsewhere. Nor does one that has left.
+ */
+export function isFromLoopback({ remoteAddress = '' }: Socket): boolean {
+  // For every request, so without reading the address as a number.
+  return (
+    remoteAddress.startsWith('127.') || remoteAddress === '::1' || remoteAddress.startsWith('::ffff:127.')
+  )
+}

@@ -1,8 +1,6 @@
 import { lookup } from 'node:dns'
 import { isIP, type LookupFunction } from 'node:net'
-import { networkInterfaces } from 'node:os'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
-import { compileIpSet } from '../config/ip-set.js'
 import type { Finding } from './finding.js'
 import type { AddressJudge, AddressVerdict } from './policy.js'
 import type { Target } from './target.js'
@@ -20,13 +18,18 @@ export class ResolveError extends DiscobotError {
 /** Where a target may be dialled. Resolved once: what was checked is what is dialled (DNS rebinding). */
 export interface Route {
   readonly target: Target
-  /** The configuration has something to say about its addresses. */
+  /** Not every address may be dialled: the configuration says so, or our own machine is kept from it. */
   readonly judgesAddresses: boolean
+  /** Our own machine is kept from it, so its addresses must be known before anything is answered. */
+  readonly isGuarded: boolean
   /** For `net.connect`: answers with the checked addresses and nothing else. */
   readonly lookup: LookupFunction
   /** Whether a connection that leads to `address` already may be used for this. */
   readonly admits: (address: string | undefined) => boolean
-  /** Settles once the name is resolved and at least one of its addresses may be dialled. */
+  /**
+   * Settles once the name is resolved and at least one of its addresses may be dialled. A name without an address is
+   * refused only where the configuration judges addresses: it is none of our own machine's.
+   */
   check(): Promise<void>
 }
 
@@ -34,13 +37,14 @@ export interface DialGuard {
   /**
    * A route to `target` that only leads to addresses `judge` allows. The name is resolved when first needed.
    *
+   * @param barred whether this machine's own addresses are out of reach. Our own listeners always are.
    * @param observed is told when a route leads to an address for no better reason than the mode `observe`.
    * @throws DialForbiddenError at once when the target is itself a forbidden address: a socket never looks
    *   up literal addresses.
    */
-  route(target: Target, judge: AddressJudge, observed?: (finding: Finding) => void): Route
+  route(target: Target, judge: AddressJudge, barred: boolean, observed?: (finding: Finding) => void): Route
   /** Every address of `target` with what would become of it. @throws ResolveError */
-  judgeAll(target: Target, judge: AddressJudge): Promise<readonly JudgedAddress[]>
+  judgeAll(target: Target, judge: AddressJudge, barred: boolean): Promise<readonly JudgedAddress[]>
 }
 
 export interface JudgedAddress {
@@ -53,32 +57,38 @@ export type Resolve = (host: string) => Promise<readonly string[]>
 
 export interface DialGuardDeps {
   readonly resolve: Resolve
-  /** Whether one of our own listeners has that port: through us nobody may reach us. */
+  /** Whether one of Discobot's own listeners has that port: through us nobody may reach it. */
   readonly isOwnPort: (port: number) => boolean
+  /** Whether an address is one of this machine's. */
+  readonly isOwnAddress: (address: string) => boolean
 }
 
-export function createDialGuard({ resolve, isOwnPort }: DialGuardDeps): DialGuard {
-  const judged = (target: Target, judge: AddressJudge, address: string): JudgedAddress =>
-    isOwnPort(target.port) && isOurAddress(address)
-      ? { address, verdict: { action: 'refuse', finding: ownFinding(target) } }
-      : { address, verdict: judge.address(address) }
+export function createDialGuard({ resolve, isOwnPort, isOwnAddress }: DialGuardDeps): DialGuard {
+  const judged = (target: Target, judge: AddressJudge, barred: boolean, address: string): JudgedAddress => {
+    const own = isOwnPort(target.port)
+    const finding =
+      (own || barred) && isOwnAddress(address) ? (own ? ownFinding(target) : barredFinding(address)) : undefined
+    return { address, verdict: finding === undefined ? judge.address(address) : { action: 'refuse', finding } }
+  }
 
   return {
-    route(target, judge, observed) {
+    route(target, judge, barred, observed) {
       const dialled = (all: readonly string[]): readonly string[] =>
         dialledOf(
           target,
-          all.map((address) => judged(target, judge, address)),
+          all.map((address) => judged(target, judge, barred, address)),
           observed,
         )
-      const judgesAddresses = judge.isSelective
+      const isGuarded = barred || isOwnPort(target.port)
+      const judgesAddresses = isGuarded || judge.isSelective
       const admits = (address: string | undefined): boolean =>
         address !== undefined &&
-        (!judgesAddresses || judged(target, judge, address).verdict.action !== 'refuse')
+        (!judgesAddresses || judged(target, judge, barred, address).verdict.action !== 'refuse')
       if (target.isAddress) {
         return {
           target,
           judgesAddresses,
+          isGuarded,
           admits,
           lookup: fixed(dialled([target.host])),
           check: () => Promise.resolve(),
@@ -89,6 +99,7 @@ export function createDialGuard({ resolve, isOwnPort }: DialGuardDeps): DialGuar
       return {
         target,
         judgesAddresses,
+        isGuarded,
         admits,
         lookup: (_host, options, callback) => {
           addresses().then(
@@ -97,13 +108,17 @@ export function createDialGuard({ resolve, isOwnPort }: DialGuardDeps): DialGuar
           )
         },
         check: async () => {
-          await addresses()
+          try {
+            await addresses()
+          } catch (error) {
+            if (judge.isSelective || !(error instanceof ResolveError)) throw error
+          }
         },
       }
     },
-    async judgeAll(target, judge) {
+    async judgeAll(target, judge, barred) {
       const all = target.isAddress ? [target.host] : await resolve(target.host)
-      return all.map((address) => judged(target, judge, address))
+      return all.map((address) => judged(target, judge, barred, address))
     },
   }
 }
@@ -152,7 +167,12 @@ function withFinding(
 }
 
 function ownFinding(target: Target): Finding {
-  return { option: [], reason: `${target.authority} is this proxy itself` }
+  return { option: [], reason: `${target.authority} is this proxy itself, or another service of Discobot` }
+}
+
+function barredFinding(address: string): Finding {
+  const reason = `${address} is this machine, of which clients from elsewhere reach only what egress.own_ports names`
+  return { option: ['egress', 'own_ports'], reason }
 }
 
 /** A lookup that has its answer already; both of the forms `net.connect` asks in. */
@@ -165,15 +185,4 @@ function fixed(addresses: readonly string[]): LookupFunction {
     if (first === undefined) return callback(new ResolveError(`cannot resolve ${host}: no such address`), '')
     callback(null, first.address, first.family)
   }
-}
-
-/** Where a connection ends up on this machine whatever its interfaces. */
-const LOOPBACK = compileIpSet(['127.0.0.0/8', '0.0.0.0/8', '::1', '::'])
-
-/** Whether `address` is one of this machine's. */
-export function isOurAddress(address: string): boolean {
-  if (LOOPBACK.has(address)) return true
-  const interfaces = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
-  // As a set: an IPv4 address may be written as an IPv6 one.
-  return compileIpSet(interfaces.map((entry) => entry.address)).has(address)
 }

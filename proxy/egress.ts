@@ -56,12 +56,14 @@ export class Egress {
   readonly #allowed: IpSet
   readonly #blocked: IpSet
   readonly #ports: ReadonlySet<number>
+  readonly #ownPorts: ReadonlySet<number>
 
   constructor(section: EgressSection) {
     this.#section = section
     this.#allowed = compileIpSet(section.allow)
     this.#blocked = compileIpSet(section.block)
     this.#ports = new Set(section.connect_ports)
+    this.#ownPorts = new Set(section.own_ports)
   }
 
   /** Whether the configuration refuses any address at all, besides what is always refused. */
@@ -76,6 +78,11 @@ export class Egress {
       option: ['egress', 'connect_ports'],
       reason: `port ${port} is not in egress.connect_ports, and other ports may not be tunnelled to`,
     }
+  }
+
+  /** Whether clients from elsewhere may reach that port of this machine. */
+  opensOwn(port: number): boolean {
+    return this.#ownPorts.has(port)
   }
 
   /** Why `address` may not be dialled. */

@@ -108,7 +108,7 @@ export class Exchanges {
       assertNoLoop(request.rawHeaders, this.pseudonym)
       to = requestTarget(request, client.tunnel)
       witness.decided(to)
-      this.#log(request, to, await answer(await this.#admit(request, to, witness)), started, witness)
+      this.#log(request, to, await answer(await this.#admit(request, to, client, witness)), started, witness)
     } catch (error) {
       this.#fail(error, request, response, client, to, started, witness)
     } finally {
@@ -133,9 +133,14 @@ export class Exchanges {
    *
    * @throws BlockedError, DialForbiddenError or ResolveError
    */
-  async #admit({ method = 'GET' }: ClientRequest, to: RequestTarget, witness: Witness): Promise<Admitted> {
+  async #admit(
+    { method = 'GET' }: ClientRequest,
+    to: RequestTarget,
+    { socket }: ClientConnection,
+    witness: Witness,
+  ): Promise<Admitted> {
     const { gate } = this.#deps
-    const admission = gate.admit(to.target, { kind: 'request', method, path: to.path })
+    const admission = gate.admit(to.target, { kind: 'request', method, path: to.path }, socket)
     if (admission.byAddress) await admission.route.check()
     gate.record(admission)
     witness.admitted()

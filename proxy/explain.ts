@@ -8,6 +8,7 @@ import { PATTERNS_RULE, compileRules } from './cache/rules.js'
 import { ResolveError, createDialGuard, type JudgedAddress, type Resolve } from './dial.js'
 import { optionName, type Finding } from './finding.js'
 import { whyWithheld } from './inject.js'
+import { OwnAddresses } from './own-addresses.js'
 import { compileParentProxy } from './parent/parent-proxy.js'
 import { Policy, type Verdict } from './policy.js'
 import type { RequestTarget } from './request-target.js'
@@ -156,9 +157,10 @@ async function addressesOf(
   resolve: Resolve,
 ): Promise<Addresses | { readonly error: string }> {
   const isOwnPort = (port: number): boolean => port === proxy.port || port === proxy.api_port
-  const guard = createDialGuard({ resolve, isOwnPort })
+  const own = new OwnAddresses()
+  const guard = createDialGuard({ resolve, isOwnPort, isOwnAddress: (address) => own.has(address) })
   try {
-    const all = await guard.judgeAll(target, verdict)
+    const all = await guard.judgeAll(target, verdict, false)
     const best = all.some((one) => one.verdict.action === 'allow') ? 'allow' : 'observe'
     const dialled = new Set(all.filter((one) => one.verdict.action === best).map(({ address }) => address))
     const [first] = all.flatMap((one) => (one.verdict.action === 'allow' ? [] : [one.verdict]))

@@ -1,4 +1,6 @@
+import type { Socket } from 'node:net'
 import type { Asked } from './access-rules.js'
+import { isFromLoopback } from './client-address.js'
 import type { DialGuard, Route } from './dial.js'
 import type { Finding } from './finding.js'
 import type { Observations } from './observations.js'
@@ -31,15 +33,21 @@ export class Gate {
     this.#deps = deps
   }
 
-  /** @throws BlockedError, or DialForbiddenError for an address that is itself forbidden. */
-  admit(target: Target, asked: Asked): Admission {
-    const verdict = this.#deps.policy().judge(target, asked)
+  /**
+   * @param client the TCP connection of whoever asks.
+   * @throws BlockedError, or DialForbiddenError for an address that is itself forbidden.
+   */
+  admit(target: Target, asked: Asked, client: Socket): Admission {
+    const policy = this.#deps.policy()
+    const verdict = policy.judge(target, asked)
     if (verdict.action === 'block') {
       throw new BlockedError(`${target.host} may not be reached: ${verdict.finding.reason}`)
     }
     const findings: Finding[] = verdict.wouldBlock === undefined ? [] : [verdict.wouldBlock]
-    const route = this.#deps.guard.route(target, verdict, (finding) => findings.push(finding))
-    return { target, asked, route, byAddress: verdict.byAddress, findings }
+    // Who can reach us over a network cannot reach what listens on loopback, and shall not by way of us.
+    const barred = !isFromLoopback(client) && !policy.egress.opensOwn(target.port)
+    const route = this.#deps.guard.route(target, verdict, barred, (finding) => findings.push(finding))
+    return { target, asked, route, byAddress: verdict.byAddress || route.isGuarded, findings }
   }
 
   /** Whether tunnels to that port may be opened at all. @throws BlockedError */

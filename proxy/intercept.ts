@@ -58,9 +58,9 @@ export class Interceptor {
    *
    * @throws BlockedError, DialForbiddenError or ResolveError
    */
-  async admit(target: Target): Promise<void> {
+  async admit(socket: Socket, target: Target): Promise<void> {
     const { gate } = this.#deps
-    const { route, byAddress } = gate.admit(target, { kind: 'tunnel' })
+    const { route, byAddress } = gate.admit(target, { kind: 'tunnel' }, socket)
     if (byAddress || gate.judgesAddresses) await route.check()
   }
 
@@ -77,7 +77,7 @@ export class Interceptor {
     const { gate } = this.#deps
     gate.assertTunnelPort(target)
     if (gate.passesThrough(target)) {
-      const { server, admission } = await this.#dial(target)
+      const { server, admission } = await this.#dial(socket, target)
       gate.record(admission)
       accepted()
       await this.#passThrough(socket, server, target)
@@ -110,7 +110,7 @@ export class Interceptor {
     const spoken = peek(socket, tunnelProtocol, this.#deps.settings().timeouts.headers, looking.signal)
     const first = await Promise.race([spoken, silence(SERVER_FIRST_MS)])
     if (first !== 'silent') return first
-    const dialled = await this.#dial(target).catch(() => undefined)
+    const dialled = await this.#dial(socket, target).catch(() => undefined)
     if (dialled === undefined) return spoken
     const { server, admission } = dialled
     const serverSpoke = new Promise<'server'>((resolve) => server.once('readable', () => resolve('server')))
@@ -143,7 +143,7 @@ export class Interceptor {
 
   async #tunnelRaw(socket: Socket, target: Target): Promise<void> {
     try {
-      const { server, admission } = await this.#dial(target)
+      const { server, admission } = await this.#dial(socket, target)
       this.#deps.gate.record(admission)
       await this.#splice(socket, server, target)
     } catch (error) {
@@ -164,8 +164,11 @@ export class Interceptor {
   }
 
   /** For bytes that nobody looks into. */
-  async #dial(target: Target): Promise<{ readonly server: Socket; readonly admission: Admission }> {
-    const admission = this.#deps.gate.admit(target, { kind: 'raw' })
+  async #dial(
+    socket: Socket,
+    target: Target,
+  ): Promise<{ readonly server: Socket; readonly admission: Admission }> {
+    const admission = this.#deps.gate.admit(target, { kind: 'raw' }, socket)
     return { server: await this.#deps.upstream().connect(admission.route), admission }
   }
 

@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
+import { OWN_PORTS_VARIABLE, portsIn, SECRETS_WITHHELD_VARIABLE } from '../config/told-by-agent.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { keepHeapSmall } from '../config/small-heap.js'
 import { runProxy } from './run.js'
@@ -47,6 +48,8 @@ async function main(args: readonly string[]): Promise<void> {
     env: process.env,
     ...(values.config === undefined ? {} : { configFile: values.config }),
     ...(dataDir === undefined ? {} : { dataDir }),
+    ownPorts: portsIn(process.env[OWN_PORTS_VARIABLE]),
+    secretsWithheld: process.env[SECRETS_WITHHELD_VARIABLE],
     leafKey,
   })
   // A start that fails is reported below.
@@ -87,14 +90,20 @@ async function explainAndExit(args: readonly string[]): Promise<void> {
 async function prewarmAndExit(args: readonly string[]): Promise<void> {
   const { PREWARM_USAGE, prewarmCommand } = await import('./warm/prewarm-command.js')
   const { WarmUsageError } = await import('./warm/errors.js')
+  const { apiAccess } = await import('./warm/api-access.js')
   const { stdout } = process
   const screen = {
     isTTY: stdout.isTTY === true,
     columns: stdout.columns ?? 80,
     write: (text: string) => void stdout.write(text),
   }
-  await commandAndExit(PREWARM_USAGE, WarmUsageError, () =>
-    prewarmCommand(args, screen, (interrupt) => process.once('SIGINT', interrupt)),
+  await commandAndExit(PREWARM_USAGE, WarmUsageError, async () =>
+    prewarmCommand(
+      args,
+      screen,
+      (interrupt) => process.once('SIGINT', interrupt),
+      await apiAccess(process.env),
+    ),
   )
 }
 

@@ -12,6 +12,7 @@ import { IdleError } from './idle-watch.js'
 import { OverloadError } from './overload.js'
 import { ProxyLoopError, UpstreamProxyError } from './parent/errors.js'
 import { BlockedError } from './policy.js'
+import { SecretWithheldError } from './secrets.js'
 import { AuthorityMismatchError, TargetError } from './target.js'
 
 /** An answer the proxy makes itself: a status, the RFC 9209 error type, and a sentence for a person. */
@@ -51,6 +52,9 @@ export function refusalOf(error: unknown, authority: string): Refusal {
   }
   if (error instanceof AuthorityMismatchError) {
     return { status: 421, type: 'http_request_denied', message: error.message }
+  }
+  if (error instanceof SecretWithheldError) {
+    return { status: 403, type: 'http_request_denied', message: error.message }
   }
   if (error instanceof BlockedError) {
     return { status: 403, type: 'http_request_denied', message: error.message }

@@ -15,6 +15,7 @@ import { ApiServer } from './api/server.js'
 import { statusRoutes } from './api/status-routes.js'
 import { ensureToken } from './api/token.js'
 import { trafficRoutes } from './api/traffic-routes.js'
+import { useCheck } from './api/use-check.js'
 import { warmRoutes } from './api/warm-routes.js'
 import type { ResponseCache } from './cache/contract.js'
 import { openCache } from './cache/open-cache.js'
@@ -46,6 +47,10 @@ export interface RunOptions {
   readonly dataDir?: string
   /** Where secrets may come from. */
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Ports of Discobot's other services on this machine, which nobody may reach through us. */
+  readonly ownPorts?: ReadonlySet<number>
+  /** Why no secret is loaded that does not say `trust_docker: true`; absent where all are. */
+  readonly secretsWithheld?: string | undefined
   /** Made before, while there was time for it. */
   readonly leafKey?: LeafKey
 }
@@ -65,7 +70,7 @@ export interface RunningProxy {
 export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   const initial = await load(options)
   const { config } = initial.merged
-  const secrets = await resolveSecrets(config.secrets, options.env)
+  const secrets = await resolveSecrets(config.secrets, options.env, options.secretsWithheld)
   const liveLogger = createLiveLogger(config.logging)
   const { logger } = liveLogger
   const [authority, token] = await Promise.all([
@@ -81,7 +86,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     trust,
     cache,
     resolve: systemResolve,
-    isOwnPort: (port) => port === apiPort,
+    isOwnPort: (port) => port === apiPort || options.ownPorts?.has(port) === true,
     observations: new Observations(logger, Date.now),
     logger,
     connectionCeiling: connectionCeiling(),
@@ -91,7 +96,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     ...(options.configFile === undefined ? {} : { file: options.configFile }),
     ...(options.dataDir === undefined ? {} : { dataDir: options.dataDir }),
     initial,
-    prepare: (next) => prepare(next, { env: options.env, authority, liveLogger, proxy, cache }),
+    prepare: (next) => prepare(next, { options, authority, liveLogger, proxy, cache }),
     logger,
     now: Date.now,
   })
@@ -100,6 +105,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     const address = { host: config.proxy.host[0] ?? LOOPBACK, port: proxy.port }
     return authorization === undefined ? address : { ...address, authorization }
   }, process.arch)
+  const mayUse = useCheck(() => proxy.auth, token)
   const api = new ApiServer({
     // Whatever the proxy listens on: figures and control are for this machine only.
     host: LOOPBACK,
@@ -109,11 +115,12 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
         caCertPath: join(config.tls.cert_dir, 'ca.crt'),
         configTrouble: () => configTrouble(live),
         findings: () => proxy.findings(),
+        withheld: () => proxy.withheldSecrets,
       }),
       ...trafficRoutes({ traffic: proxy.traffic, cache, connections: () => proxy.connections }),
-      ...cacheRoutes({ cache, logger }),
+      ...cacheRoutes({ cache, mayUse, logger }),
       ...configRoutes({ live, token }),
-      ...warmRoutes({ prewarmer, logger }),
+      ...warmRoutes({ prewarmer, mayUse, logger }),
       ...archiveRoutes({ cache, token, logger }),
     },
     logger,
@@ -163,7 +170,7 @@ async function loaded(text: string, file: string, dataDir: string): Promise<Merg
 }
 
 interface Running {
-  readonly env: RunOptions['env']
+  readonly options: RunOptions
   readonly authority: Authority
   readonly liveLogger: LiveLogger
   readonly proxy: ProxyServer
@@ -173,9 +180,10 @@ interface Running {
 /** @throws OptionUnusableError */
 async function prepare(
   config: Config,
-  { env, authority, liveLogger, proxy, cache }: Running,
+  { options, authority, liveLogger, proxy, cache }: Running,
 ): Promise<Prepared> {
-  const secrets = await resolveSecrets(config.secrets, env).catch((error: unknown) => {
+  const { env, secretsWithheld } = options
+  const secrets = await resolveSecrets(config.secrets, env, secretsWithheld).catch((error: unknown) => {
     if (!(error instanceof SecretsError)) throw error
     throw new OptionUnusableError(`secrets.${error.first}`, error.message, error)
   })

@@ -22,6 +22,17 @@ export class SecretsError extends DiscobotError {
   }
 }
 
+/** A secret is not loaded, though it could be, because others could read it here. Answered with 403. */
+export class SecretWithheldError extends DiscobotError {
+  override readonly code = 'SECRET_WITHHELD'
+}
+
+/** Secrets that are not loaded, and why. */
+export interface WithheldSecrets {
+  readonly names: readonly string[]
+  readonly reason: string
+}
+
 interface Secret {
   /** Not a string: those are what a heap snapshot shows, the bytes of a buffer it does not. */
   readonly bytes: Buffer
@@ -35,17 +46,42 @@ interface Secret {
  */
 export class Secrets {
   readonly #secrets: ReadonlyMap<string, Secret>
+  readonly #withheld: ReadonlyMap<string, Omit<Secret, 'bytes'>>
+  readonly #reason: string
 
-  constructor(secrets: ReadonlyMap<string, Secret>) {
+  /**
+   * @param withheld those that are not loaded.
+   * @param reason why they are not.
+   */
+  constructor(
+    secrets: ReadonlyMap<string, Secret>,
+    withheld: ReadonlyMap<string, Omit<Secret, 'bytes'>> = new Map(),
+    reason = '',
+  ) {
     this.#secrets = secrets
+    this.#withheld = withheld
+    this.#reason = reason
+  }
+
+  /** Undefined where all are loaded. */
+  get withheld(): WithheldSecrets | undefined {
+    return this.#withheld.size === 0 ? undefined : { names: [...this.#withheld.keys()], reason: this.#reason }
+  }
+
+  /** @throws SecretWithheldError */
+  assertLoaded(name: string): void {
+    if (!this.#withheld.has(name)) return
+    throw new SecretWithheldError(`cannot use the secret ${name}: it is withheld, since ${this.#reason}`)
   }
 
   /**
    * The value of `name`, to be sent to `host` and not kept.
    *
-   * @throws Error when it may not go there: the loader has refused such a rule, so this is a defect of ours.
+   * @throws SecretWithheldError, or Error when it may not go there: the loader has refused such a rule, so this is a
+   *   defect of ours.
    */
   reveal(name: string, host: string): string {
+    this.assertLoaded(name)
     const secret = this.#secrets.get(name)
     if (secret?.hosts.matchesAny(host) !== true) throw new Error(`secret ${name} may not go to ${host}`)
     return secret.bytes.toString('latin1')
@@ -54,9 +90,10 @@ export class Secrets {
   /**
    * The value of `name`, to be compared with what a client shows, and sent nowhere.
    *
-   * @throws Error when there is none: the loader has refused such a configuration.
+   * @throws SecretWithheldError, or Error when there is none: the loader has refused such a configuration.
    */
   compare(name: string): string {
+    this.assertLoaded(name)
     const secret = this.#secrets.get(name)
     if (secret === undefined) throw new Error(`there is no secret ${name}`)
     return secret.bytes.toString('latin1')
@@ -65,23 +102,31 @@ export class Secrets {
   /**
    * The headers with every placeholder of a secret that may go to `host` swapped for the secret: as the whole
    * value, behind a scheme (`Bearer X`), or as a part of Basic credentials.
+   *
+   * @throws SecretWithheldError when one of them stands for a secret that is not loaded.
    */
   swapPlaceholders(host: string, headers: RawHeaders): RawHeaders {
+    for (const [name, { placeholder, hosts }] of this.#withheld) {
+      if (placeholder === undefined || !hosts.matchesAny(host)) continue
+      if (swappedIn(headers, placeholder, NOTHING) !== headers) this.assertLoaded(name)
+    }
     let result: RawHeaders = headers
     for (const { placeholder, hosts, bytes } of this.#secrets.values()) {
       if (placeholder === undefined || !hosts.matchesAny(host)) continue
-      result = result.map((item, index) => {
-        const name = result[index - 1]?.toLowerCase() ?? ''
-        if (index % 2 === 0 || !placeholder.headers.has(name)) return item
-        return swapped(item, placeholder.value, bytes)
-      })
+      result = swappedIn(result, placeholder, bytes)
     }
     return result
   }
 
   /** Whether the headers hold a placeholder that would be swapped if they went to `host` over TLS. */
   findsPlaceholder(host: string, headers: RawHeaders): boolean {
-    return this.swapPlaceholders(host, headers).some((item, index) => item !== headers[index])
+    const all = [...this.#secrets.values(), ...this.#withheld.values()]
+    return all.some(
+      ({ placeholder, hosts }) =>
+        placeholder !== undefined &&
+        hosts.matchesAny(host) &&
+        swappedIn(headers, placeholder, NOTHING) !== headers,
+    )
   }
 
   toString(): string {
@@ -100,22 +145,29 @@ export class Secrets {
 /**
  * Reads every secret of the configuration from where it says.
  *
+ * @param reason why none is to be loaded that does not say `trust_docker: true`; undefined where all are.
  * @throws SecretsError naming all those that cannot be had; never a value.
  */
 export async function resolveSecrets(
   sources: Config['secrets'],
   env: Readonly<Record<string, string | undefined>>,
+  reason?: string,
 ): Promise<Secrets> {
   const secrets = new Map<string, Secret>()
+  const withheld = new Map<string, Omit<Secret, 'bytes'>>()
   const problems: [name: string, problem: string][] = []
   for (const [name, source] of Object.entries(sources)) {
+    if (reason !== undefined && source.trust_docker !== true) {
+      withheld.set(name, compile(source))
+      continue
+    }
     const found = await read(name, source, env)
     const problem = found.kind === 'problem' ? found.problem : complaintAbout(found.value)
     if (problem !== undefined) problems.push([name, problem])
-    else if (found.kind === 'value') secrets.set(name, compile(source, found.value))
+    else if (found.kind === 'value') secrets.set(name, { ...compile(source), bytes: bytesOf(found.value) })
   }
   if (problems.length > 0) throw new SecretsError(problems)
-  return new Secrets(secrets)
+  return new Secrets(secrets, withheld, reason)
 }
 
 type Found =
@@ -147,12 +199,15 @@ function complaintAbout(value: string): string | undefined {
   return complaint === undefined ? undefined : `its value ${complaint}`
 }
 
-function compile(source: SecretSource, value: string): Secret {
+function bytesOf(value: string): Buffer {
   // Of its own, not a slice of the pool that all small buffers share.
   const bytes = Buffer.allocUnsafeSlow(value.length)
   bytes.write(value, 'latin1')
+  return bytes
+}
+
+function compile(source: SecretSource): Omit<Secret, 'bytes'> {
   return {
-    bytes,
     hosts: compileHostPatterns(source.hosts.map((pattern) => [pattern, pattern] as const)),
     ...(source.placeholder !== undefined && {
       placeholder: {
@@ -165,6 +220,26 @@ function compile(source: SecretSource, value: string): Secret {
 
 /** RFC 9110, 11.4: a scheme, blanks, and credentials of one word. */
 const CREDENTIALS = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+ +)(\S+)$/
+
+/** What is looked for, not replaced. */
+const NOTHING = Buffer.alloc(0)
+
+/** The same array where the placeholder is not in it. */
+function swappedIn(
+  headers: RawHeaders,
+  placeholder: { readonly value: string; readonly headers: ReadonlySet<string> },
+  bytes: Buffer,
+): RawHeaders {
+  let isFound = false
+  const result = headers.map((item, index) => {
+    const name = index % 2 === 0 ? undefined : headers[index - 1]?.toLowerCase()
+    if (name === undefined || !placeholder.headers.has(name)) return item
+    const value = swapped(item, placeholder.value, bytes)
+    isFound ||= value !== item
+    return value
+  })
+  return isFound ? result : headers
+}
 
 function swapped(value: string, placeholder: string, bytes: Buffer): string {
   if (value === placeholder) return bytes.toString('latin1')

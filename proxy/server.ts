@@ -7,12 +7,12 @@ import type { SecureContext } from 'node:tls'
 import type { Config } from '../config/config.js'
 import { codeOf } from '../config/errors.js'
 import type { Logger } from '../config/logger.js'
-import { basic } from './auth.js'
+import { basic, type ProxyAuth } from './auth.js'
 import type { ResponseCache } from './cache/contract.js'
 import { closeWith } from './close-with.js'
 import { ConnectionCount } from './connection-count.js'
 import { serveConnect } from './connect.js'
-import { createDialGuard, isOurAddress, type DialGuardDeps, type Resolve } from './dial.js'
+import { createDialGuard, type DialGuardDeps, type Resolve } from './dial.js'
 import { Exchanges, type ClientConnection } from './exchange.js'
 import { exposedHosts, exposureFinding } from './exposure.js'
 import { Upstream } from './forward.js'
@@ -24,12 +24,13 @@ import { seconds } from './idle-watch.js'
 import { Interceptor } from './intercept.js'
 import { Listener, type ClientProtocol } from './listener.js'
 import type { Observations } from './observations.js'
+import { OwnAddresses } from './own-addresses.js'
 import { Pipeline } from './pipeline.js'
 import { Dialer } from './parent/dialer.js'
 import { compileParentProxy } from './parent/parent-proxy.js'
 import type { OverloadError } from './overload.js'
 import { refusalOf, renderRefusal } from './refusal.js'
-import type { Secrets } from './secrets.js'
+import type { Secrets, WithheldSecrets } from './secrets.js'
 import { compileSettings, type Settings } from './settings.js'
 import { serveSocks5 } from './socks5.js'
 import type { ServerContexts } from './tls/contexts.js'
@@ -55,7 +56,7 @@ export interface ProxyServerOptions {
   readonly trust: SecureContext
   readonly cache: ResponseCache
   readonly resolve: Resolve
-  /** Ports of ours besides the proxy's own, which nobody may reach through the proxy. */
+  /** Ports of Discobot's besides the proxy's own, which nobody may reach through the proxy. */
   readonly isOwnPort: (port: number) => boolean
   /** What the mode `observe` lets through. */
   readonly observations: Observations
@@ -87,15 +88,19 @@ export class ProxyServer {
   readonly #guard: DialGuardDeps
   readonly #own = { user: 'discobot', password: randomBytes(24).toString('base64url') }
   #settings: Settings
+  #withheld: WithheldSecrets | undefined
   #upstream: Upstream
 
   constructor(options: ProxyServerOptions) {
     this.#logger = options.logger
     this.traffic = new Traffic(options.now)
     this.#hosts = options.config.proxy.host
+    this.#withheld = options.secrets.withheld
     this.#settings = compileSettings(options.config, options.secrets, this.#own, options.logger)
+    const own = new OwnAddresses()
     this.#guard = {
       resolve: options.resolve,
+      isOwnAddress: (address) => own.has(address),
       isOwnPort: (port) => port === this.port || options.isOwnPort(port),
     }
     this.#upstream = this.#createUpstream(options)
@@ -171,7 +176,7 @@ export class ProxyServer {
             handshakeMs: this.#settings.timeouts.headers,
             auth: this.#settings.auth,
             tunnel: async (client, target, accepted) => {
-              await interceptor.admit(target)
+              await interceptor.admit(client, target)
               await interceptor.serve(client, target, accepted)
             },
           }),
@@ -196,6 +201,16 @@ export class ProxyServer {
     return exposed.length === 0 ? [] : [exposureFinding(exposed)]
   }
 
+  /** In force: who may use the proxy. */
+  get auth(): ProxyAuth {
+    return this.#settings.auth
+  }
+
+  /** Undefined where all secrets are loaded. */
+  get withheldSecrets(): WithheldSecrets | undefined {
+    return this.#withheld
+  }
+
   /** Of clients, open now. */
   get connections(): number {
     return this.#listener.connections
@@ -209,6 +224,7 @@ export class ProxyServer {
   /** New requests follow `next`; those under way end as they began. */
   reconfigure(next: Reconfiguration): void {
     const former = this.#upstream
+    this.#withheld = next.secrets.withheld
     this.#settings = compileSettings(next.config, next.secrets, this.#own, this.#logger)
     this.#upstream = this.#createUpstream(next)
     this.#limitClients()
@@ -241,7 +257,7 @@ export class ProxyServer {
     const parent = compileParentProxy(config.upstream_proxy, secrets)
     if (parent === undefined) return new Upstream(trust, config.timeouts)
     const isOurself = (address: string, port: number): boolean =>
-      this.#guard.isOwnPort(port) && isOurAddress(address)
+      this.#guard.isOwnPort(port) && this.#guard.isOwnAddress(address)
     const limitMs = config.timeouts.connect
     const dialer = new Dialer({ parent, via: via('1.1', this.#pseudonym), isOurself, limitMs })
     return new Upstream(trust, config.timeouts, dialer)
@@ -296,6 +312,9 @@ export class ProxyServer {
 
   #warn(): void {
     for (const finding of this.findings()) this.#logger.warn({ finding }, 'open to others')
+    if (this.#withheld === undefined) return
+    const { names, reason } = this.#withheld
+    this.#logger.warn({ names: names.join(','), reason }, 'secrets withheld; requests that need one are refused')
   }
 
   /** Node reads these anew for each connection. */

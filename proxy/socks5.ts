@@ -6,6 +6,7 @@ import { take } from './exact-bytes.js'
 import { DialForbiddenError, ResolveError } from './dial.js'
 import { UpstreamProxyError } from './parent/errors.js'
 import { BlockedError } from './policy.js'
+import { SecretWithheldError } from './secrets.js'
 import { TargetError, makeTarget, type Target } from './target.js'
 
 // client → greeting, request → us → (reply) → tunnel. RFC 1928.
@@ -159,6 +160,7 @@ function replyForType(type: string): number {
 
 function replyFor(error: unknown): number {
   if (error instanceof BlockedError || error instanceof DialForbiddenError) return REPLY.notAllowedByRuleset
+  if (error instanceof SecretWithheldError) return REPLY.notAllowedByRuleset
   if (error instanceof ResolveError || error instanceof TargetError) return REPLY.hostUnreachable
   if (error instanceof UpstreamProxyError) return replyForType(error.type)
   switch (codeOf(error)) {

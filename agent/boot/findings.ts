@@ -1,5 +1,6 @@
 import type { ProxyAccess } from '../environment.js'
 import type { HomePlan } from '../overlay/home-plan.js'
+import type { WallFindings } from '../wall/wall.js'
 import type { Mark } from '../workspace/settle.js'
 import type { GitSource } from '../workspace/source.js'
 
@@ -18,6 +19,8 @@ export interface BootFindings {
   proxy?: ProxyEndpoints
   /** By `proxy-config`: the variables of ours that are the proxy's alone. */
   secretVariables?: readonly string[]
+  /** By `proxy-config`; before the boot where there is no proxy. */
+  wall?: WallFindings
   /** By `trust`. */
   trust?: TrustFiles
   /** By `proxy`, once it answers. */

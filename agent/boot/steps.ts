@@ -14,6 +14,7 @@ import type { SessionOverlay } from '../overlay/session-overlay.js'
 import { readAccount } from '../system/accounts.js'
 import type { RunCommand } from '../system/command.js'
 import type { GitDeps } from '../workspace/with-git-access.js'
+import { exposureOf } from '../wall/exposure.js'
 import type { BootFindings } from './findings.js'
 import { stopGraces } from './shutdown.js'
 import type { BootStep } from './step.js'
@@ -91,6 +92,11 @@ export function planBoot(deps: StepDeps): BootPlan {
     logger,
     clock,
   }
+  if (proxy === undefined) {
+    const exposure = exposureOf(options, docker.run)
+    const nothing = { withheld: [], trustedVariables: [], ownPorts: [], hasPolicy: false }
+    findings.wall = exposure === undefined ? nothing : { ...nothing, exposure }
+  }
   const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger }
   const steps: BootStep[] = [
     ...(proxy === undefined ? [] : [proxy.load]),
@@ -154,6 +160,7 @@ export function planBoot(deps: StepDeps): BootPlan {
       // What has become a secret is withheld from all that is started from now on.
       const secret = new Set([...(findings.secretVariables ?? []), ...(read.secretVariables ?? [])])
       findings.secretVariables = [...secret]
+      if (read.wall !== undefined) findings.wall = read.wall
     }
   }
   return {

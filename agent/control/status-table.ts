@@ -2,6 +2,7 @@ import { renderTimeline } from '../boot/timeline.js'
 import type { StepStatus } from '../boot/step.js'
 import type { ServiceState, ServiceStatus } from '../services/spec.js'
 import type { Zombie } from '../services/zombies.js'
+import type { Wall } from '../wall/wall.js'
 import { printable } from './printable.js'
 import type { AgentStatus } from './status.js'
 
@@ -29,6 +30,7 @@ export function renderStatus(status: AgentStatus, { colour, now }: TableOptions)
   const sections = [
     `discobot ${status.version} is ${status.phase}: pid ${status.pid}, up ${up}, ${describeReaper(status)}`,
     renderServices(status.services, now, paint),
+    status.wall === undefined ? '' : renderWall(status.wall),
     status.degraded.map((line) => paint(`degraded  ${printable(line)}`, YELLOW)).join('\n'),
     renderZombies(status.zombies ?? []),
     status.boot.length === 0 ? '' : renderTimeline(status.boot, { colour, totalMs: bootTotalMs(status) }),
@@ -64,6 +66,15 @@ function renderServices(
       .join('  ')
       .trimEnd()
   return [line(header), ...rows.map((row, index) => line(row, services[index]?.state))].join('\n')
+}
+
+/** The level, and what it does not promise: all else is in SECURITY.md. */
+function renderWall({ level, name, promises }: Wall): string {
+  const broken = promises.filter(({ holds }) => !holds)
+  const lines = broken.map(
+    ({ what, because = '' }) => `          not promised: ${printable(what)}, since ${printable(because)}`,
+  )
+  return [`wall      level ${level}, ${name}`, ...lines].join('\n')
 }
 
 function renderZombies(zombies: readonly Zombie[]): string {

@@ -2,6 +2,7 @@ import type { StepStatus } from '../boot/step.js'
 import type { ReaperStatus } from '../init/reaper.js'
 import type { Zombie } from '../services/zombies.js'
 import type { ServiceStatus } from '../services/spec.js'
+import type { Wall } from '../wall/wall.js'
 
 export type AgentPhase = 'booting' | 'running' | 'stopping'
 
@@ -16,6 +17,8 @@ export interface AgentStatus {
   readonly reaper: ReaperStatus
   /** Dead processes that nobody has waited for yet. */
   readonly zombies?: readonly Zombie[]
+  /** Which level of the wall is in force, and what it promises; absent until the boot knows. */
+  readonly wall?: Wall
   /** What does not work as it should: why, and what to do about it; one line each. */
   readonly degraded: readonly string[]
   /** For those who know what to look for. */

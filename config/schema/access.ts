@@ -82,4 +82,8 @@ export const egressKeys = {
   connect_ports: optional(list(targetPort), 'Ports that CONNECT and SOCKS may name; empty means any.'),
   allow: optional(list(ipBlock), 'Addresses or CIDR blocks that may be dialled; empty means any.'),
   block: optional(list(ipBlock), 'Addresses or CIDR blocks that may not be dialled.'),
+  own_ports: optional(
+    list(targetPort),
+    'Ports of this machine that clients from elsewhere may reach; empty means none.',
+  ),
 }

@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import { ruleHeaderComplaint } from '../header-field.js'
 import { SECRET_NAME_PATTERN } from '../secret-template.js'
 import { described, judged, list, optional } from './keys.js'
-import { hostPattern, path, text } from './values.js'
+import { hostPattern, path, text, toggle } from './values.js'
 
 const secretName = v.pipe(
   v.string(),
@@ -44,6 +44,10 @@ export const secretKeys = {
   ),
   env: optional(variable, "Variable of the proxy's environment; the secret's own name unless given."),
   file: optional(path, 'File that holds the secret and nothing else, not readable by others.'),
+  trust_docker: optional(
+    toggle,
+    "true: it is loaded though the workspace's user has a Docker engine with root's rights, and so can read it.",
+  ),
   placeholder: optional(placeholder, 'What clients send in its place.'),
   placeholder_headers: optional(
     v.pipe(

@@ -42,7 +42,7 @@ const BAD_FILES: readonly (readonly [string, ...string[]])[] = [
   ],
   [
     'secrets:\n  KEY: { hosts: [a.example], vault: b }',
-    '2:30: unknown option "secrets.KEY.vault"; known here: hosts, env, file, placeholder, placeholder_headers',
+    '2:30: unknown option "secrets.KEY.vault"; known here: hosts, env, file, trust_docker, placeholder, placeholder_headers',
   ],
   [
     'secrets:\n  KEY: { hosts: [a.example], placeholder: short }',

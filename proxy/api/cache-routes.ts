@@ -3,6 +3,7 @@ import type { Catalogue, EntryFilter } from '../cache/catalogue.js'
 import type { ResponseCache } from '../cache/contract.js'
 import { CacheOffError } from '../cache/errors.js'
 import { refuse, ReplyError, type Reply, type Routes } from './routes.js'
+import type { UseCheck } from './use-check.js'
 
 const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 1000
@@ -10,17 +11,19 @@ const FILTERS = ['key', 'prefix', 'rule'] as const
 
 export interface CacheRoutesDeps {
   readonly cache: ResponseCache
+  readonly mayUse: UseCheck
   readonly logger: Logger
 }
 
-/** What is stored: looked at, checked and removed by anybody on this machine, who loses no more than a copy. */
-export function cacheRoutes({ cache, logger }: CacheRoutesDeps): Routes {
+/** What is stored: looked at by anybody on this machine; checked and removed by who may use the proxy. */
+export function cacheRoutes({ cache, mayUse, logger }: CacheRoutesDeps): Routes {
   return {
     '/api/cache/stats': {
       GET: () => ({ status: 200, body: cache.stats() }),
     },
     '/api/cache': {
-      DELETE: async () => {
+      DELETE: async ({ message }) => {
+        mayUse(message)
         const removed = await cache.clear()
         logger.info(removed, 'cache cleared')
         return { status: 200, body: { status: 'ok', ...removed } }
@@ -32,7 +35,8 @@ export function cacheRoutes({ cache, logger }: CacheRoutesDeps): Routes {
         const page = catalogueOf(cache).page(filterOf(query), limitOf(query), cursorOf(query))
         return { status: 200, body: await page }
       },
-      DELETE: async ({ query }) => {
+      DELETE: async ({ message, query }) => {
+        mayUse(message)
         assertKnown(query, FILTERS)
         const filter = filterOf(query)
         if (Object.keys(filter).length === 0) {
@@ -46,7 +50,10 @@ export function cacheRoutes({ cache, logger }: CacheRoutesDeps): Routes {
     '/api/cache/verify': {
       GET: () => verification(cache, 200),
       // Who asks twice is shown what is under way.
-      POST: () => verification(cache, catalogueOf(cache).verify() ? 202 : 200),
+      POST: ({ message }) => {
+        mayUse(message)
+        return verification(cache, catalogueOf(cache).verify() ? 202 : 200)
+      },
     },
   }
 }

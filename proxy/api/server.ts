@@ -148,6 +148,11 @@ function whyRefused({ headers }: IncomingMessage): string | undefined {
   if (origin !== undefined && origin !== `http://${headers.host}`) {
     return 'requests from web pages of other origins are refused'
   }
+  // Fetch Metadata: a browser says so of an image or a script, too, which come without an Origin.
+  const site = headers['sec-fetch-site']
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') {
+    return 'requests from web pages of other origins are refused'
+  }
   return undefined
 }
 

@@ -1,3 +1,4 @@
+import type { WithheldSecrets } from '../secrets.js'
 import type { Routes } from './routes.js'
 
 export interface StatusDeps {
@@ -7,22 +8,28 @@ export interface StatusDeps {
   readonly configTrouble: () => object | undefined
   /** What the operator should look at though the proxy is well. */
   readonly findings: () => readonly string[]
+  /** Secrets that are not loaded, and why; undefined where all are. */
+  readonly withheld: () => WithheldSecrets | undefined
 }
 
 /** Health. */
-export function statusRoutes({ caCertPath, configTrouble, findings }: StatusDeps): Routes {
+export function statusRoutes({ caCertPath, configTrouble, findings, withheld }: StatusDeps): Routes {
   return {
     '/health': {
       // Also with a broken file the proxy is well: it goes on with the old one.
       GET: () => {
         const config = configTrouble()
         const found = findings()
+        const secrets = withheld()
         return {
           status: 200,
           body: {
-            status: 'ok',
+            status: secrets === undefined ? 'ok' : 'degraded',
             ca_cert: caCertPath,
             ...(config === undefined ? {} : { config }),
+            ...(secrets === undefined
+              ? {}
+              : { secrets: { withheld: secrets.names, reason: secrets.reason } }),
             ...(found.length === 0 ? {} : { findings: found }),
           },
         }

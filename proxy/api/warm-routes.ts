@@ -6,22 +6,26 @@ import type { PrewarmJob } from '../warm/prewarm-job.js'
 import type { Prewarmer } from '../warm/prewarmer.js'
 import { readBody } from './body.js'
 import { refuse, StreamBody, type ApiRequest, type Reply, type Routes } from './routes.js'
+import type { UseCheck } from './use-check.js'
 
 /** Often enough for a bar that moves, seldom enough to cost nothing. */
 const REPORT_INTERVAL_MS = 250
 
 export interface WarmDeps {
   readonly prewarmer: Prewarmer
+  readonly mayUse: UseCheck
   readonly logger: Logger
 }
 
 /**
- * Fetching ahead. It needs no token: whoever can come here can fetch the same through the proxy, by the same rules.
+ * Fetching ahead, with the proxy's own password and the operator's header rules: for those who can fetch the same
+ * through the proxy, by the same rules.
  */
-export function warmRoutes({ prewarmer, logger }: WarmDeps): Routes {
+export function warmRoutes({ prewarmer, mayUse, logger }: WarmDeps): Routes {
   return {
     '/api/cache/prewarm': {
       POST: async ({ message }) => {
+        mayUse(message)
         const job = await start(prewarmer, await readBody(message, ['application/json']))
         logger.info({ job: job.id, references: job.report().references.length }, 'prewarm started')
         void job.ended.then(() => logger.info({ job: job.id, state: job.state }, 'prewarm ended'))
@@ -29,6 +33,7 @@ export function warmRoutes({ prewarmer, logger }: WarmDeps): Routes {
       },
       GET: ({ query }) => shown(prewarmer, query),
       DELETE: (request) => {
+        mayUse(request.message)
         const job = found(prewarmer, request)
         job.cancel()
         return { status: 200, body: job.report() }

@@ -2,6 +2,7 @@ import { connect, isIP, type Socket } from 'node:net'
 import { codeOf } from '../../config/errors.js'
 import { limitConnecting } from '../connect-limit.js'
 import { DialForbiddenError, type Route } from '../dial.js'
+import { SecretWithheldError } from '../secrets.js'
 import { connectHandshake } from './connect-handshake.js'
 import { ProxyLoopError, UpstreamProxyError } from './errors.js'
 import type { ParentProxy } from './parent-proxy.js'
@@ -108,7 +109,7 @@ export class Dialer {
     } catch (error) {
       late = socket.destroyed
       socket.destroy()
-      if (error instanceof UpstreamProxyError) throw error
+      if (error instanceof UpstreamProxyError || error instanceof SecretWithheldError) throw error
       throw unreachable(parent, error, late)
     } finally {
       clearTimeout(timer)

@@ -40,9 +40,9 @@ async function startApi(
       ...statusRoutes({
         caCertPath: '/.data/proxy/certs/ca.crt',
         configTrouble: () => undefined,
-        findings: () => [],
+        withheld: () => undefined, findings: () => [],
       }),
-      ...cacheRoutes({ cache, logger: silentLogger }),
+      ...cacheRoutes({ mayUse: () => undefined, cache, logger: silentLogger }),
     },
     logger: silentLogger,
     ...extra,

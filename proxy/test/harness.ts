@@ -100,7 +100,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     blocklist: options.blocklist ?? { domains: [], ips: [] },
     rules: options.rules ?? [],
     policy: { mode: options.mode ?? 'enforce' },
-    egress: { private: 'allow', connect_ports: [], allow: [], block: [], ...options.egress },
+    egress: { ...loadDefaultConfig().config.egress, ...options.egress },
     upstream_proxy: { ...loadDefaultConfig().config.upstream_proxy, ...options.upstreamProxy },
     limits: { ...loadDefaultConfig().config.limits, ...options.limits },
     timeouts: { ...loadDefaultConfig().config.timeouts, ...options.timeouts },

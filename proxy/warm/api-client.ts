@@ -2,6 +2,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { codeOf, reasonOf } from '../../config/errors.js'
+import { basic, type Credentials } from '../auth.js'
 import { LOOPBACK } from '../../config/paths.js'
 import { WarmApiError } from './errors.js'
 
@@ -15,6 +16,8 @@ export interface ApiCall {
   readonly upload?: Readable
   /** Of `<data>/proxy/api-token`. */
   readonly token?: string
+  /** Of `proxy.auth`, where it is on, and there is no token. */
+  readonly login?: Credentials
   /** @throws WarmApiError with status 0 when it aborts. */
   readonly signal?: AbortSignal
 }
@@ -22,7 +25,7 @@ export interface ApiCall {
 /** Asks the API of a proxy on this machine; resolves with the head of a 2xx answer. @throws WarmApiError */
 export function askApi(
   port: number,
-  { method, path, body, upload, token, signal }: ApiCall,
+  { method, path, body, upload, token, login, signal }: ApiCall,
 ): Promise<IncomingMessage> {
   const text = body === undefined ? undefined : JSON.stringify(body)
   return new Promise((resolve, reject) => {
@@ -33,7 +36,11 @@ export function askApi(
       path,
       ...(signal === undefined ? {} : { signal }),
       headers: {
-        ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+        ...(token === undefined
+          ? login === undefined
+            ? {}
+            : { Authorization: basic(login) }
+          : { Authorization: `Bearer ${token}` }),
         ...(text === undefined
           ? {}
           : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) }),

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
 import { PROXY_API_PORT } from '../../config/paths.js'
+import type { ApiAccess } from './api-access.js'
 import { askApi, readJson } from './api-client.js'
 import { WarmApiError, WarmUsageError } from './errors.js'
 import type { JobReport } from './prewarm-job.js'
@@ -15,6 +16,9 @@ them when they are asked for. Names are those of docker pull; an https:// in fro
       --api-port N    of the proxy's API (17081)
       --json          a line of JSON for each report, for machines
 
+A proxy that wants a name and a password (proxy.auth) takes them from HTTP_PROXY, or the token of
+<data>/proxy/api-token from those who can read it.
+
 Exit code: 0 all is there, 1 something is not, 2 wrong usage, 130 interrupted.
 `
 
@@ -23,12 +27,14 @@ Exit code: 0 all is there, 1 something is not, 2 wrong usage, 130 interrupted.
  *
  * @param args after the word `prewarm`
  * @param onInterrupt is given what to do when the person has had enough.
+ * @param access for a proxy that asks (`proxy.auth`).
  * @throws WarmUsageError, WarmApiError, or Node's own error for an unknown option.
  */
 export async function prewarmCommand(
   args: readonly string[],
   screen: Screen,
   onInterrupt: (interrupt: () => void) => void,
+  access: ApiAccess = {},
 ): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...args],
@@ -49,14 +55,14 @@ export async function prewarmCommand(
   const { platform } = values
   const body = { references: positionals, ...(platform === undefined ? {} : { platform }) }
   const started = (await readJson(
-    await askApi(port, { method: 'POST', path: '/api/cache/prewarm', body }),
+    await askApi(port, { ...access, method: 'POST', path: '/api/cache/prewarm', body }),
   )) as JobReport
   const path = `/api/cache/prewarm?id=${started.id}`
   let interrupted = false
   onInterrupt(() => {
     interrupted = true
     // The reports go on until the job has ended.
-    askApi(port, { method: 'DELETE', path }).then(
+    askApi(port, { ...access, method: 'DELETE', path }).then(
       (answer) => answer.resume(),
       () => undefined,
     )

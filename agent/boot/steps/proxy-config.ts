@@ -20,6 +20,9 @@ import type { AgentOptions } from '../../options.js'
 import { secretVariables, variablesNamedIn } from '../../secret-variables.js'
 import type { Account } from '../../services/run-as.js'
 import { ensureFile } from '../../system/atomic-file.js'
+import { exposureOf } from '../../wall/exposure.js'
+import { ownPorts } from '../../wall/own-ports.js'
+import { VOLUNTARY, wallOf, withheldLine, type WallFindings } from '../../wall/wall.js'
 import type { BootFindings, ProxyEndpoints } from '../findings.js'
 import type { BootStep } from '../step.js'
 
@@ -47,8 +50,22 @@ export function proxyConfigStep(deps: ProxyConfigStepDeps, findings: BootFinding
     timeoutMs: 10_000,
     onFailure: 'degrade',
     remedy: 'correct the file',
-    run: () => writeProxyConfig(deps, findings),
+    run: async () => {
+      try {
+        return await writeProxyConfig(deps, findings)
+      } finally {
+        tellOfWall(deps, findings)
+      }
+    },
   }
+}
+
+/** Once, at the start: what was set up here is less than it may seem to be. */
+function tellOfWall({ options, logger }: ProxyConfigStepDeps, { wall }: BootFindings): void {
+  if (wall === undefined) return
+  if (wall.hasPolicy) logger.warn({ level: 1 }, VOLUNTARY)
+  const withheld = withheldLine(wallOf(options, wall, true))
+  if (withheld !== undefined) logger.warn({ level: 1 }, withheld)
 }
 
 /** @throws ProxyConfigError with the first problem; by then the file is written and `findings.proxy` is set. */
@@ -71,7 +88,7 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   // Owner and mode must be right as well.
   await writeText(place, present.text)
   await writeDescription(place, description)
-  tell(known.config, findings)
+  tell(known.config, await findWall(deps, known.config), findings)
   return FORCE.composed
 }
 
@@ -82,13 +99,14 @@ interface Place extends DataPaths {
 
 /** @param describe absent where nothing can be known at the next start. */
 async function composeAnew(
-  { options, bridge, logger }: ProxyConfigStepDeps,
+  deps: ProxyConfigStepDeps,
   files: ConfigFiles,
   texts: ConfigTexts,
   place: Place,
   findings: BootFindings,
   describe?: Circumstances & { readonly madeOf: string },
 ): Promise<string> {
+  const { options, bridge, logger } = deps
   const [{ composeConfig }, { formatProblem }] = await Promise.all([
     import('../../../config/compose.js'),
     import('../../../config/problem.js'),
@@ -105,7 +123,7 @@ async function composeAnew(
   if (description !== undefined) await writeDescription(place, description)
   const named =
     composed.inForce === 'composed' ? [] : await variablesNamedIn(options.proxyConfig, options.inherited)
-  tell(wanted.config, findings, named)
+  tell(wanted.config, await findWall(deps, wanted.config), findings, named)
   const [first, ...others] = problems
   if (first === undefined) return FORCE[composed.inForce]
   throw new ProxyConfigError(
@@ -127,9 +145,36 @@ async function writeDescription({ knownConfig, owner }: Place, description: stri
 }
 
 /** @param named variables that may be secrets as well. */
-function tell(config: Config, findings: BootFindings, named: readonly string[] = []): void {
+function tell(
+  config: Config,
+  wall: WallFindings,
+  findings: BootFindings,
+  named: readonly string[] = [],
+): void {
+  findings.wall = wall
   findings.secretVariables = [...secretVariables(config), ...named]
   findings.proxy = endpointsOf(config)
+}
+
+/** Here because accounts and configuration are known by now, and nothing has been given to the proxy yet. */
+async function findWall({ options, bridge }: ProxyConfigStepDeps, config: Config): Promise<WallFindings> {
+  const exposure = exposureOf(options, bridge)
+  const secrets = Object.entries(config.secrets)
+  return {
+    ...(exposure === undefined ? {} : { exposure }),
+    withheld: secrets.flatMap(([name, { trust_docker: trusted }]) => (trusted === true ? [] : [name])),
+    trustedVariables: secrets.flatMap(([, { env, trust_docker: trusted }]) =>
+      env === undefined || trusted !== true ? [] : [env],
+    ),
+    ownPorts: await ownPorts(options, bridge),
+    hasPolicy: hasPolicy(config),
+  }
+}
+
+/** Whether it says where traffic may go. */
+function hasPolicy({ allowlist, blocklist, rules, egress }: Config): boolean {
+  const lists = [blocklist.domains, blocklist.ips, rules, egress.allow, egress.block, egress.connect_ports]
+  return allowlist.enabled || egress.private === 'deny' || lists.some((list) => list.length > 0)
 }
 
 /** Of process 1. */

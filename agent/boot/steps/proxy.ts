@@ -3,13 +3,15 @@ import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
 import type { Logger } from '../../../config/logger.js'
 import type { DataPaths } from '../../../config/paths.js'
+import { OWN_PORTS_VARIABLE, SECRETS_WITHHELD_VARIABLE } from '../../../config/told-by-agent.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { baseEnvironment, type Account, type Environment } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
-import { onlySecrets } from '../../secret-variables.js'
+import { onlyNamed, onlySecrets } from '../../secret-variables.js'
 import { findAccount } from '../../services/run-as.js'
 import type { ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
+import type { Exposure } from '../../wall/exposure.js'
 import type { BootFindings } from '../findings.js'
 import { stopGraces } from '../shutdown.js'
 import type { BootStep } from '../step.js'
@@ -113,7 +115,7 @@ export function planProxy(
         if (proxy === undefined)
           throw new ProxyMissingError('cannot start the proxy: there is no configuration for it')
         add()
-        handOver(givenTo(deps, findings.secretVariables ?? []))
+        handOver(givenTo(options, deps, findings))
         await supervisor.start('proxy', signal)
         findings.proxyAnswers = true
         return `port ${proxy.port}, API ${proxy.apiPort}`
@@ -162,9 +164,27 @@ function specOf(deps: ProxyDeps, given: Promise<string>): ServiceSpec {
   }
 }
 
-function givenTo({ inherited, secrets }: ProxyDeps, secretNames: readonly string[]): string {
-  const handover: Handover = { env: onlySecrets({ ...inherited, ...secrets }, secretNames) }
+/** What is withheld is not given at all, and the proxy is told why. */
+function givenTo(
+  { mode }: AgentOptions,
+  { inherited, secrets }: ProxyDeps,
+  { secretVariables = [], wall }: BootFindings,
+): string {
+  const all = { ...inherited, ...secrets }
+  const exposure = mode === 'container' ? wall?.exposure : undefined
+  const handover: Handover = {
+    env: {
+      ...(exposure === undefined
+        ? onlySecrets(all, secretVariables)
+        : { ...onlyNamed(all, wall?.trustedVariables ?? []), [SECRETS_WITHHELD_VARIABLE]: withheldReason(exposure) }),
+      [OWN_PORTS_VARIABLE]: (wall?.ownPorts ?? []).join(','),
+    },
+  }
   return JSON.stringify(handover)
+}
+
+function withheldReason({ reason, remedy }: Exposure): string {
+  return `${reason}; ${remedy}, or write trust_docker: true with the secret`
 }
 
 function missing(error: unknown): ProxyMissingError {

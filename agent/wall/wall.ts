@@ -1,0 +1,105 @@
+import type { AgentOptions } from '../options.js'
+import type { Exposure } from './exposure.js'
+
+/** What the boot has found out about who can reach what. By the step `proxy-config`. */
+export interface WallFindings {
+  /** By which way the workspace's user has root's rights; absent where it has none. */
+  readonly exposure?: Exposure
+  /** Secrets of the configuration that are kept from the proxy because of that. */
+  readonly withheld: readonly string[]
+  /** Variables of the secrets that are loaded all the same. */
+  readonly trustedVariables: readonly string[]
+  /** Of Discobot's services besides the proxy. */
+  readonly ownPorts: readonly number[]
+  /** The configuration says where traffic may go. */
+  readonly hasPolicy: boolean
+}
+
+/**
+ * How much of what the proxy promises is enforced. There is only level 1 yet: the proxy is in the container, and
+ * variables point at it.
+ */
+export interface Wall {
+  readonly level: 1
+  readonly name: 'cooperative'
+  readonly promises: readonly Pledge[]
+  /** Secrets that are not loaded; absent where all are. */
+  readonly withheld?: { readonly names: readonly string[] } & Exposure
+}
+
+/** One thing that is promised, and whether it holds here. SECURITY.md has them all, with the test of each. */
+export interface Pledge {
+  readonly id: PledgeId
+  readonly what: string
+  readonly holds: boolean
+  /** Why it does not; the rest of a sentence after "since". */
+  readonly because?: string
+  readonly remedy?: string
+}
+
+export type PledgeId =
+  | 'policy-decides'
+  | 'own-services-unreached'
+  | 'secrets-stay-with-hosts'
+  | 'keys-unread'
+  | 'secrets-unread'
+  | 'no-way-around'
+  | 'root-contained'
+
+const WORDS: Readonly<Record<PledgeId, string>> = {
+  'policy-decides': 'who uses the proxy gets where the configuration allows',
+  'own-services-unreached': 'who reaches the proxy over a network does not reach what listens in this container',
+  'secrets-stay-with-hosts': 'the proxy sends a secret to its hosts only',
+  'keys-unread': "the workspace's user cannot read the CA's key, the API token and the configuration",
+  'secrets-unread': "the workspace's user cannot read the secrets",
+  'no-way-around': 'nothing leaves the container but by the proxy',
+  'root-contained': 'all of this holds against root in the container',
+}
+
+/** Why egress is voluntary; the rest of a sentence after "since". */
+const AROUND =
+  'egress is voluntary: a process may leave out the variables, open a socket of its own, or start a container that does'
+
+/** The level in force and what it promises. @param proxyAnswers whether there is a proxy. */
+export function wallOf(
+  { mode }: Pick<AgentOptions, 'mode'>,
+  { exposure, withheld }: WallFindings,
+  proxyAnswers: boolean,
+): Wall {
+  const kept = (id: PledgeId, broken?: { readonly because: string; readonly remedy?: string }): Pledge => ({
+    id,
+    what: WORDS[id],
+    holds: broken === undefined,
+    ...broken,
+  })
+  const noProxy = proxyAnswers
+    ? undefined
+    : { because: 'there is no proxy', remedy: 'see discobot-agent status' }
+  const exposed = exposure && { because: exposure.reason, remedy: exposure.remedy }
+  return {
+    level: 1,
+    name: 'cooperative',
+    promises: [
+      kept('policy-decides', noProxy),
+      kept('own-services-unreached', noProxy),
+      kept('secrets-stay-with-hosts', noProxy),
+      kept('keys-unread', exposed),
+      kept('secrets-unread', exposed),
+      kept('no-way-around', { because: AROUND }),
+      kept('root-contained', { because: 'nothing here is out of the reach of root' }),
+    ],
+    ...(mode === 'container' && exposure !== undefined && withheld.length > 0
+      ? { withheld: { names: withheld, ...exposure } }
+      : {}),
+  }
+}
+
+/** For the log and `degraded`: what is missing, why, and what to do about it. Undefined where nothing is withheld. */
+export function withheldLine({ withheld }: Wall): string | undefined {
+  if (withheld === undefined) return undefined
+  const { names, reason, remedy } = withheld
+  return `secrets: ${names.join(', ')} withheld from the proxy, since ${reason}; ${remedy}, or write trust_docker: true with each of them`
+}
+
+/** For the log, where a policy is in force. */
+export const VOLUNTARY = `the policy holds for who uses the proxy, since ${AROUND}`
