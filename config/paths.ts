@@ -26,6 +26,8 @@ export interface DataPaths {
   /** Layers of the home: the base and what each session changed. */
   readonly homeDir: string
   readonly logsDir: string
+  /** What we have cloned. */
+  readonly clones: string
 }
 
 export function dataPaths(root: string): DataPaths {
@@ -44,6 +46,7 @@ export function dataPaths(root: string): DataPaths {
     dockerDir: join(root, 'docker'),
     logsDir: join(root, 'logs'),
     homeDir: join(root, 'home'),
+    clones: join(root, 'clones.json'),
   }
 }
 

@@ -40,12 +40,7 @@ export async function readIfPresent(path: string): Promise<string | undefined> {
   }
 }
 
-function isLike(
-  folder: HeldFolder,
-  name: string,
-  content: string,
-  { mode, owner }: FileAttributes,
-): boolean {
+function isLike(folder: HeldFolder, name: string, content: string, { mode, owner }: FileAttributes): boolean {
   const found = folder.find(name)
   if (found === undefined || !found.isFile() || (found.mode & 0o7777) !== mode) return false
   if (owner !== undefined && (found.uid !== owner.uid || found.gid !== owner.gid)) return false

@@ -230,7 +230,7 @@ export function locate(path: string, make = false): { readonly folder: HeldFolde
   let rest = parts(path)
   let folder = HeldFolder.top()
   try {
-    for (let links = 0; ; ) {
+    for (let links = 0; ;) {
       const [name = '.', ...others] = rest
       const target = name === '..' ? undefined : folder.linkAt(name)
       if (target === undefined && others.length === 0) return { folder, name }
