@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
+import { LISTENERS_VARIABLE, listenersOf } from '../config/held-listeners.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { keepHeapSmall } from '../config/small-heap.js'
 import { runProxy } from './run.js'
@@ -48,6 +49,7 @@ async function main(args: readonly string[]): Promise<void> {
     ...(values.config === undefined ? {} : { configFile: values.config }),
     ...(dataDir === undefined ? {} : { dataDir }),
     leafKey,
+    listenAt: listenersOf(process.env[LISTENERS_VARIABLE]),
   })
   // A start that fails is reported below.
   const ignored = (): void => undefined

@@ -148,6 +148,7 @@ export function planBoot(deps: StepDeps): BootPlan {
         account,
         stopGraceMs: graces.agentApi,
         supervisor,
+        logger,
         controlToken,
       },
       findings,
