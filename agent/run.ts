@@ -121,6 +121,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       actions: {
         logs,
         status,
+        guards: (name) => supervisor.guards(name),
         change: (name, verb, signal) => change(supervisor, name, verb, signal),
         signal: (signal, name) =>
           name === undefined ? process.kill(process.pid, signal) : supervisor.signal(name, signal),

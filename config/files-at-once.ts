@@ -40,17 +40,23 @@ export const symlink = (target: string, path: string): Promise<void> =>
 export const unlink = (path: string): Promise<void> => atOnce(() => fs.unlinkSync(path))
 
 /** A file of a name that was free, with all of this or with an error. Nobody else can read it before it is whole. */
-export const writeNew = (path: string, content: string, { mode, owner }: FileAttributes): Promise<void> =>
-  atOnce(() => {
-    const fd = fs.openSync(path, 'wx', 0o600)
-    try {
-      fs.writeFileSync(fd, content)
-      if (owner !== undefined) fs.fchownSync(fd, owner.uid, owner.gid)
-      fs.fchmodSync(fd, mode)
-    } finally {
-      fs.closeSync(fd)
-    }
-  })
+export const writeNew = (path: string, content: string, attributes: FileAttributes): Promise<void> =>
+  atOnce(() => writeNewNow(path, content, attributes))
+
+/** As `writeNew`, without a promise. */
+export function writeNewNow(path: string, content: string, { mode, owner }: FileAttributes): void {
+  const fd = fs.openSync(path, 'wx', 0o600)
+  try {
+    fs.writeFileSync(fd, content)
+    if (owner !== undefined) fs.fchownSync(fd, owner.uid, owner.gid)
+    fs.fchmodSync(fd, mode)
+  } catch (error) {
+    fs.unlinkSync(path)
+    throw error
+  } finally {
+    fs.closeSync(fd)
+  }
+}
 
 export interface FileAttributes {
   readonly mode: number

@@ -26,6 +26,10 @@ export interface DataPaths {
   /** Layers of the home: the base and what each session changed. */
   readonly homeDir: string
   readonly logsDir: string
+  /** Where the proxy listened at the last start. */
+  readonly listeners: string
+  /** What we have cloned. */
+  readonly clones: string
 }
 
 export function dataPaths(root: string): DataPaths {
@@ -44,6 +48,8 @@ export function dataPaths(root: string): DataPaths {
     dockerDir: join(root, 'docker'),
     logsDir: join(root, 'logs'),
     homeDir: join(root, 'home'),
+    listeners: join(root, 'proxy-listeners.json'),
+    clones: join(root, 'clones.json'),
   }
 }
 

@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { codeOf } from '../config/errors.js'
+import type { ListenAt } from '../config/held-listeners.js'
 import type { Logger } from '../config/logger.js'
 import { addressOf } from './client-address.js'
 import type { ConnectionCount } from './connection-count.js'
@@ -21,6 +22,7 @@ export interface ListenerOptions {
   /** The first must be there; the others may appear later. */
   readonly hosts: readonly string[]
   readonly port: number
+  readonly listenAt: ListenAt
   /** A connection that says nothing for this long is closed. */
   readonly firstByteMs: () => number
   readonly count: ConnectionCount
@@ -78,7 +80,7 @@ export class Listener {
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
     return new Promise((resolve, reject) => {
       server.once('error', reject)
-      server.listen({ host, port }, () => {
+      server.listen(this.#options.listenAt(host, port), () => {
         server.off('error', reject)
         // EMFILE and the like: the connection is lost, the listener is not.
         server.on('error', (error) => this.#complain(error))

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
 import { OWN_PORTS_VARIABLE, portsIn, SECRETS_WITHHELD_VARIABLE } from '../config/told-by-agent.js'
+import { LISTENERS_VARIABLE, listenersOf } from '../config/held-listeners.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { keepHeapSmall } from '../config/small-heap.js'
 import { runProxy } from './run.js'
@@ -51,6 +52,7 @@ async function main(args: readonly string[]): Promise<void> {
     ownPorts: portsIn(process.env[OWN_PORTS_VARIABLE]),
     secretsWithheld: process.env[SECRETS_WITHHELD_VARIABLE],
     leafKey,
+    listenAt: listenersOf(process.env[LISTENERS_VARIABLE]),
   })
   // A start that fails is reported below.
   const ignored = (): void => undefined

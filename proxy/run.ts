@@ -3,6 +3,7 @@ import type { Config } from '../config/config.js'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { createLiveLogger, type LiveLogger } from '../config/live-logger.js'
 import { readConfigText } from '../config/config-texts.js'
+import type { ListenAt } from '../config/held-listeners.js'
 import type { Logger } from '../config/logger.js'
 import { knownOf, mergedOf, readDescription } from '../config/known-config.js'
 import type { Merged } from '../config/merge.js'
@@ -51,6 +52,8 @@ export interface RunOptions {
   readonly ownPorts?: ReadonlySet<number>
   /** Why no secret is loaded that does not say `trust_docker: true`; absent where all are. */
   readonly secretsWithheld?: string | undefined
+  /** Where its ports are, when whoever started it has bound them. */
+  readonly listenAt?: ListenAt
   /** Made before, while there was time for it. */
   readonly leafKey?: LeafKey
 }
@@ -88,6 +91,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     resolve: systemResolve,
     isOwnPort: (port) => port === apiPort || options.ownPorts?.has(port) === true,
     observations: new Observations(logger, Date.now),
+    ...(options.listenAt === undefined ? {} : { listenAt: options.listenAt }),
     logger,
     connectionCeiling: connectionCeiling(),
     now: () => performance.now(),
@@ -110,6 +114,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     // Whatever the proxy listens on: figures and control are for this machine only.
     host: LOOPBACK,
     port: config.proxy.api_port,
+    ...(options.listenAt === undefined ? {} : { listenAt: options.listenAt }),
     routes: {
       ...statusRoutes({
         caCertPath: join(config.tls.cert_dir, 'ca.crt'),

@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream'
 import type { SecureContext } from 'node:tls'
 import type { Config } from '../config/config.js'
 import { codeOf } from '../config/errors.js'
+import { bindItself, type ListenAt } from '../config/held-listeners.js'
 import type { Logger } from '../config/logger.js'
 import { basic, type ProxyAuth } from './auth.js'
 import type { ResponseCache } from './cache/contract.js'
@@ -62,6 +63,8 @@ export interface ProxyServerOptions {
   readonly observations: Observations
   /** What the process can hold of connections; without bound unless given. */
   readonly connectionCeiling?: number
+  /** Binds for itself unless given. */
+  readonly listenAt?: ListenAt
   readonly logger: Logger
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -159,6 +162,7 @@ export class ProxyServer {
     this.#listener = new Listener({
       hosts: options.config.proxy.host,
       port: options.config.proxy.port,
+      listenAt: options.listenAt ?? bindItself,
       firstByteMs: () => this.#settings.timeouts.headers,
       logger: options.logger,
       count: new ConnectionCount({

@@ -2,6 +2,7 @@
 import { userInfo } from 'node:os'
 import { reasonOf } from '../../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../../config/handover.js'
+import { LISTENERS_VARIABLE, listenersOf } from '../../config/held-listeners.js'
 import { createLogger } from '../../config/logger.js'
 import { READY_FD_VARIABLE, signalReady } from '../../config/ready-signal.js'
 import { readVersion } from '../version.js'
@@ -28,6 +29,7 @@ async function main(): Promise<void> {
     const api = await startAgentApi({
       host: settings.host,
       port: settings.port,
+      listenAt: listenersOf(process.env[LISTENERS_VARIABLE]),
       ...(settings.token === undefined ? {} : { token: settings.token }),
       routes: routeTable(settings, readVersion(import.meta.url)),
       clientTimeoutMs: settings.limits.clientTimeoutMs,

@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { DiscobotError, codeOf } from '../../config/errors.js'
+import { bindItself, type ListenAt } from '../../config/held-listeners.js'
 import type { Logger } from '../../config/logger.js'
 import type { TokenCheck } from './access.js'
 import { answer, answerUpgrade } from './answer.js'
@@ -18,6 +19,8 @@ export interface AgentApiOptions {
   readonly host: string
   /** 0 asks the kernel for a free one. */
   readonly port: number
+  /** Binds for itself unless given. */
+  readonly listenAt?: ListenAt
   readonly routes: readonly Route[]
   /** Absent: everybody who can connect may ask, which only loopback allows. */
   readonly token?: TokenCheck
@@ -71,17 +74,17 @@ export async function startAgentApi(options: AgentApiOptions): Promise<AgentApi>
     underWay.add((leave) => answerUpgrade(service, request, socket, head, leave)),
   )
   const idle = trackIdle(server)
-  const port = await listen(server, host, wanted)
+  const port = await listen(server, host, wanted, options.listenAt ?? bindItself)
   return { port, close: (graceMs) => close(server, idle, underWay, graceMs) }
 }
 
-function listen(server: Server, host: string, port: number): Promise<number> {
+function listen(server: Server, host: string, port: number, at: ListenAt): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) => {
       const reason = codeOf(error) === 'EADDRINUSE' ? 'the port is in use' : error.message
       reject(new AgentApiListenError(`cannot listen on ${host}:${port}: ${reason}`, { cause: error }))
     })
-    server.listen(port, host, () => {
+    server.listen(at(host, port), () => {
       const address = server.address()
       resolve(typeof address === 'object' && address !== null ? address.port : port)
     })

@@ -1,6 +1,7 @@
 import { basename } from 'node:path'
 import { AGENT_API_PORT, LOOPBACK, PROXY_API_PORT } from '../../config/paths.js'
 import { HANDOVER_FD_VARIABLE } from '../../config/handover.js'
+import { LISTENERS_VARIABLE } from '../../config/held-listeners.js'
 import { READY_FD_VARIABLE } from '../../config/ready-signal.js'
 import { NOBODYS_DIGEST, tokenCheck, tokenDigest, TOKEN_PATTERN, type TokenCheck } from './access.js'
 
@@ -43,6 +44,7 @@ const OWN_VARIABLES = [
   'DISCOBOT_API_TOKEN',
   'DISCOBOT_API_TOKEN_SHA256',
   HANDOVER_FD_VARIABLE,
+  LISTENERS_VARIABLE,
   READY_FD_VARIABLE,
   'PWD',
   'OLDPWD',

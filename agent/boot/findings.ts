@@ -1,7 +1,7 @@
 import type { ProxyAccess } from '../environment.js'
 import type { HomePlan } from '../overlay/home-plan.js'
 import type { WallFindings } from '../wall/wall.js'
-import type { Mark } from '../workspace/settle.js'
+import type { CloneRecord } from '../workspace/clone-record.js'
 import type { GitSource } from '../workspace/source.js'
 
 /**
@@ -52,7 +52,9 @@ export function proxyAccess({
 export interface Clone {
   readonly path: string
   readonly source: GitSource
-  readonly mark: Mark
+  readonly record: CloneRecord
+  /** Made in this very boot. */
+  readonly fresh: boolean
 }
 
 /** Where the proxy of the configuration in force is to be reached from this machine. */

@@ -13,6 +13,7 @@ import type { Supervisor } from '../services/supervisor.js'
 import type { SessionOverlay } from '../overlay/session-overlay.js'
 import { readAccount } from '../system/accounts.js'
 import type { RunCommand } from '../system/command.js'
+import { unsealClones } from '../workspace/clone-record.js'
 import type { GitDeps } from '../workspace/with-git-access.js'
 import { exposureOf } from '../wall/exposure.js'
 import type { BootFindings } from './findings.js'
@@ -86,6 +87,7 @@ export function planBoot(deps: StepDeps): BootPlan {
   const git: GitDeps = {
     options: options.workspace,
     runtimeDir: container ? '/run/discobot' : data.root,
+    recordFile: data.clones,
     owner,
     env: commandEnvironment(account, inherited),
     run,
@@ -116,7 +118,19 @@ export function planBoot(deps: StepDeps): BootPlan {
     ...(options.workspace.source === undefined
       ? []
       : [submodulesStep(git, findings), largeFilesStep(git, findings)]),
-    ...(container ? [overlayStep({ options, logger, onMount: (one) => (overlay = one) }, findings)] : []),
+    ...(container
+      ? [
+          overlayStep(
+            {
+              options,
+              logger,
+              onMount: (one) => (overlay = one),
+              onUncovered: () => unsealClones(data.clones),
+            },
+            findings,
+          ),
+        ]
+      : []),
     ...(options.workspace.link === undefined
       ? []
       : [linkStep(options.workspace.link, options.workspace.path)]),
@@ -140,6 +154,7 @@ export function planBoot(deps: StepDeps): BootPlan {
         account,
         stopGraceMs: graces.agentApi,
         supervisor,
+        logger,
         controlToken,
       },
       findings,

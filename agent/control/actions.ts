@@ -6,6 +6,8 @@ import type { AgentStatus } from './status.js'
 export interface AgentActions {
   readonly logs: LogStore
   status(): AgentStatus
+  /** Whether the service guards the workspace's account, which therefore may not change it. */
+  guards(service: string): boolean
   /** Rejects with the supervisor's own errors; `signal` ends the waiting, not the service. */
   change(service: string, verb: ServiceVerb, signal: AbortSignal): Promise<ServiceStatus>
   /**

@@ -4,8 +4,11 @@ import { reasonOf } from '../../config/errors.js'
 import { ControlRefusedError } from './errors.js'
 import { loadAskPeer, type AskPeer } from './peer-credentials.js'
 
-/** What a request asks for: `services` are changes of single services, `all` is everything else that changes. */
-export type Change = 'services' | 'all'
+/**
+ * What a request asks for: `services` are changes of single services, `guards` of those that guard the workspace's
+ * account, `all` is everything else that changes.
+ */
+export type Change = 'services' | 'guards' | 'all'
 
 export interface CallerRules {
   /** Lets whoever sends it change services, and nothing more. */
@@ -17,7 +20,7 @@ export interface CallerRules {
 
 /**
  * Who may change something: root and the account we run as, by the kernel's word; services also for whoever
- * has the token. Everybody who can connect at all may ask.
+ * has the token, which is the workspace's account, unless they guard it. Everybody who can connect at all may ask.
  */
 export class Callers {
   readonly #rules: CallerRules
@@ -32,6 +35,10 @@ export class Callers {
     const given = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? '')?.[1]
     if (given !== undefined) {
       if (!isSame(given, this.#rules.token)) throw new ControlRefusedError('the token is not the right one')
+      if (change === 'guards')
+        throw new ControlRefusedError(
+          "this service guards the workspace's account, which may not change it; ask as root, by discobot-agent",
+        )
       if (change !== 'services') throw new ControlRefusedError('the token is for services only')
       return
     }

@@ -23,7 +23,7 @@ export interface Route {
   readonly path: RegExp
   readonly method: 'GET' | 'POST'
   /** Absent for what changes nothing. */
-  readonly change?: Change
+  readonly change?: Change | ((parts: readonly string[]) => Change)
   answer(asked: Asked): Promise<void> | void
 }
 
@@ -41,7 +41,7 @@ export function controlRoutes(actions: AgentActions): readonly Route[] {
     {
       path: /^\/services\/([^/]+)\/([a-z]+)$/,
       method: 'POST',
-      change: 'services',
+      change: ([name = '']) => (actions.guards(name) ? 'guards' : 'services'),
       answer: (asked) => changeService(asked, actions),
     },
     { path: /^\/signal$/, method: 'POST', change: 'all', answer: (asked) => sendSignal(asked, actions) },

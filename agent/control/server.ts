@@ -76,7 +76,9 @@ async function answer(
   const { route, parts } = routeOf(routes, path, request.method ?? 'GET')
   const left = new AbortController()
   response.once('close', () => left.abort())
-  if (route.change !== undefined) await callers.check(request, route.change)
+  const { change } = route
+  if (change !== undefined)
+    await callers.check(request, typeof change === 'function' ? change(parts) : change)
   await route.answer({ request, response, query: new URLSearchParams(search), parts, left: left.signal })
 }
 

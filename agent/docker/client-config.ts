@@ -1,7 +1,6 @@
-import { chown, lstat, mkdir } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { DiscobotError } from '../../config/errors.js'
-import { ensureFile, readIfPresent } from '../system/atomic-file.js'
+import { besides, UntrustedPathError, type HeldFolder } from '../system/held-folder.js'
 
 /** The docker client's configuration is somebody's own and not ours to repair. */
 export class DockerConfigError extends DiscobotError {
@@ -18,10 +17,32 @@ export interface ClientConfigOptions {
  * `proxies.default` of `config.json`: the docker client hands it to every container and build it starts, which
  * inherit nothing of dockerd's own environment. All else in the file is kept, and so is a proxy that is not ours.
  *
- * @throws DockerConfigError when the file holds something other than a JSON object.
+ * The home is its owner's, who may have put links into it: none is followed, and what the owner could not read is not
+ * copied into a file that the owner can.
+ *
+ * @throws DockerConfigError when the file holds something other than a JSON object; UntrustedPathError.
  */
 export async function configureDockerClient(path: string, options: ClientConfigOptions): Promise<void> {
-  const before = await readIfPresent(path)
+  const { owner } = options
+  besides(dirname(path), (home, name) => {
+    if (home.find(name) === undefined) {
+      // Nothing to take out.
+      if (options.proxyUrl === undefined) return
+      const made = home.make(name, 0o700)
+      if (owner !== undefined) made.give(owner)
+      made.close()
+    }
+    const folder = home.enter(name)
+    try {
+      configureIn(folder, basename(path), path, options)
+    } finally {
+      folder.close()
+    }
+  })
+}
+
+function configureIn(folder: HeldFolder, name: string, path: string, options: ClientConfigOptions): void {
+  const before = readAsOwner(folder, name, options.owner)
   const config = parse(path, before)
   const proxies = isObject(config['proxies']) ? config['proxies'] : {}
   const present = proxies['default']
@@ -35,10 +56,31 @@ export async function configureDockerClient(path: string, options: ClientConfigO
       : { default: { httpProxy: proxyUrl, httpsProxy: proxyUrl, noProxy: NO_PROXY } }
   const next = { ...config, proxies: { ...others, ...entry } }
   if (before === undefined && proxyUrl === undefined) return
-  await ownedFolder(dirname(path), owner)
-  // 0600: the same file holds the user's registry credentials.
-  const attributes = { mode: 0o600, ...(owner === undefined ? {} : { owner }) }
-  await ensureFile(path, `${JSON.stringify(next, null, '\t')}\n`, attributes)
+  const text = `${JSON.stringify(next, null, '\t')}\n`
+  if (text === before && hasMode(folder, name, owner)) return
+  folder.write(name, text, { mode: 0o600, ...(owner === undefined ? {} : { owner }) })
+}
+
+/** By a second name of it, root would read what its owner may not. */
+function readAsOwner(
+  folder: HeldFolder,
+  name: string,
+  owner: ClientConfigOptions['owner'],
+): string | undefined {
+  const read = folder.read(name)
+  if (read === undefined || owner === undefined) return read?.text
+  const { uid, mode } = read.stats
+  if (uid === owner.uid || (mode & 0o004) !== 0) return read.text
+  throw new UntrustedPathError(
+    `cannot use ${folder.path}/${name}: it belongs to uid ${uid}, and uid ${owner.uid} may not read it`,
+  )
+}
+
+/** 0600: the same file holds the user's registry credentials. */
+function hasMode(folder: HeldFolder, name: string, owner: ClientConfigOptions['owner']): boolean {
+  const found = folder.find(name)
+  if (found === undefined || (found.mode & 0o7777) !== 0o600) return false
+  return owner === undefined || (found.uid === owner.uid && found.gid === owner.gid)
 }
 
 /** With the networks docker makes by itself: containers reach each other directly. */
@@ -60,10 +102,4 @@ function parse(path: string, text: string | undefined): Record<string, unknown> 
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-async function ownedFolder(path: string, owner: ClientConfigOptions['owner']): Promise<void> {
-  if ((await lstat(path).catch(() => undefined)) !== undefined) return
-  await mkdir(path, { recursive: true, mode: 0o700 })
-  if (owner !== undefined) await chown(path, owner.uid, owner.gid)
 }

@@ -1,8 +1,10 @@
 import { rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { chmod, chown, lstat, mkdir, rename } from '../../config/files-at-once.js'
+import { basename, dirname } from 'node:path'
+import { chmod } from '../../config/files-at-once.js'
+import { DiscobotError } from '../../config/errors.js'
 import type { Account } from '../services/run-as.js'
 import type { CommandOptions, RunCommand } from '../system/command.js'
+import { inNewFolder } from '../system/held-folder.js'
 
 export interface BaseHomeOptions {
   /** What the image has as the home; copied once. */
@@ -13,24 +15,37 @@ export interface BaseHomeOptions {
   readonly command: CommandOptions
 }
 
+/** The folder below all sessions is none of ours. */
+export class BaseHomeError extends DiscobotError {
+  readonly code = 'BASE_HOME_UNUSABLE'
+}
+
 /**
  * The lower folder exists, belongs to the account, and can be reached by it until `closeBase`. It stays as it was
  * first copied: sessions have been laid over it.
  */
 export async function openBase({ home, base, account, run, command }: BaseHomeOptions): Promise<void> {
-  const folder = dirname(base)
-  await chmod(folder, 0o711)
+  const name = basename(base)
   const partial = `${base}.partial`
-  const found = await lstat(base).catch(() => undefined)
+  const found = inNewFolder(dirname(base), (folder) => {
+    folder.give({ uid: 0, gid: 0 })
+    folder.chmod(0o711)
+    return folder.find(name)
+  })
   if (found === undefined) {
     await rm(partial, { recursive: true, force: true })
-    await mkdir(partial, { mode: 0o755 })
+    inNewFolder(partial, () => undefined)
     await run(['cp', '-a', '--', `${home}/.`, partial], command)
-    await chown(partial, account.uid, account.gid)
-    await rename(partial, base)
+    inNewFolder(dirname(base), (folder) => {
+      inNewFolder(partial, (copy) => copy.give(account))
+      folder.rename(basename(partial), name)
+    })
+  } else if (!found.isDirectory()) {
+    throw new BaseHomeError(`cannot use ${base}: it is not a folder; remove it`)
   } else if (found.uid !== account.uid) {
     // A data dir from elsewhere, where the account had another number. Now: through an overlay it takes 100 times as long.
-    await run(['chown', '-hR', `${account.uid}:${account.gid}`, '--', base], command)
+    // What belongs to others, root's files among them, stays theirs.
+    inNewFolder(base, (folder) => folder.giveAll(found.uid, account))
   }
 }
 

@@ -4,6 +4,7 @@ import { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { codeOf, reasonOf } from '../../config/errors.js'
+import { LISTENERS_VARIABLE } from '../../config/held-listeners.js'
 import type { LogLevel } from '../../config/config.js'
 import type { Logger } from '../../config/logger.js'
 import type { ChildRegistry } from '../init/children.js'
@@ -228,7 +229,7 @@ export class ServiceProcess {
 }
 
 function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): ChildProcess {
-  const { readiness, handover } = spec
+  const { readiness, handover, sockets } = spec
   const command = restricted(spec, deps.runAs ?? systemRunAs)
   const [program, ...args] = deps.group?.within(command, spec.env['PATH'] ?? '') ?? command
   const piped = [1, 2]
@@ -237,11 +238,15 @@ function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): Chil
   if (handover !== undefined) piped.push(handover.fd)
   return deps.children.spawn(program, args, {
     cwd: spec.cwd,
-    env: { ...spec.env, [MARKER_VARIABLE]: marker },
+    env: {
+      ...spec.env,
+      ...(sockets === undefined ? {} : { [LISTENERS_VARIABLE]: JSON.stringify(sockets.listeners) }),
+      [MARKER_VARIABLE]: marker,
+    },
     // setsid(2): its own session and group.
     detached: true,
-    stdio: Array.from({ length: Math.max(...piped) + 1 }, (_, fd) =>
-      piped.includes(fd) ? 'pipe' : 'ignore',
+    stdio: Array.from({ length: Math.max(...piped, sockets?.lastFd ?? 0) + 1 }, (_, fd) =>
+      piped.includes(fd) ? 'pipe' : (sockets?.stdio(fd) ?? 'ignore'),
     ),
   })
 }

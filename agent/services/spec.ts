@@ -1,4 +1,5 @@
 import type { LogLevel } from '../../config/config.js'
+import type { HeldSockets } from './held-sockets.js'
 
 /** What to run and how to keep it running. Frozen once the service exists. */
 export interface ServiceSpec {
@@ -15,6 +16,10 @@ export interface ServiceSpec {
    * unlike its environment and its files, no other process of the account can read it.
    */
   readonly handover?: { readonly fd: number; readonly given: Promise<string> }
+  /** Its ports, which process 1 keeps (held-sockets.ts). Named to it in `LISTENERS_VARIABLE`. */
+  readonly sockets?: HeldSockets
+  /** It guards the workspace's account, which therefore may not change it. */
+  readonly guards?: true
   /** Account to run as, with its supplementary groups; absent means ours. */
   readonly user?: string
   /** Nothing it starts can gain rights by set-uid programs or file capabilities: PR_SET_NO_NEW_PRIVS, prctl(2). */

@@ -117,6 +117,7 @@ export class Supervisor {
       else if (state !== 'ready') throw new ServiceStartError(name, `it needs ${needed}, which is ${state}`)
     }
     if (this.#stopping !== undefined) throw new ServiceStartError(name, 'everything is being stopped')
+    service.spec.sockets?.resume()
     await service.start(signal)
   }
 
@@ -126,7 +127,10 @@ export class Supervisor {
    * @throws UnknownServiceError
    */
   async stop(name: string): Promise<GroupEnd> {
-    return this.#find(name).stop(this.#deadline.signal)
+    const service = this.#find(name)
+    const end = await service.stop(this.#deadline.signal)
+    await service.spec.sockets?.refuse()
+    return end
   }
 
   /**
@@ -135,14 +139,16 @@ export class Supervisor {
    * @throws UnknownServiceError
    */
   async remove(name: string): Promise<GroupEnd> {
-    const end = await this.stop(name)
+    const service = this.#find(name)
+    const end = await service.stop(this.#deadline.signal)
     this.#services.delete(name)
+    service.spec.sockets?.close()
     return end
   }
 
   /** `stop`, then `start`, with their errors; earlier failures are forgotten. */
   async restart(name: string, signal?: AbortSignal): Promise<void> {
-    await this.stop(name)
+    await this.#find(name).stop(this.#deadline.signal)
     // Whoever has left meanwhile does not wait any more; that is no reason to leave the service stopped.
     await this.start(name, signal?.aborted === true ? undefined : signal)
   }
@@ -154,6 +160,11 @@ export class Supervisor {
    */
   signal(name: string, signal: NodeJS.Signals): boolean {
     return this.#find(name).signal(signal)
+  }
+
+  /** Whether the workspace's account may not change it. */
+  guards(name: string): boolean {
+    return this.#services.get(name)?.spec.guards === true
   }
 
   /** @throws UnknownServiceError */
@@ -223,6 +234,7 @@ export class Supervisor {
         }),
       )
     }
+    for (const { sockets } of specs) sockets?.close()
     done.abort()
     this.#rearm.abort()
     this.#deadlineAt = 0
@@ -253,6 +265,7 @@ export class Supervisor {
   }
 
   #onEnded(spec: ServiceSpec, { failed, end, reason }: ServiceEnding): void {
+    void spec.sockets?.refuse()
     if (!spec.essential || this.#stopping !== undefined) return
     const exitCode = !failed && end !== undefined && endedWell(end) ? 0 : failureExitCode(end)
     this.#deps.onEssentialFailure({ service: spec.name, reason, end, exitCode })

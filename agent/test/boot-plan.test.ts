@@ -43,6 +43,7 @@ function plan(pid: number, env: Record<string, string>): readonly BootStep[] {
     actions: {
       logs: new LogStore({ maxBytesPerService: 1 }),
       status: notRun,
+      guards: notRun,
       change: notRun,
       signal: notRun,
       reload: notRun,

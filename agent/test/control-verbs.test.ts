@@ -61,6 +61,7 @@ async function control(
       reaper: { backend: 'not needed yet', reaped: 0, zombies: 0 },
       degraded: [],
     }),
+    guards: (name) => supervisor.guards(name),
     change: async (name, verb, signal) => {
       await changes[verb](name, signal)
       return supervisor.statusOf(name)
@@ -283,6 +284,9 @@ t.test(
     chownSync(socketPath, 0, NOBODY)
     supervisor.add(shell('web', WORK, { restart: 'always' }))
     await supervisor.start('web')
+    supervisor.add(shell('guard', WORK, { guards: true }))
+    await supervisor.start('guard')
+    const guard = supervisor.statusOf('guard').pid
     const before = supervisor.statusOf('web').pid
     const command = [execPath, TOKEN_HOLDER, socketPath, 'web'] as const
     supervisor.add(
@@ -301,6 +305,8 @@ t.test(
       inEnvironment: false,
       descriptorOpen: false,
       restart: 'done',
+      restartOfGuard: 'CONTROL_REFUSED',
+      stopOfGuard: 'CONTROL_REFUSED',
       restartWithout: 'CONTROL_REFUSED',
       restartWithAnother: 'CONTROL_REFUSED',
       signal: 'CONTROL_REFUSED',
@@ -308,6 +314,7 @@ t.test(
       look: 'done',
     })
     t.not(supervisor.statusOf('web').pid, before)
+    t.equal(supervisor.statusOf('guard').pid, guard, 'what guards the account is not for it to change')
     t.strictSame(told, [])
   },
 )

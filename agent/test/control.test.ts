@@ -48,6 +48,7 @@ function deps(socketPath: string, more: Partial<ControlDeps> = {}, status = () =
   const actions = {
     logs: new LogStore({ maxBytesPerService: 1_000 }),
     status,
+    guards: () => false,
     change: () => Promise.reject(new Error('no services')),
     signal: () => false,
     reload: () => Promise.reject(new Error('nothing to read')),

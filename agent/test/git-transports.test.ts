@@ -74,6 +74,7 @@ function makePlace(t: Scope): Place {
     options: { path, ...options },
     cwd: base,
     runtimeDir: join(base, 'run'),
+    recordFile: join(base, 'clones.json'),
     owner: () => Promise.resolve(undefined),
     env: { PATH, HOME: join(base, 'home'), ...env },
     run,

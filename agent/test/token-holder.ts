@@ -26,6 +26,8 @@ const report = {
   restart: await outcome({ path: `/services/${service}/restart`, token }),
   restartWithout: await outcome({ path: `/services/${service}/restart` }),
   restartWithAnother: await outcome({ path: `/services/${service}/restart`, token: `${token}x` }),
+  restartOfGuard: await outcome({ path: '/services/guard/restart', token }),
+  stopOfGuard: await outcome({ path: '/services/guard/stop', token }),
   signal: await outcome({ path: '/signal', body: { signal: 'TERM' }, token }),
   reload: await outcome({ path: '/reload', token }),
   look: await outcome({ method: 'GET', path: '/status' }),

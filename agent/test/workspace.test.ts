@@ -96,6 +96,7 @@ function depsFor(place: Place, options: Partial<WorkspaceOptions>, owner?: Accou
     options: { path: place.path, ...options },
     cwd: place.base,
     runtimeDir: join(place.base, 'run'),
+    recordFile: join(place.base, 'clones.json'),
     owner: () => Promise.resolve(owner),
     env: { PATH, HOME: home },
     run,

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readdir } from '../../config/files-at-once.js'
@@ -54,6 +55,10 @@ export async function openGitAccess(options: GitAccessOptions): Promise<GitAcces
   const folder = await privateFolder(options)
   try {
     const config: [string, string][] = [
+      // Programs that a repository, or what it was made of, could name.
+      ['core.hooksPath', '/dev/null'],
+      ['core.fsmonitor', 'false'],
+      ['core.alternateRefsCommand', 'true'],
       // A maintenance process would outlive the clone and hold its pipes.
       ['gc.auto', '0'],
       ['maintenance.auto', 'false'],
@@ -64,6 +69,8 @@ export async function openGitAccess(options: GitAccessOptions): Promise<GitAcces
       GIT_ALLOW_PROTOCOL: allowedTransports(options),
       // Its files are a step of their own.
       GIT_LFS_SKIP_SMUDGE: '1',
+      // The account's own files may have been written by the agent: they can name programs, and another address.
+      ...(options.ownSettings ? {} : { HOME: folder.path, XDG_CONFIG_HOME: folder.path }),
     }
     if (!options.ownSettings || credentials !== undefined) config.push(['credential.helper', ''])
     if (credentials !== undefined) {
@@ -134,7 +141,7 @@ type WriteSecret = (name: string, content: string) => Promise<string>
 
 async function sshCommand(options: GitAccessOptions, write: WriteSecret): Promise<string> {
   const { secrets } = options
-  const words = ['ssh', '-o', 'BatchMode=yes']
+  const words = ['ssh', '-o', 'BatchMode=yes', ...(options.ownSettings ? [] : ['-F', systemSshConfig()])]
   if (secrets.sshKey === undefined && secrets.knownHostsFile === undefined && options.ownSettings)
     return words.join(' ')
   words.push(
@@ -149,6 +156,13 @@ async function sshCommand(options: GitAccessOptions, write: WriteSecret): Promis
   }
   return words.join(' ')
 }
+
+/** Not `~/.ssh/config`: ssh finds that by the account, wherever HOME leads. */
+function systemSshConfig(): string {
+  return existsSync(SSH_CONFIG) ? SSH_CONFIG : 'none'
+}
+
+const SSH_CONFIG = '/etc/ssh/ssh_config'
 
 async function knownHosts(
   { secrets, source, submodules = false }: GitAccessOptions,
@@ -216,11 +230,12 @@ function numberedConfig(config: readonly (readonly [string, string])[]): Record<
 async function privateFolder({
   runtimeDir,
   owner,
-}: GitAccessOptions): Promise<{ write: WriteSecret; remove(): Promise<void> }> {
+}: GitAccessOptions): Promise<{ readonly path: string; write: WriteSecret; remove(): Promise<void> }> {
   const folder = await mkdtemp(join(runtimeDir, FOLDER_PREFIX))
   // Ours, so that the account can put no link where the next file goes; it only has to pass through.
   if (owner !== undefined) await chmod(folder, 0o711)
   return {
+    path: folder,
     async write(name, content) {
       const path = join(folder, name)
       await writeFile(path, content, { mode: 0o600, flag: 'wx' })

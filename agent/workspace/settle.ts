@@ -1,47 +1,70 @@
 import { basename, dirname, join } from 'node:path'
-import { lstat, readdir, readFile, rename, rmdir } from '../../config/files-at-once.js'
+import { readdir } from '../../config/files-at-once.js'
 import { codeOf } from '../../config/errors.js'
-import { writeFileAtomically, type FileAttributes } from '../system/atomic-file.js'
 import type { CommandOptions, RunCommand } from '../system/command.js'
-
-/** What a complete clone says of itself, inside its `.git`, where no work tree sees it. */
-export interface Mark {
-  readonly source: string
-  readonly ref: string
-  /** What has not been fetched yet. */
-  readonly pending: readonly Extra[]
-}
-
-/** Parts of a repository that a clone does not bring. */
-export const EXTRAS = ['submodules', 'lfs'] as const
-export type Extra = (typeof EXTRAS)[number]
-
-const MARK_FILE = join('.git', 'discobot-workspace.json')
+import { besides, type HeldFolder } from '../system/held-folder.js'
 
 /** What is at the place of the workspace before anything is done. */
 export type Existing =
   | { readonly kind: 'nothing' }
   | { readonly kind: 'empty' }
-  | { readonly kind: 'filled'; readonly mark?: Mark; readonly branch?: string }
+  | {
+      readonly kind: 'filled'
+      readonly hasGit: boolean
+      readonly branch?: string
+      readonly origin?: string
+    }
   | { readonly kind: 'not-a-folder' }
 
-/** Looks without running git: a warm boot has no time for it. */
+/**
+ * Looks without running git: a warm boot has no time for it. By descriptor: the folder is the agent's, and we are root.
+ */
 export async function whatExists(path: string): Promise<Existing> {
-  const found = await lstat(path).catch((error: unknown) => {
-    if (codeOf(error) === 'ENOENT') return undefined
+  try {
+    return besides(path, (parent, name) => {
+      const found = parent.find(name)
+      if (found === undefined) return { kind: 'nothing' }
+      if (!found.isDirectory()) return { kind: 'not-a-folder' }
+      const folder = parent.enter(name)
+      try {
+        return lookInto(folder)
+      } finally {
+        folder.close()
+      }
+    })
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return { kind: 'nothing' }
     throw error
-  })
-  if (found === undefined) return { kind: 'nothing' }
-  if (!found.isDirectory()) return { kind: 'not-a-folder' }
-  const names = await readdir(path)
+  }
+}
+
+function lookInto(folder: HeldFolder): Existing {
   // `lost+found` is what makes an empty volume look used.
-  if (names.every((name) => name === 'lost+found')) return { kind: 'empty' }
-  const mark = await readMark(path)
-  const branch = await readBranch(path)
-  return {
-    kind: 'filled',
-    ...(mark === undefined ? {} : { mark }),
-    ...(branch === undefined ? {} : { branch }),
+  if (folder.names().every((name) => name === 'lost+found')) return { kind: 'empty' }
+  if (folder.find('.git')?.isDirectory() !== true) return { kind: 'filled', hasGit: false }
+  const git = folder.enter('.git')
+  try {
+    const branch = /^ref: refs\/heads\/(.+)$/m.exec(textOf(git, 'HEAD'))?.[1]
+    // Only for people to read: whoever works in the clone can change it.
+    const [, origin] =
+      /^\[remote "origin"\]\n(?:\t(?!url\b).*\n)*\turl = (.*)$/m.exec(textOf(git, 'config')) ?? []
+    return {
+      kind: 'filled',
+      hasGit: true,
+      ...(branch === undefined ? {} : { branch }),
+      ...(origin === undefined ? {} : { origin }),
+    }
+  } finally {
+    git.close()
+  }
+}
+
+function textOf(folder: HeldFolder, name: string): string {
+  try {
+    return folder.read(name)?.text ?? ''
+  } catch {
+    // A link, a pipe: nothing of git's.
+    return ''
   }
 }
 
@@ -61,14 +84,9 @@ function partialPrefix(workspace: string): string {
   return `.${basename(workspace)}.partial-`
 }
 
-export async function writeMark(folder: string, mark: Mark, owner: FileAttributes['owner']): Promise<void> {
-  const attributes = { mode: 0o644, ...(owner === undefined ? {} : { owner }) }
-  await writeFileAtomically(join(folder, MARK_FILE), `${JSON.stringify(mark)}\n`, attributes)
-}
-
 /**
  * Gives the finished folder its name. Over a mount point nothing can be renamed, so there its content is copied
- * in, by the account it belongs to, `.git` with the mark last.
+ * in, by the account it belongs to, `.git` last.
  */
 export async function settle(
   partial: string,
@@ -76,17 +94,18 @@ export async function settle(
   run: RunCommand,
   command: CommandOptions,
 ): Promise<void> {
-  try {
-    await rmdir(workspace)
-  } catch (error) {
-    const code = codeOf(error)
-    if (code === 'EBUSY' || code === 'ENOTEMPTY') {
-      await fillMountPoint(partial, workspace, run, command)
-      return
+  const named = besides(workspace, (parent, name) => {
+    try {
+      parent.rmdir(name)
+    } catch (error) {
+      const code = codeOf(error)
+      if (code === 'EBUSY' || code === 'ENOTEMPTY') return false
+      if (code !== 'ENOENT') throw error
     }
-    if (code !== 'ENOENT') throw error
-  }
-  await rename(partial, workspace)
+    parent.rename(basename(partial), name)
+    return true
+  })
+  if (!named) await fillMountPoint(partial, workspace, run, command)
 }
 
 async function fillMountPoint(
@@ -98,22 +117,4 @@ async function fillMountPoint(
   const names = (await readdir(partial)).sort((a, b) => Number(a === '.git') - Number(b === '.git'))
   for (const name of names) await run(['cp', '-a', '--', join(partial, name), `${workspace}/`], command)
   await run(['rm', '-rf', '--', partial], command)
-}
-
-async function readMark(folder: string): Promise<Mark | undefined> {
-  try {
-    const mark: unknown = JSON.parse(await readFile(join(folder, MARK_FILE), 'utf8'))
-    if (typeof mark !== 'object' || mark === null || !('source' in mark) || !('ref' in mark)) return undefined
-    const { source, ref } = mark
-    if (typeof source !== 'string' || typeof ref !== 'string') return undefined
-    const named = 'pending' in mark && Array.isArray(mark.pending) ? (mark.pending as unknown[]) : []
-    return { source, ref, pending: EXTRAS.filter((extra) => named.includes(extra)) }
-  } catch {
-    return undefined
-  }
-}
-
-async function readBranch(folder: string): Promise<string | undefined> {
-  const head = await readFile(join(folder, '.git', 'HEAD'), 'utf8').catch(() => '')
-  return /^ref: refs\/heads\/(.+)$/m.exec(head)?.[1]
 }

@@ -12,6 +12,8 @@ import type { GitSource } from './source.js'
 export interface GitDeps {
   readonly options: WorkspaceOptions
   readonly runtimeDir: string
+  /** Where we write down what we have cloned (clone-record.ts). */
+  readonly recordFile: string
   /** Who owns the workspace, looked up when a step runs; resolves with undefined for ourselves. */
   readonly owner: () => Promise<Account | undefined>
   /** Environment of git and cp, without secrets. */
@@ -48,16 +50,21 @@ export async function withGitAccess<Result>(
     readonly owner: Account | undefined
     readonly command: CommandOptions
     readonly submodules?: boolean
+    /** `none`: what git finds on its way may be the agent's. As it runs elsewhere, but with nothing to give away. */
+    readonly secrets?: 'all' | 'none'
   },
   use: (command: CommandOptions) => Promise<Result>,
 ): Promise<Result> {
   const { gitToken, gitSshKey, gitKnownHosts } = options
-  const { source, owner, command, submodules = false } = request
+  const { owner, command, submodules = false, secrets = 'all' } = request
+  const { credentials: _withheld, ...bare } = request.source
+  const source = secrets === 'all' ? request.source : bare
+  const { SSH_AUTH_SOCK: _agent, ...withoutAgent } = command.env
   const access = await openGitAccess({
     source,
     secrets: {
-      ...(gitToken === undefined ? {} : { token: gitToken }),
-      ...(gitSshKey === undefined ? {} : { sshKey: gitSshKey }),
+      ...(gitToken === undefined || secrets === 'none' ? {} : { token: gitToken }),
+      ...(gitSshKey === undefined || secrets === 'none' ? {} : { sshKey: gitSshKey }),
       ...(gitKnownHosts === undefined ? {} : { knownHostsFile: gitKnownHosts }),
     },
     runtimeDir,
@@ -68,7 +75,7 @@ export async function withGitAccess<Result>(
   try {
     return await use({
       ...command,
-      env: { ...command.env, ...access.env },
+      env: { ...(secrets === 'all' ? command.env : withoutAgent), ...access.env },
       secrets: access.secrets,
       onOutput: gitProgress(logger, () => clock.now()),
     })

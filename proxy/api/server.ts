@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { pipeline } from 'node:stream/promises'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import { canonicalHost } from '../../config/host-name.js'
+import { bindItself, type ListenAt } from '../../config/held-listeners.js'
 import type { Logger } from '../../config/logger.js'
 import { discardBody } from './body.js'
 import { ReplyError, StreamBody, TextBody, type Reply, type Routes } from './routes.js'
@@ -14,6 +15,8 @@ const CHECKS_PER_LIMIT = 5
 export interface ApiOptions {
   readonly host: string
   readonly port: number
+  /** Binds for itself unless given. */
+  readonly listenAt?: ListenAt
   readonly routes: Routes
   readonly logger: Logger
   /** 10 s unless given. */
@@ -43,7 +46,8 @@ export class ApiServer {
   start(): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ host: this.#options.host, port: this.#options.port }, () => {
+      const { host, port, listenAt = bindItself } = this.#options
+      this.#server.listen(listenAt(host, port), () => {
         this.#server.off('error', reject)
         this.#server.on('error', (error) =>
           this.#options.logger.error({ code: codeOf(error) }, 'cannot accept a control connection'),

@@ -73,7 +73,12 @@ export function servicesRoutes(deps: ServicesDeps): readonly Route[] {
           content: { 'application/json': { type: 'object' } },
         },
       },
-      problems: { 404: 'there is no such service', 409: 'it did not get ready', ...UNREACHABLE },
+      problems: {
+        403: 'it guards the account that the API runs as, as the proxy does',
+        404: 'there is no such service',
+        409: 'it did not get ready',
+        ...UNREACHABLE,
+      },
       handle: (exchange) => restart(deps, exchange),
     },
   ]

@@ -3,11 +3,14 @@ import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js
 import { LOOPBACK } from '../../../config/paths.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
+import type { Logger } from '../../../config/logger.js'
 import { baseEnvironment, serviceEnvironment, type Account, type Environment } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
 import { variablesNamedIn, withoutSecrets } from '../../secret-variables.js'
+import { HeldSockets } from '../../services/held-sockets.js'
 import type { Readiness, ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
+import { portHolder } from '../../system/port-holder.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
 
@@ -18,6 +21,7 @@ export interface AgentApiStepDeps {
   readonly account: Account
   readonly stopGraceMs: number
   readonly supervisor: Supervisor
+  readonly logger: Logger
   /** Lets the built-in one change services over the control socket. */
   readonly controlToken: string
 }
@@ -53,7 +57,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
     onFailure: 'ignore',
     remedy: 'see the step agent-api',
     run: () => {
-      supervisor.add(builtIn(deps, handover))
+      supervisor.add(builtIn(deps, handover, holdPort(deps)))
       // What becomes of it is for the other step to tell.
       supervisor.start('agent-api').catch(() => undefined)
       return Promise.resolve()
@@ -89,7 +93,11 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
 }
 
 /** What else it needs comes with the handover. */
-function builtIn(deps: AgentApiStepDeps, given: Promise<string>): ServiceSpec {
+function builtIn(
+  deps: AgentApiStepDeps,
+  given: Promise<string>,
+  sockets: HeldSockets | undefined,
+): ServiceSpec {
   const { data, inherited, user } = deps.options
   return {
     ...common(deps),
@@ -101,11 +109,28 @@ function builtIn(deps: AgentApiStepDeps, given: Promise<string>): ServiceSpec {
       [READY_FD_VARIABLE]: String(READY_FD),
     },
     handover: { fd: HANDOVER_FD, given },
+    ...(sockets === undefined ? {} : { sockets }),
     cwd: '/',
     ...(user === undefined ? {} : { user }),
     // Written when its port is listened on.
     readiness: { kind: 'newline', fd: READY_FD },
     restart: 'always',
+  }
+}
+
+/** Undefined where the kernel is to choose, or somebody has it: then the program itself finds it taken, and says so. */
+function holdPort({ options, logger }: AgentApiStepDeps): HeldSockets | undefined {
+  const { agentHost: host, agentPort: port } = options
+  if (port === 0) return undefined
+  try {
+    return HeldSockets.bind([{ host, port }])
+  } catch (error) {
+    const holder = portHolder(port)
+    logger.error(
+      { reason: reasonOf(error), ...(holder === undefined ? {} : { holder }) },
+      'cannot hold the port of the agent API',
+    )
+    return undefined
   }
 }
 

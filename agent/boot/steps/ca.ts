@@ -1,7 +1,7 @@
-import { chown, lstat } from '../../../config/files-at-once.js'
 import type { Logger } from '../../../config/logger.js'
 import type { DataPaths } from '../../../config/paths.js'
 import type { Account } from '../../services/run-as.js'
+import { besides } from '../../system/held-folder.js'
 import type { BootStep } from '../step.js'
 
 export interface CaStepDeps {
@@ -27,9 +27,11 @@ export function caStep(deps: CaStepDeps): BootStep {
       // Brings the certificate code in; on a warm boot nothing of node-forge.
       const { ensureAuthority } = await import('../../../proxy/tls/authority.js')
       const { caCert, caKey } = deps.data
-      const { created, reason } = await ensureAuthority({ certPath: caCert, keyPath: caKey, now: deps.now })
       const owner = await deps.owner()
-      if (owner !== undefined) await give([caCert, caKey], owner)
+      // Their folder is the proxy's, which could have put links there. We read, and publish, what they say.
+      give([caCert, caKey], owner)
+      const { created, reason } = await ensureAuthority({ certPath: caCert, keyPath: caKey, now: deps.now })
+      give([caCert, caKey], owner)
       if (!created) return 'reused'
       if (reason !== undefined) deps.logger.info({ reason }, 'made a new CA')
       return `created${reason === undefined ? '' : `: ${reason}`}`
@@ -37,9 +39,13 @@ export function caStep(deps: CaStepDeps): BootStep {
   }
 }
 
-async function give(paths: readonly string[], { uid, gid }: Account): Promise<void> {
+/** Those that are there. A folder in place of one is moved aside later. @throws UntrustedPathError for what is no plain file */
+function give(paths: readonly string[], owner: Account | undefined): void {
+  if (owner === undefined) return
   for (const path of paths) {
-    const found = await lstat(path)
-    if (found.isFile() && (found.uid !== uid || found.gid !== gid)) await chown(path, uid, gid)
+    besides(path, (folder, name) => {
+      const found = folder.find(name)
+      if (found !== undefined && !found.isDirectory()) folder.giveFile(name, owner)
+    })
   }
 }

@@ -1,8 +1,8 @@
 import { WorkspaceIncompleteError, reasonAndRemedy } from '../../workspace/remedy.js'
-import { fetchLargeFiles, usesLargeFiles } from '../../workspace/large-files.js'
+import { writeCloneRecord, type Extra } from '../../workspace/clone-record.js'
+import { fetchLargeFiles } from '../../workspace/large-files.js'
 import { historyFor } from '../../workspace/history.js'
-import { writeMark, type Extra } from '../../workspace/settle.js'
-import { checkOutSubmodules, hasSubmodules } from '../../workspace/submodules.js'
+import { checkOutSubmodules, type Completed } from '../../workspace/submodules.js'
 import { ownerCommand, withGitAccess, type GitDeps } from '../../workspace/with-git-access.js'
 import type { CommandOptions } from '../../system/command.js'
 import type { BootFindings, Clone } from '../findings.js'
@@ -35,7 +35,12 @@ export function largeFilesStep(deps: GitDeps, findings: BootFindings): BootStep 
   }
 }
 
-type Work = (deps: GitDeps, clone: Clone, command: CommandOptions) => Promise<string>
+interface Commands {
+  readonly command: CommandOptions
+  readonly withSecrets: CommandOptions
+}
+
+type Work = (deps: GitDeps, clone: Clone, commands: Commands) => Promise<Completed>
 
 /**
  * Does what is still pending and strikes it off, so that a warm boot runs no git and one that was interrupted is
@@ -53,40 +58,55 @@ async function complete(
 ): Promise<string> {
   const { clone } = findings
   if (deps.options[extra] === 'off') return `DISCOBOT_WORKSPACE_${extra.toUpperCase()} is "off"`
-  if (clone === undefined || !clone.mark.pending.includes(extra)) return 'nothing to do'
+  if (clone === undefined || !clone.record.pending.includes(extra)) return 'nothing to do'
   const owner = await deps.owner()
   const command = ownerCommand(deps.env, owner, signal)
+  // Of a clone that others could have changed, what git runs there may be theirs.
+  const secrets = clone.fresh || clone.record.sealed ? 'all' : 'none'
+  const request = { source: clone.source, owner, submodules: true }
+  let done: Completed
   try {
-    const request = { source: clone.source, owner, command, submodules: true }
-    const remark = await withGitAccess(deps, request, (withSecrets) => work(deps, clone, withSecrets))
-    const mark = { ...clone.mark, pending: clone.mark.pending.filter((other) => other !== extra) }
-    await writeMark(clone.path, mark, owner)
-    findings.clone = { ...clone, mark }
-    return remark
-  } catch (error) {
-    const reason = signal.aborted ? String(signal.reason) : reasonAndRemedy(error)
-    throw new WorkspaceIncompleteError(
-      `cannot ${what}: ${reason}; the workspace is there without them, and the next start tries again`,
-      { cause: error },
+    done = await withGitAccess(deps, { ...request, command, secrets }, (withSecrets) =>
+      work(deps, clone, { command, withSecrets }),
     )
+  } catch (error) {
+    throw incomplete(what, signal.aborted ? String(signal.reason) : reasonAndRemedy(error), secrets, error)
   }
+  const [first, ...others] = done.failures
+  if (first !== undefined) {
+    const reason = others.length === 0 ? first : `${first} (and ${others.length} more, see the log)`
+    for (const failure of done.failures) deps.logger.warn({ reason: failure }, `cannot ${what}`)
+    throw incomplete(what, reason, secrets)
+  }
+  const pending = clone.record.pending.filter((other) => other !== extra)
+  const record = { ...clone.record, pending }
+  await writeCloneRecord(deps.recordFile, clone.path, record)
+  findings.clone = { ...clone, record }
+  if (done.count === 0) return 'none'
+  return extra === 'lfs' ? 'fetched' : `${done.count} checked out`
+}
+
+function incomplete(what: string, reason: string, secrets: 'all' | 'none', cause?: unknown): Error {
+  const withheld =
+    secrets === 'all'
+      ? ''
+      : '; it was tried without DISCOBOT_GIT_TOKEN and DISCOBOT_GIT_SSH_KEY, because others could have changed the clone since it was made; move it away to have it cloned anew'
+  return new WorkspaceIncompleteError(
+    `cannot ${what}: ${reason}; the workspace is there without them, and the next start tries again${withheld}`,
+    { cause },
+  )
 }
 
 async function checkOut(
   { options, run }: GitDeps,
   { path, source }: Clone,
-  command: CommandOptions,
-): Promise<string> {
-  if (!(await hasSubmodules(path))) return 'none'
+  commands: Commands,
+): Promise<Completed> {
   const withSecret = options.gitToken !== undefined || source.credentials !== undefined
   const history = historyFor(options.history ?? { kind: 'auto' }, source, withSecret)
-  const count = await checkOutSubmodules({ workspace: path, history, run, command })
-  return `${count} checked out`
+  return checkOutSubmodules({ workspace: path, history, run, ...commands })
 }
 
-async function fetchLarge({ run }: GitDeps, { path }: Clone, command: CommandOptions): Promise<string> {
-  const large = { workspace: path, run, command }
-  if (!(await usesLargeFiles(large))) return 'none'
-  await fetchLargeFiles(large)
-  return 'fetched'
+async function fetchLarge({ run }: GitDeps, { path }: Clone, commands: Commands): Promise<Completed> {
+  return fetchLargeFiles({ workspace: path, run, ...commands })
 }

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { chmod, chown, lstat, mkdir } from '../../../config/files-at-once.js'
-import { DiscobotError } from '../../../config/errors.js'
+import { mkdir } from '../../../config/files-at-once.js'
+import { codeOf, DiscobotError, reasonOf } from '../../../config/errors.js'
 import { fetchStatus } from '../../control/client.js'
 import type { AgentOptions } from '../../options.js'
 import type { Account } from '../../services/run-as.js'
+import { inNewFolder, type HeldFolder } from '../../system/held-folder.js'
 import { isUidTaken, readAccount, readGroup } from '../../system/accounts.js'
 import { accountTools } from '../../system/account-tools.js'
 import { openBase } from '../../overlay/base-home.js'
@@ -41,12 +42,12 @@ export function homeStep(deps: HomeStepDeps, findings: BootFindings): BootStep {
       const { data, workspace } = deps.options
       await refuseSecondAgent(deps.options.controlSocket)
       await mkdir(data.root, { recursive: true })
-      const remark =
+      const made =
         deps.options.user === undefined ? undefined : await prepareAccounts(deps, deps.options.user, signal)
-      await mkdir(dirname(workspace.path), { recursive: true })
-      await prepareDataDir(deps, signal)
+      inNewFolder(dirname(workspace.path), () => undefined)
+      const trouble = await prepareDataDir(deps.options)
       if (deps.options.mode === 'container') await prepareBase(deps, findings, signal)
-      return remark
+      return trouble ?? made
     },
   }
 }
@@ -85,7 +86,7 @@ async function prepareAccounts(
     if (group === undefined) await add.group('docker')
     if (group?.members.includes(user) !== true) await add.member(user, 'docker')
   }
-  await giveFolder(options.home, await requireAccount(user))
+  giveFolder(options.home, await requireAccount(user))
   return created.length === 0 ? user : `created ${created.join(' and ')}`
 }
 
@@ -115,42 +116,62 @@ async function prepareBase(
 
 /**
  * The proxy's folders belong to the account it runs as. `certs` is closed to everybody else: whoever reads the
- * key can pose as any host to this container.
+ * key can pose as any host to this container. The folder around them is root's: whose it is can put others in their
+ * place.
+ *
+ * @returns what to say of it.
  */
-async function prepareDataDir({ options, run }: HomeStepDeps, signal: AbortSignal): Promise<void> {
+async function prepareDataDir(options: AgentOptions): Promise<string | undefined> {
   const { root, proxyDir, certDir, cacheDir } = options.data
   if (options.mode === 'plain') {
     await mkdir(cacheDir, { recursive: true })
     await mkdir(certDir, { recursive: true, mode: 0o700 })
-    return
+    return undefined
   }
-  // A mounted folder may be closed to the accounts that must pass through.
-  const { mode } = await lstat(root)
-  if ((mode & 0o011) !== 0o011) await chmod(root, (mode & 0o7777) | 0o011)
+  const trouble = inNewFolder(root, makeOurs)
   await mkdir('/run/discobot', { recursive: true })
   const proxy = await requireAccount(PROXY_USER)
-  const fresh = (await mkdir(proxyDir, { recursive: true })) !== undefined
-  const before = await lstat(proxyDir)
-  if (!before.isDirectory()) throw new HomeError(`cannot use ${proxyDir}: it is not a folder; remove it`)
-  if (!fresh && before.uid !== proxy.uid) {
-    // A data dir from elsewhere, where the account had another number. One command, and only then.
-    const command = ['chown', '-hR', `${proxy.uid}:${proxy.gid}`, '--', proxyDir] as const
-    await run(command, { env: { PATH: toolPath(options) }, cwd: '/', signal })
+  const former = useFolder(proxyDir, (folder, fresh) => (fresh ? proxy.uid : folder.stat().uid))
+  if (former !== proxy.uid) {
+    // A data dir from elsewhere, where the account had another number.
+    useFolder(proxyDir, (folder) => folder.giveAll(former, proxy))
   }
-  await giveFolder(proxyDir, proxy)
-  for (const folder of [certDir, cacheDir]) {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
-    await giveFolder(folder, proxy)
-    await chmod(folder, 0o700)
+  giveFolder(proxyDir, proxy)
+  for (const path of [certDir, cacheDir]) {
+    useFolder(path, (folder) => {
+      folder.give(proxy)
+      folder.chmod(0o700)
+    })
+  }
+  return trouble
+}
+
+/** @returns what cannot be had of it. */
+function makeOurs(folder: HeldFolder): string | undefined {
+  const { uid, mode } = folder.stat()
+  // A mounted folder may be closed to the accounts that must pass through, or open to those that must not write.
+  try {
+    if (uid !== 0) folder.give({ uid: 0, gid: 0 })
+    folder.chmod((mode & 0o7755) | 0o011)
+    return undefined
+  } catch (error) {
+    return `others can change ${folder.path}: ${reasonOf(error)}`
   }
 }
 
 /** The folder itself, not what is in it: through an overlay 50,000 files cost 12 s. */
-async function giveFolder(path: string, account: Account): Promise<void> {
-  await mkdir(path, { recursive: true })
-  const found = await lstat(path)
-  if (!found.isDirectory()) throw new HomeError(`cannot use ${path}: it is not a folder; remove it`)
-  if (found.uid !== account.uid || found.gid !== account.gid) await chown(path, account.uid, account.gid)
+function giveFolder(path: string, account: Account): void {
+  useFolder(path, (folder) => folder.give(account))
+}
+
+/** @throws HomeError */
+function useFolder<T>(path: string, use: (folder: HeldFolder, fresh: boolean) => T): T {
+  try {
+    return inNewFolder(path, use)
+  } catch (error) {
+    if (codeOf(error) !== 'ENOTDIR') throw error
+    throw new HomeError(`cannot use ${path}: it is not a folder; remove it`, { cause: error })
+  }
 }
 
 /** The administrator's programs may not be on the path that was inherited. */

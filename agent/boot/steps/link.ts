@@ -1,5 +1,6 @@
-import { lstat, readlink, rename, rmdir, symlink, unlink } from '../../../config/files-at-once.js'
+import { basename, dirname, join } from 'node:path'
 import { codeOf, DiscobotError } from '../../../config/errors.js'
+import { inFolder, type HeldFolder } from '../../system/held-folder.js'
 import type { BootStep } from '../step.js'
 
 /** Something of the operator's is where the link belongs. */
@@ -25,35 +26,31 @@ export function linkStep(link: string, target: string): BootStep {
  * @throws LinkError when a file, a mount or a folder with something in it is there.
  */
 export async function ensureLink(link: string, target: string): Promise<string> {
-  const found = await lstat(link).catch((error: unknown) => {
-    if (codeOf(error) === 'ENOENT') return undefined
-    throw error
+  inFolder(dirname(link), (folder) => {
+    const name = basename(link)
+    const present = folder.linkAt(name)
+    if (present === target) return
+    if (present !== undefined) return replaceLink(folder, name, target)
+    if (folder.find(name) !== undefined) removeEmptyFolder(folder, name, target)
+    folder.link(target, name)
   })
-  const remark = `${link} → ${target}`
-  if (found?.isSymbolicLink() === true) {
-    if ((await readlink(link)) === target) return remark
-    await replaceLink(link, target)
-    return remark
-  }
-  if (found !== undefined) await removeEmptyFolder(link, target)
-  await symlink(target, link)
-  return remark
+  return `${link} → ${target}`
 }
 
 /** By renaming, so that there is no moment without the name. */
-async function replaceLink(link: string, target: string): Promise<void> {
-  const temporary = `${link}.new`
-  await unlink(temporary).catch(() => undefined)
-  await symlink(target, temporary)
-  await rename(temporary, link)
+function replaceLink(folder: HeldFolder, name: string, target: string): void {
+  const temporary = `${name}.new`
+  if (folder.find(temporary) !== undefined) folder.unlink(temporary)
+  folder.link(target, temporary)
+  folder.rename(temporary, name)
 }
 
-async function removeEmptyFolder(link: string, target: string): Promise<void> {
+function removeEmptyFolder(folder: HeldFolder, name: string, target: string): void {
   try {
-    await rmdir(link)
+    folder.rmdir(name)
   } catch (error) {
     throw new LinkError(
-      `cannot make ${link} a link to ${target}: something is there (${codeOf(error) ?? 'unknown'}) and was kept; mount it elsewhere, for example at ${target}`,
+      `cannot make ${join(folder.path, name)} a link to ${target}: something is there (${codeOf(error) ?? 'unknown'}) and was kept; mount it elsewhere, for example at ${target}`,
       { cause: error },
     )
   }

@@ -9,6 +9,8 @@ export interface OverlayStepDeps {
   readonly logger: Logger
   /** Whoever started the boot releases it at its end. */
   onMount(overlay: SessionOverlay): void
+  /** The folder below stays open, and what is in it is not ours alone any more. */
+  onUncovered(): Promise<void>
 }
 
 /**
@@ -33,7 +35,12 @@ export function overlayStep(deps: OverlayStepDeps, findings: BootFindings): Boot
       }
       const overlay = new SessionOverlay({ calls: plan.calls, base: plan.base, home, sessionId, logger })
       deps.onMount(overlay)
-      return overlay.mount(signal)
+      try {
+        return await overlay.mount(signal)
+      } catch (error) {
+        await deps.onUncovered()
+        throw error
+      }
     },
   }
 }

@@ -2,17 +2,20 @@ import { lstatSync, readFileSync } from 'node:fs'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
 import type { Logger } from '../../../config/logger.js'
-import type { DataPaths } from '../../../config/paths.js'
+import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
 import { OWN_PORTS_VARIABLE, SECRETS_WITHHELD_VARIABLE } from '../../../config/told-by-agent.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { baseEnvironment, type Account, type Environment } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
 import { onlyNamed, onlySecrets } from '../../secret-variables.js'
+import { HeldSockets, PortTakenError, type SocketAddress } from '../../services/held-sockets.js'
+import { readListeners, writeListeners } from '../../services/listeners-file.js'
 import { findAccount } from '../../services/run-as.js'
 import type { ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
+import { portHolder } from '../../system/port-holder.js'
 import type { Exposure } from '../../wall/exposure.js'
-import type { BootFindings } from '../findings.js'
+import type { BootFindings, ProxyEndpoints } from '../findings.js'
 import { stopGraces } from '../shutdown.js'
 import type { BootStep } from '../step.js'
 
@@ -81,13 +84,23 @@ export function planProxy(
   let handOver = (_given: string): void => undefined
   const given = new Promise<string>((resolve) => (handOver = resolve))
   let added = false
-  const add = (): void => {
-    if (!added) supervisor.add(specOf(deps, given))
+  let sockets: HeldSockets | undefined
+  const add = (held: HeldSockets): void => {
+    sockets = held
+    supervisor.add(specOf(deps, given, held))
     added = true
   }
   const loadNow = (): void => {
     if (added || !hasPlace(deps)) return
-    add()
+    // Its sockets are given to it as it is started, so those of the last start are taken for those of this one.
+    const remembered = readListeners(data.listeners)
+    if (remembered === undefined) return
+    try {
+      add(bind(remembered))
+    } catch {
+      // The step `proxy` tells of it.
+      return
+    }
     // What becomes of it is for the step `proxy` to tell.
     supervisor.start('proxy').catch(() => undefined)
   }
@@ -114,14 +127,21 @@ export function planProxy(
         const { proxy } = findings
         if (proxy === undefined)
           throw new ProxyMissingError('cannot start the proxy: there is no configuration for it')
-        add()
+        const wanted = addressesOf(proxy)
+        if (sockets === undefined || !isSame(sockets.wanted, wanted)) {
+          // Started with the sockets of another configuration.
+          if (added) await supervisor.remove('proxy')
+          added = false
+          add(bind(wanted))
+          await writeListeners(data.listeners, wanted)
+        }
         handOver(givenTo(options, deps, findings))
         await supervisor.start('proxy', signal)
         findings.proxyAnswers = true
         return `port ${proxy.port}, API ${proxy.apiPort}`
       } catch (error) {
         if (added) await supervisor.stop('proxy')
-        const failure = error instanceof ProxyMissingError ? error : missing(error)
+        const failure = missing(error)
         deps.logger.error(
           { reason: reasonOf(failure) },
           'going on WITHOUT the proxy: nothing is cached, filtered or injected',
@@ -140,7 +160,7 @@ function hasPlace({ user, data }: ProxyDeps): boolean {
   return user === undefined || findAccount(readFileSync('/etc/passwd', 'utf8'), user)?.uid === folder.uid
 }
 
-function specOf(deps: ProxyDeps, given: Promise<string>): ServiceSpec {
+function specOf(deps: ProxyDeps, given: Promise<string>, sockets: HeldSockets): ServiceSpec {
   const { data, user } = deps
   return {
     name: 'proxy',
@@ -152,6 +172,9 @@ function specOf(deps: ProxyDeps, given: Promise<string>): ServiceSpec {
       [READY_FD_VARIABLE]: String(READY_FD),
     },
     handover: { fd: HANDOVER_FD, given },
+    sockets,
+    // On somebody's own machine it has no account of its own, and guards nobody from its owner.
+    ...(user === undefined ? {} : { guards: true }),
     cwd: data.proxyDir,
     ...(user === undefined ? {} : { user }),
     after: [],
@@ -176,7 +199,10 @@ function givenTo(
     env: {
       ...(exposure === undefined
         ? onlySecrets(all, secretVariables)
-        : { ...onlyNamed(all, wall?.trustedVariables ?? []), [SECRETS_WITHHELD_VARIABLE]: withheldReason(exposure) }),
+        : {
+            ...onlyNamed(all, wall?.trustedVariables ?? []),
+            [SECRETS_WITHHELD_VARIABLE]: withheldReason(exposure),
+          }),
       [OWN_PORTS_VARIABLE]: (wall?.ownPorts ?? []).join(','),
     },
   }
@@ -185,6 +211,31 @@ function givenTo(
 
 function withheldReason({ reason, remedy }: Exposure): string {
   return `${reason}; ${remedy}, or write trust_docker: true with the secret`
+}
+
+/** The API is for this machine only, whatever the proxy listens on. */
+function addressesOf({ hosts, port, apiPort }: ProxyEndpoints): readonly SocketAddress[] {
+  return [...hosts.map((host) => ({ host, port })), { host: LOOPBACK, port: apiPort }]
+}
+
+/** The first must be there, and the API's; the bridge's may appear later. */
+function bind(addresses: readonly SocketAddress[]): HeldSockets {
+  const needed = [addresses[0], addresses.at(-1)]
+  try {
+    return HeldSockets.bind(addresses, (address) => !needed.includes(address))
+  } catch (error) {
+    if (!(error instanceof PortTakenError) || error.errno !== 'EADDRINUSE') throw error
+    const { host, port } = error.address
+    const holder = portHolder(port)
+    throw new ProxyMissingError(
+      `cannot listen on ${host}:${port}: another process has it${holder === undefined ? '' : ` (${holder})`}; stop that one`,
+      { cause: error },
+    )
+  }
+}
+
+function isSame(one: readonly SocketAddress[], other: readonly SocketAddress[]): boolean {
+  return JSON.stringify(one) === JSON.stringify(other)
 }
 
 function missing(error: unknown): ProxyMissingError {

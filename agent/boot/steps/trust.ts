@@ -75,7 +75,10 @@ export function trustStep(deps: TrustStepDeps, findings: BootFindings): BootStep
     remedy:
       'have ca-certificates in the image; until then programs that ignore SSL_CERT_FILE do not trust the proxy',
     run: async (signal) => {
-      const pem = await readFile(deps.data.caCert, 'utf8')
+      // In a folder of the proxy's: a link there could lead to what only root may read.
+      const pem = await readIfPresent(deps.data.caCert)
+      if (pem === undefined)
+        throw new TrustStoreError(`cannot trust the proxy: there is no ${deps.data.caCert}`)
       // Outside a container the certificate is where our own account can read it.
       const own = { caFile: deps.data.caCert, bundleFile: join(deps.data.proxyDir, 'ca-bundle.crt') }
       if (deps.mode === 'plain') {

@@ -5,26 +5,21 @@ import type { Account } from '../../services/run-as.js'
 import type { CommandOptions, RunCommand } from '../../system/command.js'
 import type { CheckedOut } from '../../workspace/clone.js'
 import { cloneWithRetries } from '../../workspace/clone-with-retries.js'
+import { EXTRAS, readCloneRecord, writeCloneRecord, type CloneRecord } from '../../workspace/clone-record.js'
 import { copyInto } from '../../workspace/copy.js'
+import { fetchIntoClone } from '../../workspace/fetch.js'
 import { removeStaleGitAccess } from '../../workspace/git-access.js'
 import { explainWorkspaceFailure, reasonAndRemedy, WorkspaceError } from '../../workspace/remedy.js'
-import {
-  EXTRAS,
-  findPartials,
-  partialPath,
-  settle,
-  whatExists,
-  writeMark,
-  type Existing,
-  type Mark,
-} from '../../workspace/settle.js'
+import { findPartials, partialPath, settle, whatExists, type Existing } from '../../workspace/settle.js'
 import { parseSource, type GitSource, type WorkspaceSource } from '../../workspace/source.js'
-import { ownerCommand, withGitAccess, type GitDeps } from '../../workspace/with-git-access.js'
+import { ownerCommand, type GitDeps } from '../../workspace/with-git-access.js'
 import type { BootFindings, Clone } from '../findings.js'
 import type { BootStep } from '../step.js'
 
 export interface WorkspaceStepDeps extends GitDeps {
   readonly cwd: string
+  /** The workspace is made below an overlay, where only root gets at it. */
+  readonly sealed?: boolean
 }
 
 /** Half an hour: a large repository over a slow line. Nothing but the workspace's own users wait for it. */
@@ -50,7 +45,7 @@ export function workspaceStep(deps: WorkspaceStepDeps, findings: BootFindings): 
 function belowOverlay(deps: WorkspaceStepDeps, { home }: BootFindings): WorkspaceStepDeps {
   if (home?.kind !== 'layered') return deps
   const { options } = deps
-  return { ...deps, options: { ...options, path: join(home.base, basename(options.path)) } }
+  return { ...deps, sealed: true, options: { ...options, path: join(home.base, basename(options.path)) } }
 }
 
 export interface Prepared {
@@ -101,10 +96,11 @@ async function obtain(
         'cloning the workspace',
       )
       const result = await cloneWithRetries(deps, source, partial, owner, command)
-      await writeMark(partial, freshMark(source, options.ref), owner)
+      const record = freshRecord(deps, source)
+      await writeCloneRecord(deps.recordFile, options.path, record)
       await settle(partial, options.path, run, command)
       const remark = `cloned ${result.branch}${result.commit === undefined ? ', which is empty' : ` at ${result.commit.slice(0, 7)}`}${HISTORY[result.history.kind]}`
-      return { remark, clone: { path: options.path, source, mark: freshMark(source, options.ref) } }
+      return { remark, clone: { path: options.path, source, record, fresh: true } }
     }
     deps.logger.info({ path: source.path }, 'copying the workspace')
     await copyInto(source.path, partial, options.path, run, command)
@@ -124,8 +120,8 @@ const HISTORY: Readonly<Record<CheckedOut['history']['kind'], string>> = {
   partial: ', earlier versions when asked for',
   shallow: ', without its history',
 }
-function freshMark(source: GitSource, ref: string | undefined): Mark {
-  return { source: source.url, ref: ref ?? '', pending: EXTRAS }
+function freshRecord({ options, sealed = false }: WorkspaceStepDeps, source: GitSource): CloneRecord {
+  return { source: source.url, ref: options.ref ?? '', pending: EXTRAS, sealed }
 }
 
 /** What is there stays; when it is not what was asked for, that is said. */
@@ -136,26 +132,28 @@ async function keep(
   owner: Account | undefined,
   command: CommandOptions,
 ): Promise<Prepared> {
-  const { mark, branch } = existing
+  const { branch, origin, hasGit } = existing
   const { path, ref = '' } = deps.options
+  const record = hasGit ? readCloneRecord(deps.recordFile, path) : undefined
   const remark = branch === undefined ? 'kept as it is' : `kept, on ${branch}`
   if (wanted?.kind !== 'git') return { remark }
-  if (mark === undefined) {
+  if (record === undefined && origin !== wanted.url) {
     throw new WorkspaceError(
       `cannot clone ${wanted.url}: ${path} holds files that are not from a clone of ours, and they were kept; move them away to have it cloned`,
     )
   }
-  if (mark.source !== wanted.url || mark.ref !== ref) {
-    const was = `${mark.source}${mark.ref === '' ? '' : ` (${mark.ref})`}`
+  // Without a record (of another data dir, or none by then) it may be anybody's work: nothing of it is pending.
+  const known = record ?? { source: wanted.url, ref, pending: [], sealed: false }
+  if (known.source !== wanted.url || known.ref !== ref) {
+    const was = `${known.source}${known.ref === '' ? '' : ` (${known.ref})`}`
     throw new WorkspaceError(
       `cannot clone ${wanted.url}${ref === '' ? '' : ` (${ref})`}: ${path} holds a clone of ${was}, which was kept; move it away to have the other cloned`,
     )
   }
   const fetched = deps.options.fetch === 'on' ? await fetchInto(deps, wanted, owner, command) : ''
-  return { remark: remark + fetched, clone: { path, source: wanted, mark } }
+  return { remark: remark + fetched, clone: { path, source: wanted, record: known, fresh: false } }
 }
 
-/** Only what the remote's branches are: neither files nor branches of anybody's own are touched. */
 async function fetchInto(
   deps: WorkspaceStepDeps,
   source: GitSource,
@@ -163,13 +161,7 @@ async function fetchInto(
   command: CommandOptions,
 ): Promise<string> {
   try {
-    await withGitAccess(deps, { source, owner, command }, (withSecrets) =>
-      // Submodules may have been changed by hand.
-      deps.run(['git', 'fetch', '--progress', '--no-recurse-submodules', 'origin'], {
-        ...withSecrets,
-        cwd: deps.options.path,
-      }),
-    )
+    await fetchIntoClone(deps, deps.options.path, source, owner, command)
     return ', fetched'
   } catch (error) {
     command.signal.throwIfAborted()
