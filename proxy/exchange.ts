@@ -5,7 +5,7 @@ import type { CacheRequest, FetchVariation, ResponseCache, UpstreamResponse } fr
 import { watchClient } from './client-stall.js'
 import type { Route } from './dial.js'
 import type { Answer, Upstream } from './forward.js'
-import { assertFraming } from './framing.js'
+import { assertFraming, FramingError } from './framing.js'
 import type { Gate } from './gate.js'
 import { headerValue, without, type RawHeaders } from './headers.js'
 import { StreamResetError } from './h2/stream-error.js'
@@ -264,6 +264,8 @@ export class Exchanges {
       const problem = `broke off: ${refusal.message}`
       this.#log(request, to, { status: response.statusCode }, started, witness, problem)
     } else {
+      // Where it ends, or what its sender means by it, is in doubt: nothing behind it is believed.
+      if (error instanceof FramingError) response.shouldKeepAlive = false
       if (!request.complete && bodyFollows(request)) refuseUpload(response, refusal)
       else sendRefusal(response, refusal)
       request.resume()
