@@ -65,6 +65,8 @@ interface Then {
   readonly what: string
   readonly send: (to: Place) => string
   readonly takes: boolean
+  /** Of an answer that has no body for it. */
+  readonly method?: string
   readonly answer: (way: Way) => number
 }
 
@@ -88,6 +90,7 @@ const thens: readonly Then[] = [
     what: 'CONNECT',
     send: ({ at }) => `CONNECT ${at} HTTP/1.1\r\nHost: ${at}\r\n\r\n`,
     takes: true,
+    method: 'CONNECT',
     answer: (way) => (way === 'plain' ? 200 : 405),
   },
   {
@@ -121,7 +124,8 @@ for (const way of ['plain', 'CONNECT'] as const) {
         const wanted = expected(first, then, way)
         const seen: (number | 'end' | 'reset')[] = []
         while (seen.length < wanted.length - 1) {
-          const answer = await conversation.answer()
+          const isLast = seen.length === wanted.length - 2
+          const answer = await conversation.answer(isLast ? then.method : 'GET')
           if (answer === 'cut') break
           seen.push(answer.status)
         }
