@@ -1,5 +1,6 @@
 import js from '@eslint/js'
 import tseslint from 'typescript-eslint'
+import entriesAreGuarded from './scripts/entries-are-guarded.mjs'
 
 /** Import directions and cycles are checked by scripts/check-imports.mjs, layout by prettier. */
 export default tseslint.config(
@@ -10,6 +11,7 @@ export default tseslint.config(
     files: ['{config,proxy,agent}/**/*.ts'],
     extends: [tseslint.configs.recommendedTypeChecked],
     languageOptions: { parserOptions: { project: './tsconfig.json', tsconfigRootDir: import.meta.dirname } },
+    plugins: { own: { rules: { 'entries-are-guarded': entriesAreGuarded } } },
     rules: {
       'no-console': 'error',
       eqeqeq: 'error',
@@ -22,8 +24,10 @@ export default tseslint.config(
         { fixStyle: 'inline-type-imports', disallowTypeAnnotations: false },
       ],
       '@typescript-eslint/no-explicit-any': 'error',
-      '@typescript-eslint/no-floating-promises': 'error',
+      // A rejection that nobody handles ends a program; `void` would only hide it. See config/entry.ts.
+      '@typescript-eslint/no-floating-promises': ['error', { ignoreVoid: false }],
       '@typescript-eslint/no-misused-promises': 'error',
+      'own/entries-are-guarded': 'error',
       '@typescript-eslint/no-non-null-assertion': 'error',
       '@typescript-eslint/only-throw-error': 'error',
       '@typescript-eslint/prefer-promise-reject-errors': 'error',
@@ -38,8 +42,10 @@ export default tseslint.config(
     },
   },
   {
-    files: ['{config,proxy,agent}/**/test/**/*.ts'],
+    files: ['{config,proxy,agent}/**/{test,bench}/**/*.ts'],
     rules: {
+      // A test or a measurement that ends by a fault says so; nobody else's connections end with it.
+      'own/entries-are-guarded': 'off',
       // tap's `t.test` returns a promise that tap itself waits for.
       '@typescript-eslint/no-floating-promises': [
         'error',

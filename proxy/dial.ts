@@ -67,8 +67,15 @@ export function createDialGuard({ resolve, isOwnPort, isOwnAddress }: DialGuardD
   const judged = (target: Target, judge: AddressJudge, barred: boolean, address: string): JudgedAddress => {
     const own = isOwnPort(target.port)
     const finding =
-      (own || barred) && isOwnAddress(address) ? (own ? ownFinding(target) : barredFinding(address)) : undefined
-    return { address, verdict: finding === undefined ? judge.address(address) : { action: 'refuse', finding } }
+      (own || barred) && isOwnAddress(address)
+        ? own
+          ? ownFinding(target)
+          : barredFinding(address)
+        : undefined
+    return {
+      address,
+      verdict: finding === undefined ? judge.address(address) : { action: 'refuse', finding },
+    }
   }
 
   return {

@@ -22,11 +22,15 @@ export const MAX_FIELDS = 1_000
  *
  * @throws FramingError
  */
-export function assertFraming({ rawHeaders, httpVersion, pseudo }: ClientRequest): void {
+export function assertFraming({ method, headers, rawHeaders, httpVersion, pseudo }: ClientRequest): void {
   // What comes as HTTP/2 is framed by its own frames; the HTTP/1.1 parser lets through any number.
   if (pseudo !== undefined) return
   if (!/^1\.[01]$/.test(httpVersion)) {
     throw new FramingError(505, `cannot read the request: HTTP/${httpVersion} is not served`)
+  }
+  // RFC 9112, 3.2. CONNECT has it in its target, and many who send that leave Host out.
+  if (httpVersion === '1.1' && headers['host'] === undefined && method !== 'CONNECT') {
+    throw new FramingError(400, 'cannot read the request: it has no Host header')
   }
   if (rawHeaders.length / 2 > MAX_FIELDS) {
     throw new FramingError(431, `cannot read the request: it has more than ${MAX_FIELDS} header fields`)

@@ -1,6 +1,7 @@
 import type { Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
 import { TLSSocket, type SecureContext } from 'node:tls'
+import { entry } from '../config/entry.js'
 import { codeOf } from '../config/errors.js'
 import { canonicalHost } from '../config/host-name.js'
 import type { Logger } from '../config/logger.js'
@@ -186,10 +187,13 @@ export class Interceptor {
       ALPNProtocols: ['h2', 'http/1.1'],
       // A name that is not the tunnel's gets its own certificate: the mismatch is then answered with 421,
       // where a failed handshake would say nothing.
-      SNICallback: (name, callback) => {
-        const context = this.#contextFor(canonicalHost(name) ?? target.host, socket)
-        callback(context === undefined ? new Error('too many new hosts') : null, context)
-      },
+      SNICallback: entry(
+        { name: 'TLS', logger, ends: (_name) => socket },
+        (name: string, callback: (error: Error | null, context?: SecureContext) => void) => {
+          const context = this.#contextFor(canonicalHost(name) ?? target.host, socket)
+          callback(context === undefined ? new Error('too many new hosts') : null, context)
+        },
+      ),
     })
     const timer = setTimeout(() => socket.destroy(), this.#deps.settings().timeouts.headers)
     let done = false
@@ -218,7 +222,7 @@ export class Interceptor {
     secure.once('end', () => {
       if (!done) socket.destroy()
     })
-    secure.once('secure', () => {
+    const secured = (): void => {
       done = true
       secure.off('readable', look)
       clearTimeout(timer)
@@ -230,7 +234,8 @@ export class Interceptor {
       }
       if (secure.alpnProtocol === 'h2') this.#deps.http2.accept(secure, { socket, tunnel })
       else this.#handOn(secure, { socket, tunnel })
-    })
+    }
+    secure.once('secure', entry({ name: 'TLS', logger, ends: () => socket }, secured))
   }
 
   /** Undefined where one would have to be made, and too many were. */

@@ -1,4 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net'
+import { entry, type EntryListener } from '../config/entry.js'
 import { codeOf } from '../config/errors.js'
 import type { ListenAt } from '../config/held-listeners.js'
 import type { Logger } from '../config/logger.js'
@@ -28,7 +29,7 @@ export interface ListenerOptions {
   readonly count: ConnectionCount
   /** Says no to those who are too many, in their protocol. */
   readonly onExcess: (socket: Socket, protocol: ClientProtocol, why: OverloadError) => void
-  readonly onClient: Readonly<Record<ClientProtocol, (socket: Socket) => void>>
+  readonly onClient: Readonly<Record<ClientProtocol, (socket: Socket) => Promise<void> | void>>
   readonly logger: Logger
 }
 
@@ -39,12 +40,17 @@ export class Listener {
   readonly #sockets = new Set<Socket>()
   readonly #retries = new Set<NodeJS.Timeout>()
   readonly #excess = new Set<Socket>()
+  readonly #onConnection: EntryListener<[socket: Socket]>
   #complainedAt = -Infinity
   #port = 0
   #stopped = false
 
   constructor(options: ListenerOptions) {
     this.#options = options
+    const { logger } = options
+    this.#onConnection = entry({ name: 'connection', logger, ends: (socket) => socket }, (socket: Socket) =>
+      this.#accept(socket),
+    )
   }
 
   /** The port in use; differs from the one asked for only if that was 0. */
@@ -77,7 +83,7 @@ export class Listener {
 
   #listen(host: string, port: number): Promise<number> {
     // Half-open: a client may end its side of a tunnel and still read the other.
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, this.#onConnection)
     return new Promise((resolve, reject) => {
       server.once('error', reject)
       server.listen(this.#options.listenAt(host, port), () => {
@@ -116,7 +122,7 @@ export class Listener {
     this.#options.logger.error({ code: codeOf(error) }, 'cannot accept a connection')
   }
 
-  #turnAway(socket: Socket, why: OverloadError): void {
+  async #turnAway(socket: Socket, why: OverloadError): Promise<void> {
     const now = performance.now()
     if (now - this.#complainedAt >= COMPLAINT_MS) {
       this.#complainedAt = now
@@ -128,28 +134,23 @@ export class Listener {
     }
     this.#excess.add(socket)
     socket.once('close', () => this.#excess.delete(socket))
-    void peek(socket, protocolOf, EXCESS_FIRST_BYTE_MS).then((protocol) => {
-      if (protocol === undefined) socket.destroy()
-      else this.#options.onExcess(socket, protocol, why)
-    })
+    const protocol = await peek(socket, protocolOf, EXCESS_FIRST_BYTE_MS)
+    if (protocol === undefined) socket.destroy()
+    else this.#options.onExcess(socket, protocol, why)
   }
 
-  #accept(socket: Socket): void {
+  async #accept(socket: Socket): Promise<void> {
     this.#sockets.add(socket)
     socket.once('close', () => this.#sockets.delete(socket))
     // A reset may come at any moment of a connection's life; whoever holds it then sees 'close'.
     socket.on('error', () => socket.destroy())
     const address = addressOf(socket)
     const why = this.#options.count.add(address)
-    if (why !== undefined) {
-      this.#turnAway(socket, why)
-      return
-    }
+    if (why !== undefined) return this.#turnAway(socket, why)
     socket.once('close', () => this.#options.count.remove(address))
-    void peek(socket, protocolOf, this.#options.firstByteMs()).then((protocol) => {
-      if (protocol === undefined) socket.destroy()
-      else this.#options.onClient[protocol](socket)
-    })
+    const protocol = await peek(socket, protocolOf, this.#options.firstByteMs())
+    if (protocol === undefined) socket.destroy()
+    else await this.#options.onClient[protocol](socket)
   }
 }
 

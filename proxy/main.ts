@@ -54,15 +54,17 @@ async function main(args: readonly string[]): Promise<void> {
     leafKey,
     listenAt: listenersOf(process.env[LISTENERS_VARIABLE]),
   })
-  // A start that fails is reported below.
+  // A start that fails is reported below; what else fails here ends as it would there.
   const ignored = (): void => undefined
   // At once: who reads in the log that we are ready may send a signal in the same moment.
   const stop = (): void => {
-    void starting.then((proxy) => proxy.stop().then(() => process.exit(0)), ignored)
+    starting.then((proxy) => proxy.stop().then(() => process.exit(0)), ignored).catch(failed)
   }
   process.once('SIGTERM', stop)
   process.once('SIGINT', stop)
-  process.on('SIGHUP', () => void starting.then((proxy) => proxy.reload(), ignored))
+  process.on('SIGHUP', () => {
+    starting.then((proxy) => proxy.reload(), ignored).catch(failed)
+  })
   await starting
   // Not before: reading its modules is quicker with a large one.
   keepHeapSmall()
@@ -147,10 +149,12 @@ function isUsageError(error: unknown): boolean {
   return codeOf(error)?.startsWith('ERR_PARSE_ARGS') === true
 }
 
-main(process.argv.slice(2)).catch((error: unknown) => {
+function failed(error: unknown): void {
   const usage = isUsageError(error)
   const known = error instanceof DiscobotError || usage
   process.stderr.write(`discobot-proxy: ${known ? reasonOf(error) : String((error as Error).stack)}\n`)
   if (usage) process.stderr.write(`\n${USAGE}`)
   process.exit(usage ? 2 : 1)
-})
+}
+
+main(process.argv.slice(2)).catch(failed)

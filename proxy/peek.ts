@@ -10,6 +10,7 @@ import type { Socket } from 'node:net'
  * @param limitMs how long the client may stay undecided.
  * @param signal gives up the look, bytes put back.
  * @returns undefined when the client ended, failed or took too long, or when the look was given up.
+ * @throws what `classify` throws.
  */
 export function peek<T>(
   socket: Socket,
@@ -17,23 +18,31 @@ export function peek<T>(
   limitMs: number,
   signal?: AbortSignal,
 ): Promise<T | undefined> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     let seen: Buffer = Buffer.alloc(0)
     const timer = setTimeout(() => finish(undefined), limitMs)
     const finish = (verdict: T | undefined): void => {
+      leave()
+      resolve(verdict)
+    }
+    const leave = (): void => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onGone)
       socket.off('readable', onReadable).off('end', onGone).off('close', onGone)
       if (seen.length > 0 && !socket.destroyed) socket.unshift(seen)
-      resolve(verdict)
     }
     const onGone = (): void => finish(undefined)
     const onReadable = (): void => {
       const chunk = socket.read() as Buffer | null
       if (chunk === null) return
       seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk])
-      const verdict = classify(seen)
-      if (verdict !== undefined) finish(verdict)
+      try {
+        const verdict = classify(seen)
+        if (verdict !== undefined) finish(verdict)
+      } catch (error) {
+        leave()
+        reject(error instanceof Error ? error : new Error(String(error)))
+      }
     }
     signal?.addEventListener('abort', onGone)
     socket.on('readable', onReadable).on('end', onGone).on('close', onGone)

@@ -24,11 +24,6 @@ export class Pipeline {
     this.#client = client
   }
 
-  /** No answer is on its way. */
-  get isIdle(): boolean {
-    return this.#open.length === 0
-  }
-
   /**
    * Notes a request that is about to be served. False when it must not be: after an answer that closes the
    * connection nothing on it is a request any more (RFC 9112, 9.6), it may be the rest of an upload.

@@ -1,5 +1,6 @@
 import { join, resolve } from 'node:path'
 import type { Config } from '../config/config.js'
+import { outliveFaults } from '../config/entry.js'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { createLiveLogger, type LiveLogger } from '../config/live-logger.js'
 import { readConfigText } from '../config/config-texts.js'
@@ -131,10 +132,13 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     logger,
   })
   let apiPort = config.proxy.api_port
+  // A start that fails ends; from the first client on nothing else does.
+  const forgetFaults = outliveFaults(logger)
   try {
     await listen('proxy.port', config.proxy.host[0] ?? LOOPBACK, config.proxy.port, proxy.start())
     apiPort = await listen('proxy.api_port', LOOPBACK, config.proxy.api_port, api.start())
   } catch (error) {
+    forgetFaults()
     await live.close()
     await Promise.all([proxy.stop(0), cache.close()])
     throw error
@@ -148,6 +152,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
       await Promise.all([live.close(), prewarmer.close()])
       await proxy.stop(DRAIN_MS)
       await Promise.all([api.stop(), cache.close()])
+      forgetFaults()
       logger.info({}, 'stopped')
     },
   }

@@ -5,9 +5,11 @@ import { networkInterfaces } from 'node:os'
 import type { Duplex } from 'node:stream'
 import type { SecureContext } from 'node:tls'
 import type { Config } from '../config/config.js'
+import { entry, type Entry } from '../config/entry.js'
 import { codeOf } from '../config/errors.js'
 import { bindItself, type ListenAt } from '../config/held-listeners.js'
 import type { Logger } from '../config/logger.js'
+import { takeOver } from '../config/take-over.js'
 import { basic, type ProxyAuth } from './auth.js'
 import type { ResponseCache } from './cache/contract.js'
 import { closeWith } from './close-with.js'
@@ -139,26 +141,22 @@ export class ProxyServer {
       http2: this.#http2,
       register: (inner, client) => this.#clients.set(inner, client),
     })
-    this.#http.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-      if (this.#clients.get(socket)?.tunnel !== undefined) {
-        closeWith(
-          socket,
-          renderRefusal({ status: 405, type: 'http_request_denied', message: 'CONNECT inside a tunnel' }),
-        )
-        return
-      }
-      // The tunnel's bytes would mix with an answer that is on its way.
-      if (!this.#pipelineOf(socket).isIdle) return void socket.destroy()
-      void serveConnect(
-        request,
-        socket,
-        head,
-        interceptor,
-        this.#settings.auth,
-        this.#pseudonym,
-        options.logger,
-      )
-    })
+    this.#http.on(
+      'connect',
+      entry(this.#entered('CONNECT'), async (request, socket, head: Buffer) => {
+        const client = this.#clientOf(request.socket)
+        if (!(await takeOver(request.socket, () => cut(client)))) return
+        if (client.tunnel !== undefined) {
+          closeWith(
+            socket,
+            renderRefusal({ status: 405, type: 'http_request_denied', message: 'CONNECT inside a tunnel' }),
+          )
+          return
+        }
+        const { auth } = this.#settings
+        await serveConnect(request, socket, head, interceptor, auth, this.#pseudonym, options.logger)
+      }),
+    )
     this.#listener = new Listener({
       hosts: options.config.proxy.host,
       port: options.config.proxy.port,
@@ -176,7 +174,7 @@ export class ProxyServer {
           this.#http.emit('connection', socket)
         },
         socks5: (socket) =>
-          void serveSocks5(socket, {
+          serveSocks5(socket, {
             handshakeMs: this.#settings.timeouts.headers,
             auth: this.#settings.auth,
             tunnel: async (client, target, accepted) => {
@@ -271,33 +269,50 @@ export class ProxyServer {
     const http = createServer({
       requestTimeout: 0,
       connectionsCheckingInterval: HEADERS_LOOK_MS,
+      // It would answer such a request by itself, and nobody but Node would know that an answer is under way.
+      requireHostHeader: false,
     })
     // One more than is served: so it shows. Node drops what is beyond that, and from 24 on refuses it by itself.
     http.maxHeadersCount = MAX_FIELDS + 1
-    const serve = (request: IncomingMessage, response: ServerResponse): void => {
-      if (!this.#pipelineOf(request.socket).admits(request, response)) return
-      void exchanges.serve(request, response, this.#clientOf(request.socket))
-    }
+    const serve = entry(
+      { name: 'HTTP', logger: this.#logger, ends: ({ socket }) => socket },
+      (request: IncomingMessage, response: ServerResponse) => {
+        if (!this.#pipelineOf(request.socket).admits(request, response)) return
+        return exchanges.serve(request, response, this.#clientOf(request.socket))
+      },
+    )
     http.on('request', serve)
     // Expect is upstream's to answer.
     http.on('checkContinue', serve)
     http.on('checkExpectation', serve)
-    http.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-      socket.on('error', () => socket.destroy())
-      if (!this.#pipelineOf(socket).isIdle) return void socket.destroy()
-      const plain = withoutOffer(request, head)
-      if (plain !== undefined) {
+    http.on(
+      'upgrade',
+      entry(this.#entered('Upgrade'), async (request, socket, head: Buffer) => {
+        socket.on('error', () => socket.destroy())
+        const client = this.#clientOf(request.socket)
+        if (!(await takeOver(request.socket, () => cut(client)))) return
+        const plain = withoutOffer(request, head)
+        if (plain === undefined) return serveUpgrade(request, socket, head, client, exchanges)
         socket.unshift(plain)
         http.emit('connection', socket)
-        return
-      }
-      void serveUpgrade(request, socket, head, this.#clientOf(socket), exchanges)
-    })
-    http.on('clientError', (error, socket) => this.#refuseMalformed(error, socket))
+      }),
+    )
+    http.on(
+      'clientError',
+      entry(
+        { name: 'what is no HTTP', logger: this.#logger, ends: (_error, socket) => socket },
+        (error: Error, socket: Socket) => this.#refuseMalformed(error, socket),
+      ),
+    )
     // This server listens on nothing: sockets are handed to it. Without the event it would not look for
     // clients that are slow with their headers.
     http.emit('listening')
     return http
+  }
+
+  /** The events by which a connection stops being Node's; they name its socket, which a stream of Node's may hide. */
+  #entered(name: string): Entry<[request: IncomingMessage, socket: Socket, head: Buffer]> {
+    return { name, logger: this.#logger, ends: ({ socket }) => socket }
   }
 
   #refuseMalformed(error: Error, socket: Duplex): void {
@@ -318,7 +333,10 @@ export class ProxyServer {
     for (const finding of this.findings()) this.#logger.warn({ finding }, 'open to others')
     if (this.#withheld === undefined) return
     const { names, reason } = this.#withheld
-    this.#logger.warn({ names: names.join(','), reason }, 'secrets withheld; requests that need one are refused')
+    this.#logger.warn(
+      { names: names.join(','), reason },
+      'secrets withheld; requests that need one are refused',
+    )
   }
 
   /** Node reads these anew for each connection. */
@@ -343,6 +361,11 @@ export class ProxyServer {
     this.#pipelines.set(socket, pipeline)
     return pipeline
   }
+}
+
+/** Below TLS, so that the part of an answer that is out does not pass for the whole. */
+function cut({ socket }: ClientConnection): void {
+  socket.resetAndDestroy()
 }
 
 function malformedAnswer(code: string, { timeouts, limits }: Settings): [status: number, message: string] {

@@ -1,8 +1,7 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
+import { takeOver } from '../../config/take-over.js'
 import type { TokenCheck } from './access.js'
 import { ClientGoneError } from './paced-write.js'
 import { RefusedRequestError, refuse, sendProblem, type Problem } from './problem.js'
@@ -35,6 +34,10 @@ export async function answer(
   response.on('error', () => {})
   try {
     const match = admit(service, request)
+    // RFC 9110, 10.1.1: Node meets the one expectation there is by itself, and tells us of all others.
+    const { expect } = request.headers
+    if (expect !== undefined && !/100-continue/i.test(expect))
+      refuse(417, 'there is no such expectation here')
     checkBody(match.route, request)
     await match.route.handle(exchangeOf(service, match, request, response, leave.signal))
   } catch (error) {
@@ -46,17 +49,18 @@ export async function answer(
 export async function answerUpgrade(
   service: Service,
   request: IncomingMessage,
-  socket: Duplex,
   head: Buffer,
   leave: AbortController,
 ): Promise<void> {
+  const { socket } = request
   socket.on('error', () => {})
+  if (!(await takeOver(socket, () => socket.destroy()))) return
   socket.once('close', () => leave.abort('client-left' satisfies LeaveReason))
   // RFC 9110 section 7.8: an upgrade may be ignored. Node takes the parser away, so the answer is the last one.
   const response = new ServerResponse(request)
   response.shouldKeepAlive = false
   const attach = (): void => {
-    response.assignSocket(socket as Socket)
+    response.assignSocket(socket)
     response.once('finish', () => socket.end())
   }
   try {

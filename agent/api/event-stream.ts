@@ -23,7 +23,9 @@ export class EventStream {
     response.writeHead(200, { ...SAFE_HEADERS, 'content-type': 'text/event-stream' })
     response.flushHeaders()
     // Whatever is written meanwhile says the same; a client that does not take it is found out there.
-    this.#heartbeat = setInterval(() => void this.#write(':\n\n').catch(() => {}), stallMs / 2)
+    this.#heartbeat = setInterval(() => {
+      this.#write(':\n\n').catch(() => {})
+    }, stallMs / 2)
   }
 
   send({ id, event, data }: ServerEvent): Promise<void> {

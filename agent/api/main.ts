@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { userInfo } from 'node:os'
+import { outliveFaults } from '../../config/entry.js'
 import { reasonOf } from '../../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../../config/handover.js'
 import { LISTENERS_VARIABLE, listenersOf } from '../../config/held-listeners.js'
@@ -37,7 +38,10 @@ async function main(): Promise<void> {
     })
     logger.info({ port: api.port }, 'agent API ready')
     signalReady(process.env[READY_FD_VARIABLE])
-    const stop = (): void => void api.close(CLOSE_GRACE_MS).then(() => process.exit(0))
+    outliveFaults(logger)
+    const stop = (): void => {
+      api.close(CLOSE_GRACE_MS).then(() => process.exit(0), failed)
+    }
     process.once('SIGTERM', stop)
     process.once('SIGINT', stop)
   } catch (error) {
@@ -46,7 +50,9 @@ async function main(): Promise<void> {
   }
 }
 
-main().catch((error: unknown) => {
+function failed(error: unknown): void {
   process.stderr.write(`discobot-agent-api: ${reasonOf(error)}\n`)
   process.exit(1)
-})
+}
+
+main().catch(failed)

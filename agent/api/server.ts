@@ -1,5 +1,7 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { entry } from '../../config/entry.js'
 import { DiscobotError, codeOf } from '../../config/errors.js'
 import { bindItself, type ListenAt } from '../../config/held-listeners.js'
 import type { Logger } from '../../config/logger.js'
@@ -51,13 +53,18 @@ const KEEP_ALIVE_PROBE_MS = 30_000
  * @throws AgentApiListenError when the address cannot be listened on, or must not be without a token.
  */
 export async function startAgentApi(options: AgentApiOptions): Promise<AgentApi> {
-  const { host, port: wanted, token, clientTimeoutMs } = options
+  const { host, port: wanted, token, clientTimeoutMs, logger } = options
   if (token === undefined && !isLoopback(host)) {
     const reason = 'beyond loopback it takes a token; set DISCOBOT_API_TOKEN'
     throw new AgentApiListenError(`cannot listen on ${host}:${wanted}: ${reason}`)
   }
   const underWay = new UnderWay()
   const service = { ...options, router: makeRouter(options.routes) }
+  const serve = entry(
+    { name: 'agent API', logger, ends: ({ socket }) => socket },
+    (request: IncomingMessage, response: ServerResponse) =>
+      underWay.add((leave) => answer(service, request, response, leave)),
+  )
   const server = createServer(
     {
       headersTimeout: clientTimeoutMs,
@@ -66,14 +73,23 @@ export async function startAgentApi(options: AgentApiOptions): Promise<AgentApi>
       connectionsCheckingInterval: CHECK_INTERVAL_MS,
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+      // Refused with every other Host that is not ours.
+      requireHostHeader: false,
     },
-    (request, response) => underWay.add((leave) => answer(service, request, response, leave)),
+    serve,
   )
   server.maxConnections = MAX_CONNECTIONS
-  server.on('upgrade', (request, socket, head) =>
-    underWay.add((leave) => answerUpgrade(service, request, socket, head, leave)),
+  // Node would answer by itself, and nobody but Node would know that an answer is under way.
+  server.on('checkExpectation', serve)
+  server.on(
+    'upgrade',
+    entry(
+      { name: 'agent API: upgrade', logger, ends: ({ socket }) => socket },
+      (request: IncomingMessage, _socket: Duplex, head: Buffer) =>
+        underWay.add((leave) => answerUpgrade(service, request, head, leave)),
+    ),
   )
-  const idle = trackIdle(server)
+  const idle = trackIdle(server, logger)
   const port = await listen(server, host, wanted, options.listenAt ?? bindItself)
   return { port, close: (graceMs) => close(server, idle, underWay, graceMs) }
 }
@@ -92,22 +108,37 @@ function listen(server: Server, host: string, port: number, at: ListenAt): Promi
 }
 
 /** Connections without a request under way. Node's own list leaves out those that never sent one. */
-function trackIdle(server: Server): ReadonlySet<Socket> {
+function trackIdle(server: Server, logger: Logger): ReadonlySet<Socket> {
   const idle = new Set<Socket>()
-  server.on('connection', (socket) => {
-    idle.add(socket)
-    socket.once('close', () => idle.delete(socket))
-  })
-  server.on('request', ({ socket }, response) => {
-    idle.delete(socket)
-    response.once('close', () => {
-      if (socket.destroyed) return
-      if (server.listening) idle.add(socket)
-      else socket.destroySoon()
-    })
-  })
+  const whose = { name: 'agent API', logger }
+  server.on(
+    'connection',
+    entry({ ...whose, ends: (socket) => socket }, (socket: Socket) => {
+      idle.add(socket)
+      socket.once('close', () => idle.delete(socket))
+    }),
+  )
+  const busy = entry(
+    { ...whose, ends: ({ socket }) => socket },
+    ({ socket }: IncomingMessage, response: ServerResponse) => {
+      idle.delete(socket)
+      response.once('close', () => {
+        if (socket.destroyed) return
+        if (server.listening) idle.add(socket)
+        else socket.destroySoon()
+      })
+    },
+  )
+  server.on('request', busy)
+  server.on('checkExpectation', busy)
   // Not a connection of the server's any more.
-  server.on('upgrade', ({ socket }) => idle.delete(socket))
+  server.on(
+    'upgrade',
+    entry(
+      { ...whose, ends: ({ socket }) => socket },
+      ({ socket }: IncomingMessage) => void idle.delete(socket),
+    ),
+  )
   return idle
 }
 

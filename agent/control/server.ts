@@ -1,4 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { entry } from '../../config/entry.js'
 import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import type { AgentActions } from './actions.js'
@@ -38,16 +40,28 @@ export async function startControlServer(deps: ControlDeps): Promise<ControlServ
   const routes = controlRoutes(deps.actions)
   const server = createServer(
     { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
-    (request, response) => {
-      response.on('error', () => undefined)
-      answer(request, response, routes, callers)
-        .catch((error: unknown) => sendProblem(response, error, logger))
-        // What of a body nobody has read would keep the connection from its next request.
-        .finally(() => request.resume())
-    },
+    entry(
+      { name: 'control socket', logger, ends: ({ socket }) => socket },
+      async (request: IncomingMessage, response: ServerResponse) => {
+        response.on('error', () => undefined)
+        try {
+          await answer(request, response, routes, callers)
+        } catch (error) {
+          sendProblem(response, error, logger)
+        } finally {
+          // What of a body nobody has read would keep the connection from its next request.
+          request.resume()
+        }
+      },
+    ),
   )
   server.maxConnections = MAX_CONNECTIONS
-  server.on('clientError', (_error, socket) => socket.destroy())
+  server.on(
+    'clientError',
+    entry({ name: 'control socket', logger, ends: (_, socket) => socket }, (_: Error, socket: Duplex) => {
+      socket.destroy()
+    }),
+  )
   try {
     await listenOn(server, socketPath, deps.gid)
   } catch (error) {

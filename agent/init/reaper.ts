@@ -1,3 +1,4 @@
+import { unattended } from '../../config/entry.js'
 import type { Logger } from '../../config/logger.js'
 import type { ChildRegistry } from './children.js'
 import type { Clock } from './clock.js'
@@ -80,7 +81,7 @@ export function startReaper(deps: ReaperDeps): Reaper {
         reaped += 1
       }
     }
-    if (zombies.size > 0 && native === undefined) void load()
+    if (zombies.size > 0 && native === undefined) unattended(logger, 'reaper', load())
   }
 
   const onChildDied = (): void => {
@@ -94,9 +95,10 @@ export function startReaper(deps: ReaperDeps): Reaper {
   process.on('SIGCHLD', onChildDied)
   const timer = setInterval(sweep, SWEEP_EVERY_MS).unref()
   if (deps.subreaper && process.pid !== 1) {
-    void load().then(() => {
+    const loaded = load().then(() => {
       if (native?.becomeSubreaper() === false) logger.warn({}, 'cannot become the reaper of orphans')
     })
+    unattended(logger, 'reaper', loaded)
   }
 
   return {

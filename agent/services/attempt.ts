@@ -44,7 +44,7 @@ export async function runAttempt(spec: ServiceSpec, deps: AttemptDeps): Promise<
   const over = new AbortController()
   const finish = (): void => over.abort()
   stopped.addEventListener('abort', finish, { once: true, signal: over.signal })
-  void child.ended.then(finish)
+  child.ended.then(finish, finish)
 
   if (spec.type === 'oneshot') return runOnce(spec, child, deps, over.signal)
   const given = await Promise.race([spec.handover?.given, untilAborted(over.signal)])

@@ -188,7 +188,7 @@ export class ServiceProcess {
     const until = this.#clock.now() + limitMs
     const awake = new AbortController()
     const wake = (): void => awake.abort()
-    void this.ended.then(wake)
+    this.ended.then(wake, wake)
     killNow?.addEventListener('abort', wake, { once: true, signal: awake.signal })
     if (killNow?.aborted !== true) await this.#clock.sleep(limitMs, awake.signal)
     wake()
@@ -208,7 +208,8 @@ export class ServiceProcess {
       pipe.destroy()
     })
     // A grandchild may hold the other end for ever.
-    void this.ended.then(() => pipe.destroy())
+    const letGo = (): void => void pipe.destroy()
+    this.ended.then(letGo, letGo)
   }
 
   #log(pipe: Readable | null, logger: Logger, lowest?: LogLevel): void {

@@ -69,7 +69,10 @@ export class Service {
     this.#marker = `${spec.name}/${deps.runId}`
     this.#failures = new FailureHistory(deps.policy, deps.random)
     this.#since = deps.clock.date()
-    void spec.handover?.given.then(() => (this.#given = true))
+    spec.handover?.given.then(
+      () => (this.#given = true),
+      () => undefined,
+    )
   }
 
   get state(): ServiceState {

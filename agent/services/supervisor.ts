@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { unattended } from '../../config/entry.js'
 import type { Logger } from '../../config/logger.js'
 import type { ServiceGroups } from '../cgroups/service-groups.js'
 import type { ChildRegistry } from '../init/children.js'
@@ -215,7 +216,7 @@ export class Supervisor {
     const done = new AbortController()
     const running = new Set<string>()
     this.#setDeadline(startedAt + deadlineMs * this.#share)
-    void this.#remind(running, done.signal)
+    unattended(logger, 'reminder', this.#remind(running, done.signal))
 
     const specs = [...this.#services.values()].map((service) => service.spec)
     for (const level of stopLevels(specs, order ?? 'reverse')) {
@@ -247,11 +248,12 @@ export class Supervisor {
     const rearm = new AbortController()
     this.#rearm = rearm
     this.#deadlineAt = at
-    void clock.sleep(at - clock.now(), rearm.signal).then(() => {
+    const passed = clock.sleep(at - clock.now(), rearm.signal).then(() => {
       if (rearm.signal.aborted) return
       logger.warn({}, 'the deadline has passed: killing what still runs')
       this.#deadline.abort()
     })
+    unattended(logger, 'deadline', passed)
   }
 
   async #remind(running: ReadonlySet<string>, done: AbortSignal): Promise<void> {

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
+import { entry } from '../../config/entry.js'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import { canonicalHost } from '../../config/host-name.js'
 import { bindItself, type ListenAt } from '../../config/held-listeners.js'
@@ -36,10 +37,17 @@ export class ApiServer {
       requestTimeout: 0,
       headersTimeout,
       connectionsCheckingInterval: headersTimeout / CHECKS_PER_LIMIT,
+      // Ours to refuse, as any other Host that is not this machine's.
+      requireHostHeader: false,
     }
-    this.#server = createServer(limits, (request, response) => {
-      void this.#serve(request, response)
-    })
+    const { logger } = options
+    this.#server = createServer(
+      limits,
+      entry(
+        { name: 'proxy API', logger, ends: ({ socket }) => socket },
+        (request: IncomingMessage, response: ServerResponse) => this.#serve(request, response),
+      ),
+    )
   }
 
   /** Resolves with the port in use. @throws the system's error when it cannot listen. */

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { unattended } from '../../config/entry.js'
 import type { Logger } from '../../config/logger.js'
 import { WarmReferenceError } from '../warm/errors.js'
 import type { PrewarmJob } from '../warm/prewarm-job.js'
@@ -28,7 +29,8 @@ export function warmRoutes({ prewarmer, mayUse, logger }: WarmDeps): Routes {
         mayUse(message)
         const job = await start(prewarmer, await readBody(message, ['application/json']))
         logger.info({ job: job.id, references: job.report().references.length }, 'prewarm started')
-        void job.ended.then(() => logger.info({ job: job.id, state: job.state }, 'prewarm ended'))
+        const ended = job.ended.then(() => logger.info({ job: job.id, state: job.state }, 'prewarm ended'))
+        unattended(logger, 'prewarm', ended)
         return { status: 202, headers: { Location: `/api/cache/prewarm?id=${job.id}` }, body: job.report() }
       },
       GET: ({ query }) => shown(prewarmer, query),

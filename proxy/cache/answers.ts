@@ -219,7 +219,7 @@ export class Answers {
     if (client.gone || opened === undefined) {
       joined.source?.leave()
       // Nobody is left to relay it to; a fill goes on by itself.
-      void opening.then(
+      opening.then(
         (late) => late.kind === 'unkept' && late.response.body.destroy(),
         () => undefined,
       )

@@ -196,7 +196,7 @@ export class Fill {
     if ('complaint' in verdict) return this.#fail(verdict.complaint)
     this.#transition('verified')
     for (const { follower } of this.#places) follower.progressed()
-    void this.#finish(verdict.digest)
+    this.#finish(verdict.digest).catch(this.#options.onDiskFailure)
   }
 
   async #finish(digest: string): Promise<void> {

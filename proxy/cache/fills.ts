@@ -1,3 +1,4 @@
+import { unattended } from '../../config/entry.js'
 import type { Logger } from '../../config/logger.js'
 import { headerValue } from '../headers.js'
 import type { Access } from './access.js'
@@ -122,7 +123,8 @@ export class Fills {
       return undefined
     })
     this.#open.set(asking.abort, closed)
-    void closed.then(() => this.#open.delete(asking.abort))
+    const forget = (): boolean => this.#open.delete(asking.abort)
+    closed.then(forget, forget)
     return opened
   }
 
@@ -137,9 +139,10 @@ export class Fills {
     if (found === undefined) return
     this.#joinable.delete(name)
     found.asking.discarded = true
-    void found.joinable.then((running) => {
+    const forgone = found.joinable.then((running) => {
       if (typeof running === 'object') running.fill.forgo()
     })
+    unattended(this.#options.logger, 'discard', forgone)
   }
 
   /** A discarded fill may still be at the disk when the next one of that name comes to it. */
@@ -206,7 +209,10 @@ export class Fills {
     abort.signal.addEventListener('abort', () => running.fill.abort('the proxy is stopping'), { once: true })
     first(running)
     running.fill.start()
-    void running.fill.done.then(() => this.#options.tally.fetched(rule.name, running.fill.frontier))
+    const counted = running.fill.done.then(() =>
+      this.#options.tally.fetched(rule.name, running.fill.frontier),
+    )
+    unattended(logger, 'count', counted)
     return { kind: 'filling', ...running }
   }
 

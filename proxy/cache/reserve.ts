@@ -5,6 +5,7 @@ import type { Incidents } from './incidents.js'
 const LOOK_INTERVAL_MS = 10_000
 /** So much is written before the next look, and freed beyond the need so that not every look finds one. */
 const STEP_BYTES = 16 * 1024 * 1024
+const UNSEEN = 'cache cannot see how much of the disk is free'
 
 export interface ReserveOptions {
   /** Bytes of the disk that are to stay free; 0: the disk may be filled. */
@@ -29,8 +30,8 @@ export class Reserve {
   constructor(options: ReserveOptions) {
     this.#options = options
     this.#minFree = options.minFree
-    this.#timer = setInterval(() => void this.#look(), LOOK_INTERVAL_MS).unref()
-    void this.#look()
+    this.#timer = setInterval(() => this.#lookAside(), LOOK_INTERVAL_MS).unref()
+    this.#lookAside()
   }
 
   /**
@@ -46,7 +47,7 @@ export class Reserve {
   resize(minFree: number): void {
     this.#minFree = minFree
     this.#granted = 0
-    void this.#look()
+    this.#lookAside()
   }
 
   /** Resolves when so many bytes may be written. @throws DiskReserveError when they may not. */
@@ -62,6 +63,11 @@ export class Reserve {
     clearInterval(this.#timer)
     this.#minFree = 0
     await this.#looking
+  }
+
+  /** Nobody waits for this look. */
+  #lookAside(): void {
+    this.#look().catch((error: unknown) => this.#options.incidents.report(UNSEEN, error))
   }
 
   async #look(needed = 0): Promise<void> {
@@ -84,7 +90,7 @@ export class Reserve {
       this.#granted = Math.min(wanted, this.#headroom)
     } catch (error) {
       // What cannot be known cannot be kept to; a disk that is full says so itself.
-      incidents.report('cache cannot see how much of the disk is free', error)
+      incidents.report(UNSEEN, error)
       this.#granted = wanted
     }
   }

@@ -13,7 +13,7 @@ export interface TouchesOptions {
 /** Notes on disk when entries were used, which is all that a restart knows of their order. */
 export class Touches {
   readonly #options: TouchesOptions
-  readonly #running = new Set<Promise<void>>()
+  readonly #running = new Set<Promise<unknown>>()
 
   constructor(options: TouchesOptions) {
     this.#options = options
@@ -24,9 +24,9 @@ export class Touches {
     if (now - entry.lastUsedAt < INTERVAL_MS) return
     entry.lastUsedAt = now
     // Failing to note a use costs a place in the order and nothing else.
-    const touch = this.#options.store.touch(name, now).catch(() => undefined)
+    const over = (): boolean => this.#running.delete(touch)
+    const touch = this.#options.store.touch(name, now).then(over, over)
     this.#running.add(touch)
-    void touch.then(() => this.#running.delete(touch))
   }
 
   /** Resolves when nothing is being noted. */

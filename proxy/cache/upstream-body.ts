@@ -65,11 +65,16 @@ export class UpstreamBody {
     finished(body, { writable: false }, (error) => {
       if (this.#stopped.signal.aborted) return
       if (error === null || error === undefined) this.#events?.end()
-      else void this.#continue(reasonOf(error))
+      else this.#continue(reasonOf(error)).catch((fault: unknown) => this.#events?.error(reasonOf(fault)))
     })
     body.on('data', (chunk: Buffer) => {
       this.#received += chunk.length
-      this.#events?.data(chunk)
+      try {
+        this.#events?.data(chunk)
+      } catch (fault) {
+        this.destroy()
+        this.#events?.error(reasonOf(fault))
+      }
     })
     if (this.#paused) body.pause()
   }

@@ -7,6 +7,7 @@ import {
   constants,
 } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
+import { entry, type Entry } from '../../config/entry.js'
 import type { Logger } from '../../config/logger.js'
 import type { ClientConnection, Exchanges } from '../exchange.js'
 import { sendRefusal } from '../refusal.js'
@@ -58,7 +59,13 @@ export class Http2Front {
     inner.allowHalfOpen = false
     // Emitted within the next call.
     this.#server ??= this.#open()
-    this.#server.once('session', (session) => this.#serve(session, inner, client))
+    this.#server.once(
+      'session',
+      entry(
+        { name: 'HTTP/2', logger: this.#options.logger, ends: (_session) => client.socket },
+        (session: ServerHttp2Session) => this.#serve(session, inner, client),
+      ),
+    )
     this.#server.emit('connection', inner)
     // What the session waits for. Node says it for its own servers' sockets and for clients', not for one whose
     // TLS was begun by hand; its handshake is done.
@@ -109,7 +116,7 @@ export class Http2Front {
     })
     session.on(
       'stream',
-      (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, raw: string[]) => {
+      entry(this.#entered(client), (stream, headers, _flags, raw) => {
         open += 1
         clearTimeout(idle)
         stream.once('close', () => {
@@ -118,9 +125,25 @@ export class Http2Front {
         })
         stream.on('aborted', () => gauge.add('resets'))
         if (stream.closed) gauge.add('resets')
-        this.#answer(stream, headers, raw, client)
-      },
+        return this.#answer(stream, headers, raw, client)
+      }),
     )
+  }
+
+  /** One stream ends with its fault; the others of its connection go on. */
+  #entered(
+    client: ClientConnection,
+  ): Entry<[stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, raw: string[]]> {
+    const { remoteAddress, remotePort } = client.socket
+    return {
+      name: 'HTTP/2',
+      logger: this.#options.logger,
+      ends: (stream) => ({
+        remoteAddress,
+        remotePort,
+        destroy: () => stream.close(constants.NGHTTP2_INTERNAL_ERROR),
+      }),
+    }
   }
 
   #answer(
@@ -128,7 +151,7 @@ export class Http2Front {
     headers: IncomingHttpHeaders,
     raw: string[],
     client: ClientConnection,
-  ): void {
+  ): Promise<void> | void {
     const request = new Http2Request(stream, headers, raw)
     const response = new Http2Response(stream, request)
     if (stream.closed || stream.destroyed) {
@@ -144,7 +167,7 @@ export class Http2Front {
       sendRefusal(response, { status: 405, type: 'http_request_denied', message: 'CONNECT inside a tunnel' })
       return
     }
-    void this.#options.exchanges.serve(request, response, client)
+    return this.#options.exchanges.serve(request, response, client)
   }
 
   #calm(session: ServerHttp2Session, client: ClientConnection, what: string): void {

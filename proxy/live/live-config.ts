@@ -84,7 +84,8 @@ export class LiveConfig {
       pendingRestart: [],
       revision: this.#revision(),
     }
-    if (options.file !== undefined) this.#watch = watchFile(options.file, () => void this.#follow(false))
+    if (options.file !== undefined)
+      this.#watch = watchFile(options.file, () => this.#follow(false), options.logger)
   }
 
   get state(): ConfigState {

@@ -1,6 +1,8 @@
 import { watch, type FSWatcher } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
+import { unattended } from '../../config/entry.js'
+import type { Logger } from '../../config/logger.js'
 
 /**
  * inotify says nothing of a file reached through a link that is turned, nor on many network file systems, and its
@@ -19,13 +21,15 @@ export interface FileWatch {
 }
 
 /** Calls `onChange` when the file at `path` may have another content, and at the start. */
-export function watchFile(path: string, onChange: () => void): FileWatch {
+export function watchFile(path: string, onChange: () => Promise<void>, logger: Logger): FileWatch {
   let known: string | undefined
   let waiting: { readonly since: number; readonly state: string; readonly timer: NodeJS.Timeout } | undefined
   let looks = 0
   let closed = false
 
-  const look = async (): Promise<void> => {
+  const look = (): void => unattended(logger, 'watch of the configuration file', lookOnce())
+
+  const lookOnce = async (): Promise<void> => {
     looks += 1
     const mine = looks
     const state = await stateOf(path)
@@ -36,27 +40,29 @@ export function watchFile(path: string, onChange: () => void): FileWatch {
     clearTimeout(waiting?.timer)
     const patience = Math.max(0, since + PATIENCE_MS - now)
     const quiet = Math.min(state.empty ? QUIET_EMPTY_MS : QUIET_MS, patience)
-    waiting = { since, state: state.text, timer: setTimeout(() => void report(), quiet) }
+    waiting = { since, state: state.text, timer: setTimeout(tell, quiet) }
   }
+
+  const tell = (): void => unattended(logger, 'reload', report())
 
   const report = async (): Promise<void> => {
     const mine = waiting
     if (mine === undefined) return
     const { since, state } = mine
     const overdue = performance.now() - since >= PATIENCE_MS
-    if (!overdue && (await stateOf(path)).text !== state) return look()
+    if (!overdue && (await stateOf(path)).text !== state) return lookOnce()
     if (closed || waiting !== mine) return
     waiting = undefined
     // Time stamps are as coarse as the kernel's tick: after a report in the midst of saves, look once more.
     known = overdue ? undefined : state
-    onChange()
+    await onChange()
   }
 
-  const poll = setInterval(() => void look(), POLL_MS).unref()
+  const poll = setInterval(look, POLL_MS).unref()
   const watcher = watchFolder(dirname(path), (name) => {
-    if (name === null || name === basename(path)) void look()
+    if (name === null || name === basename(path)) look()
   })
-  void look()
+  look()
   return {
     close() {
       closed = true

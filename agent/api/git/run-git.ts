@@ -90,7 +90,8 @@ async function runOnce(
   let late = false
   const timer = setTimeout(() => {
     late = true
-    void command.end()
+    // What keeps it from ending is told at the end, where it is waited for.
+    command.end().catch(() => undefined)
   }, timeoutMs)
   try {
     const complaint = readComplaint(command)

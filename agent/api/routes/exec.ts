@@ -98,9 +98,13 @@ async function run(deps: ExecDeps, exchange: Exchange, wanted: ExecRequest): Pro
   const { response, signal } = exchange
   const stallMs = deps.limits.clientTimeoutMs
   let reason: ExitReason = 'ended'
+  // What keeps it from ending is told at the end, where it is waited for.
+  const end = (): void => {
+    command.end().catch(() => undefined)
+  }
   const stop = (why: ExitReason): void => {
     reason = why
-    void command.end()
+    end()
   }
   const onAbort = (): void => stop((signal.reason as LeaveReason) === 'stopping' ? 'stopping' : 'ended')
   const timer = after(() => stop('timed-out'), wanted.timeoutMs)
@@ -114,7 +118,7 @@ async function run(deps: ExecDeps, exchange: Exchange, wanted: ExecRequest): Pro
     pump(command.stderr, (data) => write({ stream: 'stderr', ...data })),
   ])
   // A client that has left or takes nothing any more.
-  output.catch(() => void command.end())
+  output.catch(end)
   try {
     const { code, signal: by } = await command.ended
     clearTimeout(timer)

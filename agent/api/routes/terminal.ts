@@ -91,7 +91,7 @@ async function serve(deps: TerminalDeps, server: WebSocketServer, upgrade: Upgra
     await pty.close()
     throw error
   }
-  await runSession(socket, pty, { clientTimeoutMs, idleMs }, upgrade.signal)
+  await runSession(socket, pty, { clientTimeoutMs, idleMs }, upgrade.signal, upgrade.logger)
 }
 
 async function openTerminal({ tree, env, shell }: TerminalDeps, { query }: Upgrade): Promise<Pty> {

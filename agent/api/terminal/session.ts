@@ -1,4 +1,6 @@
 import type { RawData, WebSocket } from 'ws'
+import { entry } from '../../../config/entry.js'
+import type { Logger } from '../../../config/logger.js'
 import type { LeaveReason } from '../route.js'
 import { parseControl } from './control-message.js'
 import type { Pty } from './pty.js'
@@ -28,28 +30,35 @@ export async function runSession(
   pty: Pty,
   limits: SessionLimits,
   signal: AbortSignal,
+  logger: Logger,
 ): Promise<void> {
   // Changed by whoever ends it, which the compiler does not see.
   let reason = 'ended' as EndReason
+  // What keeps it from ending is told where it is waited for.
+  const hangUp = (): void => {
+    pty.end().catch(() => undefined)
+  }
   const end = (why: EndReason): void => {
     reason = why
-    void pty.end()
+    hangUp()
   }
   const stop = (): void => end((signal.reason as LeaveReason) === 'stopping' ? 'stopping' : 'ended')
   const idle = setTimeout(() => end('idle'), limits.idleMs)
   const heart = watchHeart(socket, limits.clientTimeoutMs)
   signal.addEventListener('abort', stop)
   if (signal.aborted) stop()
-  socket.once('close', () => void pty.end())
+  socket.once('close', hangUp)
   // What follows an error is the close.
   socket.on('error', () => {})
-  takeInput(socket, pty, () => idle.refresh())
+  takeInput(socket, pty, () => idle.refresh(), logger)
   const output = sendOutput(socket, pty, () => idle.refresh())
   try {
     const { code, signal: by } = await pty.ended
     await pty.end()
     // What runs as another account we cannot end, and it may hold the terminal for ever.
-    const impatience = setTimeout(() => void pty.close(), limits.clientTimeoutMs)
+    const impatience = setTimeout(() => {
+      pty.close().catch(() => undefined)
+    }, limits.clientTimeoutMs)
     await output
     clearTimeout(impatience)
     if (socket.readyState === socket.OPEN) {
@@ -65,18 +74,17 @@ export async function runSession(
   }
 }
 
-function takeInput(socket: WebSocket, pty: Pty, onTaken: () => void): void {
+function takeInput(socket: WebSocket, pty: Pty, onTaken: () => void, logger: Logger): void {
   let waiting = 0
-  const write = (bytes: Buffer): void => {
+  const write = async (bytes: Buffer): Promise<void> => {
     waiting += 1
     socket.pause()
-    void pty.write(bytes).then(() => {
-      waiting -= 1
-      onTaken()
-      if (waiting === 0 && socket.readyState === socket.OPEN) socket.resume()
-    })
+    await pty.write(bytes)
+    waiting -= 1
+    onTaken()
+    if (waiting === 0 && socket.readyState === socket.OPEN) socket.resume()
   }
-  socket.on('message', (data: RawData, isBinary: boolean) => {
+  const take = (data: RawData, isBinary: boolean): Promise<void> | void => {
     const bytes = bytesOf(data)
     if (isBinary) return write(bytes)
     const control = parseControl(bytes.toString())
@@ -88,7 +96,9 @@ function takeInput(socket: WebSocket, pty: Pty, onTaken: () => void): void {
       case undefined:
         return socket.close(PROTOCOL_ERROR, 'text must be {"input": …} or {"resize": {"cols": …, "rows": …}}')
     }
-  })
+  }
+  const connection = { destroy: () => socket.terminate() }
+  socket.on('message', entry({ name: 'terminal', logger, ends: (_data) => connection }, take))
 }
 
 /** One piece at a time: the next is read when the socket has taken the last, so a slow client slows the program. */
