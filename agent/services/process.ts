@@ -75,6 +75,12 @@ export class ServiceProcess {
       return
     }
     this.pid = this.#child.pid
+    if (this.pid === undefined) {
+      // With EMFILE and ENFILE, Node has not even made the pipes. Its `error` is still to come.
+      this.#pipes = []
+      this.ended = this.#untilLeaderEnds(this.#child, spec)
+      return
+    }
     this.#pipes = [this.#child.stdout, this.#child.stderr].filter((pipe) => pipe !== null)
     this.#log(this.#child.stdout, deps.logger.child({ service: spec.name, stream: 'stdout' }), spec.logLevel)
     this.#log(this.#child.stderr, deps.logger.child({ service: spec.name, stream: 'stderr' }), spec.logLevel)

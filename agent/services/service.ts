@@ -1,3 +1,4 @@
+import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import type { ServiceGroup } from '../cgroups/service-group.js'
 import type { ChildRegistry } from '../init/children.js'
@@ -26,6 +27,8 @@ export interface ServiceDeps {
   readonly runId: string
   /** The service ended without being told to, and stays ended. */
   onEnded(ending: ServiceEnding): void
+  /** An error that is nobody's but ours; the service ends with it, and nothing else does. */
+  onFault(error: unknown): void
 }
 
 export interface ServiceEnding {
@@ -127,10 +130,12 @@ export class Service {
       this.#failures.clear()
       this.#stopped = new AbortController()
       this.#killNow = new AbortController()
-      this.#life = this.#live().finally(() => {
-        this.#life = undefined
-        this.#settle(this.#startError('it has ended'))
-      })
+      this.#life = this.#live()
+        .catch((error: unknown) => this.#endFaulty(error))
+        .finally(() => {
+          this.#life = undefined
+          this.#settle(this.#startError('it has ended'))
+        })
     } else {
       this.#pauseOver.abort()
     }
@@ -178,6 +183,24 @@ export class Service {
       this.#restarts += 1
     }
     this.#enter('stop')
+  }
+
+  /** Whatever of it runs is ended, and it is not started again: what failed once by a mistake of ours will again. */
+  async #endFaulty(error: unknown): Promise<void> {
+    const reason = `a fault of the agent itself: ${reasonOf(error)}`
+    this.#deps.onFault(error)
+    const stopped = this.#stopped.signal.aborted
+    try {
+      await this.#process?.end(this.spec.stopGraceMs, this.#killNow.signal)
+    } catch (another) {
+      this.#deps.onFault(another)
+    }
+    // Not by a transition: nobody knows which of them have been taken.
+    this.#state = stopped ? 'stopping' : 'failed'
+    this.#since = this.#deps.clock.date()
+    this.#reason = reason
+    this.#settle(this.#startError(reason))
+    if (!stopped) this.#deps.onEnded({ failed: true, end: undefined, reason })
   }
 
   #attempt(): Promise<Attempt> {
