@@ -6,6 +6,7 @@ import type { Clock } from '../init/clock.js'
 import { describeEnd, endedWell, type ProcessEnd } from '../init/exit-code.js'
 import { runAttempt, type Attempt } from './attempt.js'
 import { ServiceStartError } from './errors.js'
+import type { OutputShare } from './output-budget.js'
 import type { GroupEnd, ServiceProcess } from './process.js'
 import { describeReadiness } from './readiness.js'
 import { FailureHistory, type RestartPolicy } from './restart-policy.js'
@@ -23,6 +24,7 @@ export interface ServiceDeps {
   readonly random: () => number
   readonly runAs?: RunAsDeps
   readonly group?: ServiceGroup
+  readonly output: OutputShare
   /** Tells the processes of this agent from those of another one. */
   readonly runId: string
   /** The service ended without being told to, and stays ended. */

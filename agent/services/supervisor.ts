@@ -8,6 +8,7 @@ import { Faults } from '../init/faults.js'
 import { endedWell, failureExitCode, type ProcessEnd } from '../init/exit-code.js'
 import { ServiceSpecError, ServiceStartError, UnknownServiceError } from './errors.js'
 import type { GroupEnd } from './process.js'
+import { OutputBudget } from './output-budget.js'
 import { probeMistake } from './probe-mistake.js'
 import { DEFAULT_RESTART_POLICY, type RestartPolicy } from './restart-policy.js'
 import type { RunAsDeps } from './run-as.js'
@@ -63,6 +64,7 @@ const NAME = /^[a-z0-9][a-z0-9-]*$/
 export class Supervisor {
   readonly #deps: SupervisorDeps
   readonly #faults: Faults
+  readonly #output: OutputBudget
   readonly #runId = uniqueName()
   readonly #services = new Map<string, Service>()
   /** Services whose start waits, and for which other one. */
@@ -77,6 +79,7 @@ export class Supervisor {
   constructor(deps: SupervisorDeps) {
     this.#deps = deps
     this.#faults = deps.faults ?? new Faults(deps.logger)
+    this.#output = new OutputBudget(deps.clock)
     // Every service that is being stopped listens, and there may be any number of them.
     setMaxListeners(0, this.#deadline.signal)
   }
@@ -98,6 +101,7 @@ export class Supervisor {
       random: random ?? Math.random,
       ...(runAs === undefined ? {} : { runAs }),
       ...(group === undefined ? {} : { group }),
+      output: this.#output.share(),
       runId: this.#runId,
       onEnded: (ending) => this.#onEnded(spec, ending),
       onFault: (error) => this.#faults.report(error, `service ${spec.name}`),
