@@ -13,6 +13,7 @@ import type { ServiceVerb } from './control/actions.js'
 import type { ControlServer } from './control/server.js'
 import type { AgentPhase, AgentStatus } from './control/status.js'
 import { ChildRegistry } from './init/children.js'
+import { Faults } from './init/faults.js'
 import { startReaper } from './init/reaper.js'
 import { handleSignals } from './init/signals.js'
 import { keptLogger } from './logs/kept-logger.js'
@@ -58,6 +59,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   const logger = keptLogger(deps.logger, logs, clock)
   const startedAt = clock.now()
   const over = new End()
+  const faults = new Faults(logger)
   const children = new ChildRegistry()
   const reaper = startReaper({ children, clock, logger, subreaper: options.mode === 'plain' })
   // On somebody's own machine nothing outside of the data dir is touched.
@@ -67,6 +69,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     clock,
     children,
     groups,
+    faults,
     onEssentialFailure: ({ service, reason, exitCode }) => {
       logger.error({ service, reason, exitCode }, 'the container ends with its essential service')
       over.come(exitCode)
@@ -74,7 +77,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   })
   let reload = (): Promise<void> => Promise.resolve()
   let release = (): void => undefined
-  const removeHandlers = listen(over, supervisor, logger, () => reload())
+  const removeHandlers = listen({ over, supervisor, logger, faults, reload: () => reload() })
   const findings: BootFindings = {}
   const proxy =
     options.proxy === 'on'
@@ -99,7 +102,13 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     reaper: reaper.status(),
     zombies: listZombies(options.mode === 'container'),
     ...wallPart(wall()),
-    degraded: [...options.problems, ...degradedSteps(steps), ...withheld(wall()), ...lostLines(files)],
+    degraded: [
+      ...options.problems,
+      ...degradedSteps(steps),
+      ...withheld(wall()),
+      ...lostLines(files),
+      ...faults.describe(),
+    ],
     extra: {
       mode: options.mode,
       session: options.sessionId,
@@ -216,8 +225,16 @@ class End {
   }
 }
 
+interface Listening {
+  readonly over: End
+  readonly supervisor: Supervisor
+  readonly logger: Logger
+  readonly faults: Faults
+  reload(): Promise<void>
+}
+
 /** @returns removes the handlers again. */
-function listen(over: End, supervisor: Supervisor, logger: Logger, reload: () => Promise<void>): () => void {
+function listen({ over, supervisor, logger, faults, reload }: Listening): () => void {
   const toService = (name: string, signal: NodeJS.Signals): void => {
     const known = supervisor.status().some((service) => service.name === name)
     if (!known || !supervisor.signal(name, signal))
@@ -236,14 +253,9 @@ function listen(over: End, supervisor: Supervisor, logger: Logger, reload: () =>
     },
     forward: (signal) => toService('agent-api', signal),
   })
-  // A defect of ours must not take the services down unasked for: they are stopped in order.
-  const onDefect = (error: unknown): void => {
-    logger.error(
-      { reason: reasonOf(error), stack: error instanceof Error ? error.stack : undefined },
-      'defect in the agent',
-    )
-    over.come(BOOT_FAILED)
-  }
+  // Rejections that nobody handles come here too. The state that counts is the kernel's and that of each service's own
+  // loop, and an exception has left one callback of one of them; so all goes on (docs/architecture.md).
+  const onDefect = (error: unknown): void => faults.report(error, 'an event that nobody expected')
   process.on('uncaughtException', onDefect)
   return () => {
     removeSignals()

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { codeOf, reasonOf } from '../../config/errors.js'
+import { reasonOf } from '../../config/errors.js'
 import { findHierarchy, type Hierarchy } from './find-hierarchy.js'
 import { isWritable, ServiceGroup } from './service-group.js'
 
@@ -12,7 +12,7 @@ export interface ServiceGroups {
   /** In one line for `status`: where, or why nowhere. */
   readonly description: string
   groupOf(service: string): ServiceGroup | undefined
-  /** Takes away what is empty. */
+  /** Takes away what is empty. Never throws. */
   remove(): void
 }
 
@@ -49,8 +49,8 @@ export function serviceGroupsIn({ kind, folder }: Hierarchy): ServiceGroups {
     remove: () => {
       try {
         rmdirSync(parent)
-      } catch (error) {
-        if (codeOf(error) !== 'EBUSY' && codeOf(error) !== 'ENOENT') throw error
+      } catch {
+        // As with the groups in it: an empty folder does no harm.
       }
     },
   }

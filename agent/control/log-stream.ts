@@ -15,6 +15,8 @@ export interface LogQuestion {
 
 /** Lines at a time, so that a long log neither stops the init nor fills its memory. */
 const BATCH = 256
+/** Of lines that are all to be escaped, some 5 ms. */
+const BATCH_CHARACTERS = 64 * 1024
 
 /**
  * Answers with one JSON object a line. A reader that is too slow is not waited for: the lines that it has missed
@@ -35,12 +37,13 @@ export async function streamLogs(
   if (seq > logs.seq) seq = 0
   while (!left.signal.aborted) {
     const newest = logs.seq
-    const batch = logs.after(seq, BATCH, service)
+    const found = logs.after(seq, BATCH, service)
+    const batch = sendable(found)
     if (batch.length > 0) {
       const lost = logs.lostAfter(seq, service) ? '{"lost":true}\n' : ''
       seq = batch.at(-1)?.seq ?? seq
       if (!response.write(lost + textOf(batch))) await happens(response, 'drain', left.signal)
-      else if (batch.length === BATCH) await new Promise(setImmediate)
+      else if (batch.length < found.length || found.length === BATCH) await new Promise(setImmediate)
       continue
     }
     if (!follow) break
@@ -62,6 +65,13 @@ export async function streamLogs(
 function startOf(logs: LogStore, lines: number, service: string | undefined): number {
   const first = logs.last(lines, service)[0]
   return first === undefined ? logs.seq : first.seq - 1
+}
+
+/** As many of them as are sent in one turn. */
+function sendable(entries: readonly LogEntry[]): readonly LogEntry[] {
+  let characters = 0
+  const end = entries.findIndex(({ text }) => (characters += text.length) > BATCH_CHARACTERS)
+  return end < 0 ? entries : entries.slice(0, Math.max(1, end))
 }
 
 function textOf(batch: readonly LogEntry[]): string {

@@ -2,7 +2,7 @@ import type { Logger } from '../../config/logger.js'
 import { describeEnd, endedWell, type ProcessEnd } from '../init/exit-code.js'
 import { untilUnresponsive } from './liveness.js'
 import { ServiceProcess, type ProcessDeps } from './process.js'
-import { describeReadiness, fileMark, isTaken, untilReady } from './readiness.js'
+import { describeReadiness, fileMark, inBrackets, isTaken, untilReady, type Answer } from './readiness.js'
 import type { Readiness, ServiceSpec } from './spec.js'
 
 /** What became of one process of a service. */
@@ -50,11 +50,12 @@ export async function runAttempt(spec: ServiceSpec, deps: AttemptDeps): Promise<
   const given = await Promise.race([spec.handover?.given, untilAborted(over.signal)])
   if (given !== undefined) child.handOver(given)
   const begunAt = clock.now()
-  const ready =
-    child.pid !== undefined &&
-    (await untilReady(spec.readiness, spec.readyTimeoutMs, clock, over.signal, before, child.notified))
+  const answer: Answer =
+    child.pid === undefined
+      ? { ready: false }
+      : await untilReady(spec.readiness, spec.readyTimeoutMs, clock, over.signal, before, child.notified)
   if (stopped.aborted) return { kind: 'stopped' }
-  if (!ready) return endUnready(spec, child, deps)
+  if (!answer.ready) return endUnready(spec, child, deps, answer)
 
   const readyAt = clock.now()
   deps.logger.info({ service: spec.name, pid: child.pid, ms: Math.round(readyAt - begunAt) }, 'service ready')
@@ -92,7 +93,12 @@ function takenBy(readiness: Readiness): string {
 }
 
 /** It ended before it was ready, or it takes too long and is made to end. */
-async function endUnready(spec: ServiceSpec, child: ServiceProcess, deps: AttemptDeps): Promise<Attempt> {
+async function endUnready(
+  spec: ServiceSpec,
+  child: ServiceProcess,
+  deps: AttemptDeps,
+  answer: Answer = { ready: false },
+): Promise<Attempt> {
   const tooLate = child.isLeaderAlive
   const group = tooLate ? await child.end(spec.stopGraceMs, deps.killNow) : 'ended'
   const end = group === 'left' ? undefined : await child.ended
@@ -103,7 +109,7 @@ async function endUnready(spec: ServiceSpec, child: ServiceProcess, deps: Attemp
     tooLate || end === undefined
       ? spec.type === 'oneshot'
         ? `not done within ${spec.readyTimeoutMs} ms`
-        : `no answer from ${where} within ${spec.readyTimeoutMs} ms`
+        : `no answer from ${where} within ${spec.readyTimeoutMs} ms${inBrackets(answer)}`
       : end.kind === 'not-started'
         ? end.reason
         : spec.type === 'oneshot'

@@ -3,6 +3,7 @@ import { nearestName } from '../../config/nearest-name.js'
 import type { Complaint, Mark } from '../../config/problem.js'
 import { quoteOption, readYaml, type KeyPath, type YamlDocument } from '../../config/yaml-document.js'
 import { shellWords } from '../command-words.js'
+import { probeMistake } from './probe-mistake.js'
 import { DEFAULT_RESTART_POLICY } from './restart-policy.js'
 import type { Limits, Probe, Readiness } from './spec.js'
 
@@ -219,7 +220,7 @@ class EntryReader {
   #readiness(value: unknown, path: KeyPath, ports: readonly number[], oneshot: boolean): Readiness {
     const [port] = ports
     if (value === undefined) {
-      return port === undefined || oneshot ? { kind: 'started' } : { kind: 'tcp', host: '127.0.0.1', port }
+      return port === undefined || oneshot ? { kind: 'started' } : { kind: 'tcp', host: 'localhost', port }
     }
     if (oneshot) this.complain(path, 'a oneshot is ready when it has ended well')
     const given = this.object(value, path, [...PROBE_KEYS, 'newline'])
@@ -236,20 +237,29 @@ class EntryReader {
     const [kind] = kinds
     if (kind === undefined || kinds.length > 1)
       return this.complain(path, 'write one of http, tcp, unix, file')
+    const probe = this.#probeOf(kind, given, path)
+    const mistake = probe && probeMistake(probe)
+    if (mistake === undefined) return probe
+    return this.complain([...path, mistake.option === 'path' ? 'path' : kind], mistake.message)
+  }
+
+  #probeOf(
+    kind: 'http' | 'tcp' | 'unix' | 'file',
+    given: Record<string, unknown>,
+    path: KeyPath,
+  ): Probe | undefined {
     const at = [...path, kind]
     if (kind === 'tcp') {
-      const [, host = '127.0.0.1', port = ''] = /^(?:(.+):)?(\d+)$/.exec(String(given['tcp'])) ?? []
-      return { kind, host: host.replace(/^\[|\]$/g, ''), port: this.#port(Number(port), at) ?? 0 }
+      const [, host = 'localhost', digits = ''] = /^(?:(.+):)?(\d+)$/s.exec(String(given['tcp'])) ?? []
+      const port = this.#port(Number(digits), at)
+      return port === undefined ? undefined : { kind, host: host.replace(/^\[|\]$/g, ''), port }
     }
-    const text = this.#text(given[kind], at) ?? ''
-    if (kind === 'http') {
-      if (!URL.canParse(text) || !text.startsWith('http://')) this.complain(at, 'write an http:// URL')
-      return { kind, url: text }
-    }
-    if (!text.startsWith('/')) this.complain(at, 'write an absolute path')
+    const text = this.#text(given[kind], at)
+    if (text === undefined) return undefined
+    if (kind === 'http') return { kind, url: text }
     if (kind === 'file') return { kind, path: text }
     const asked = given['path'] === undefined ? '/' : this.#text(given['path'], [...path, 'path'])
-    return { kind: 'unix-http', socketPath: text, path: asked ?? '/' }
+    return asked === undefined ? undefined : { kind: 'unix-http', socketPath: text, path: asked }
   }
 
   #liveness(value: unknown, path: KeyPath, readiness: Readiness, oneshot: boolean): ServiceEntry['liveness'] {

@@ -1,8 +1,9 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { reasonOf } from '../../config/errors.js'
 import { orderProblems, type Problem } from '../../config/problem.js'
 import { readTextFile } from '../../config/text-file.js'
-import { parseServices, type ServiceEntry } from './file-format.js'
+import { parseServices, type ParsedServices, type ServiceEntry } from './file-format.js'
 
 /** Who wrote the file: the image's maker, or whoever wrote the repository. */
 export type ServiceSource = 'image' | 'workspace'
@@ -50,7 +51,7 @@ export async function loadServices(files: ServiceFiles): Promise<LoadedServices>
       problems.push({ kind: 'unreadable', file, message: `not usable: ${read.reason}` })
       return
     }
-    const { entries, complaints } = parseServices(read.text)
+    const { entries, complaints } = parsed(read.text)
     problems.push(...orderProblems(complaints.map((complaint) => ({ kind: 'invalid', file, ...complaint }))))
     for (const entry of entries) {
       const located = { ...entry, source, file }
@@ -65,6 +66,16 @@ export async function loadServices(files: ServiceFiles): Promise<LoadedServices>
   }
   await take(WORKSPACE_FILE, join(files.workspace, WORKSPACE_FILE), 'workspace')
   return { services: inOrder(found, files.running, problems), problems }
+}
+
+/** A text that ends the parser itself, as none should, costs its own file and no other. */
+function parsed(text: string): ParsedServices {
+  try {
+    return parseServices(text)
+  } catch (error) {
+    const message = `it cannot be understood: ${reasonOf(error)}; write it in a simpler way`
+    return { entries: [], complaints: [{ mark: { line: 1, col: 1 }, message }] }
+  }
 }
 
 async function yamlFiles(folder: string): Promise<string[]> {

@@ -21,6 +21,11 @@ export class LineSplitter {
   push(chunk: Buffer): void {
     let start = 0
     while (start < chunk.length) {
+      // A flood of newlines alone must not cost as much as lines.
+      if (this.#pendingBytes === 0 && chunk[start] === NEWLINE) {
+        start += 1
+        continue
+      }
       const newline = chunk.indexOf(NEWLINE, start)
       const wanted = newline < 0 ? chunk.length : newline
       const end = Math.min(wanted, start + MAX_LINE_BYTES - this.#pendingBytes)
@@ -52,7 +57,8 @@ export class LineSplitter {
   }
 
   #take(): Buffer {
-    const bytes = Buffer.concat(this.#pending)
+    const [first, ...more] = this.#pending
+    const bytes = first !== undefined && more.length === 0 ? first : Buffer.concat(this.#pending)
     this.#pending = []
     this.#pendingBytes = 0
     return bytes

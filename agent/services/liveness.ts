@@ -1,5 +1,5 @@
 import type { Clock } from '../init/clock.js'
-import { describeReadiness, probe } from './readiness.js'
+import { describeReadiness, inBrackets, probe } from './readiness.js'
 import type { Liveness } from './spec.js'
 
 /**
@@ -17,12 +17,11 @@ export async function untilUnresponsive(
     // Without questions to ask it is the end that is waited for; a timer takes 24.8 days at most.
     await clock.sleep(liveness?.periodMs ?? MAX_TIMER_MS, over)
     if (liveness === undefined || over.aborted) continue
-    const answered = await probe(liveness.probe, liveness.timeoutMs, over)
+    const answer = await probe(liveness.probe, liveness.timeoutMs, over)
     if (over.aborted) break
-    misses = answered ? 0 : misses + 1
-    if (misses >= liveness.threshold) {
-      return `no answer from ${describeReadiness(liveness.probe)}, asked ${misses} times`
-    }
+    misses = answer.ready ? 0 : misses + 1
+    if (misses >= liveness.threshold)
+      return `no answer from ${describeReadiness(liveness.probe)}, asked ${misses} times${inBrackets(answer)}`
   }
   return undefined
 }

@@ -5,15 +5,15 @@ import type { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import { LISTENERS_VARIABLE } from '../../config/held-listeners.js'
-import type { LogLevel } from '../../config/config.js'
 import type { Logger } from '../../config/logger.js'
 import type { ChildRegistry } from '../init/children.js'
 import type { Clock } from '../init/clock.js'
 import type { ProcessEnd } from '../init/exit-code.js'
 import { hasLivingMembers } from '../init/proc-stat.js'
 import type { ServiceGroup } from '../cgroups/service-group.js'
-import { LineSplitter } from './line-splitter.js'
 import { logLine } from './log-line.js'
+import { OutputBudget, type OutputShare } from './output-budget.js'
+import { OutputReader } from './output-reader.js'
 import { readyFd } from './readiness.js'
 import { systemRunAs, type RunAsDeps } from './run-as.js'
 import { restricted } from './restricted.js'
@@ -28,6 +28,8 @@ const KILL_WAIT_MS = 2_000
 /** The last words are in the pipe already; whoever holds it open longer is not the one we wait for. */
 const DRAIN_MS = 50
 const DRAIN_LIMIT_MS = 1_000
+/** The newline is all that is awaited; some write a word before it. */
+const MAX_BEFORE_NEWLINE = 4096
 /** Of the last line, for messages. */
 const LAST_LINE_LENGTH = 300
 
@@ -39,6 +41,8 @@ export interface ProcessDeps {
   readonly runAs?: RunAsDeps
   /** Where it and all it starts belong; absent where there are no control groups. */
   readonly group?: ServiceGroup
+  /** Of its service's, whichever process of it prints; absent means one of its own. */
+  readonly output?: OutputShare
 }
 
 /** `left`: something of the group could not even be killed. */
@@ -46,7 +50,7 @@ export type GroupEnd = 'ended' | 'killed' | 'left'
 
 /**
  * One process of a service, in a session and process group of its own, so that a signal reaches all it
- * started and none of ours. What it prints is read to the end whatever happens: a full pipe would stop it.
+ * started and none of ours. What it prints is read to the end, however late: a pipe that stays full would stop it.
  */
 export class ServiceProcess {
   /** Absent when it could not be started. */
@@ -55,14 +59,13 @@ export class ServiceProcess {
   readonly ended: Promise<ProcessEnd>
   readonly #clock: Clock
   readonly #child: ChildProcess | undefined
-  readonly #pipes: readonly Readable[]
+  readonly #readers: readonly OutputReader[]
   readonly #notified = new AbortController()
   readonly #handover: Socket | undefined
   #leaderEnded = false
   #groupGone = false
   #asked = false
   #lastLine = ''
-  #bytesRead = 0
 
   /** @param marker found again in the environment of everything the process starts. */
   constructor(spec: ServiceSpec, marker: string, deps: ProcessDeps) {
@@ -70,15 +73,22 @@ export class ServiceProcess {
     try {
       this.#child = spawnLeader(spec, marker, deps)
     } catch (error) {
-      this.#pipes = []
+      this.#readers = []
       this.#groupGone = true
       this.ended = Promise.resolve(notStarted(error, spec))
       return
     }
     this.pid = this.#child.pid
-    this.#pipes = [this.#child.stdout, this.#child.stderr].filter((pipe) => pipe !== null)
-    this.#log(this.#child.stdout, deps.logger.child({ service: spec.name, stream: 'stdout' }), spec.logLevel)
-    this.#log(this.#child.stderr, deps.logger.child({ service: spec.name, stream: 'stderr' }), spec.logLevel)
+    if (this.pid === undefined) {
+      // With EMFILE and ENFILE, Node has not even made the pipes. Its `error` is still to come.
+      this.#readers = []
+      this.ended = this.#untilLeaderEnds(this.#child, spec)
+      return
+    }
+    this.#readers = (['stdout', 'stderr'] as const).flatMap((stream) => {
+      const pipe = this.#child?.[stream]
+      return pipe ? [this.#log(pipe, stream, spec, deps)] : []
+    })
     this.ended = this.#untilLeaderEnds(this.#child, spec)
     const fd = readyFd(spec.readiness)
     if (fd !== undefined) this.#awaitNewline(this.#child.stdio[fd])
@@ -146,27 +156,31 @@ export class ServiceProcess {
    */
   async drained(): Promise<void> {
     const closed = new AbortController()
-    const open = this.#pipes.filter((pipe) => !pipe.closed)
+    const open = this.#readers.filter((reader) => !reader.isDone)
     let left = open.length
-    for (const pipe of open) {
-      pipe.once('close', () => {
+    for (const reader of open) {
+      void reader.done.then(() => {
         left -= 1
         if (left === 0) closed.abort()
       })
+      reader.hurry()
     }
+    const bytesRead = (): number => open.reduce((sum, reader) => sum + reader.bytesRead, 0)
     const until = this.#clock.now() + DRAIN_LIMIT_MS
-    while (left > 0 && this.#clock.now() < until) {
-      const before = this.#bytesRead
+    let silent = false
+    while (left > 0 && !silent && this.#clock.now() < until) {
+      const before = bytesRead()
       await this.#clock.sleep(DRAIN_MS, closed.signal)
       // On a busy machine the timer is late, and comes before what has been waiting in the pipe is read.
       await setImmediate()
-      if (this.#bytesRead === before) return
+      silent = bytesRead() === before
     }
+    for (const reader of open) reader.relax()
   }
 
   /** Lets go of the pipes; what is printed after this is lost. */
   release(): void {
-    for (const pipe of this.#pipes) pipe.destroy()
+    for (const reader of this.#readers) reader.release()
   }
 
   #untilLeaderEnds(child: ChildProcess, spec: ServiceSpec): Promise<ProcessEnd> {
@@ -202,7 +216,11 @@ export class ServiceProcess {
   #awaitNewline(pipe: unknown): void {
     if (!(pipe instanceof Socket)) return
     pipe.on('error', () => undefined)
+    let bytes = 0
     pipe.on('data', (chunk: Buffer) => {
+      bytes += chunk.length
+      // Who writes and writes without the newline is left to wait.
+      if (bytes > MAX_BEFORE_NEWLINE) pipe.pause()
       if (!chunk.includes(0x0a)) return
       this.#notified.abort()
       pipe.destroy()
@@ -212,20 +230,17 @@ export class ServiceProcess {
     this.ended.then(letGo, letGo)
   }
 
-  #log(pipe: Readable | null, logger: Logger, lowest?: LogLevel): void {
-    if (pipe === null) return
-    const splitter = new LineSplitter((line) => {
+  #log(
+    pipe: Readable,
+    stream: 'stdout' | 'stderr',
+    { name, logLevel }: ServiceSpec,
+    { logger, clock, output = new OutputBudget(clock).share() }: ProcessDeps,
+  ): OutputReader {
+    const ofService = logger.child({ service: name, stream })
+    return new OutputReader(pipe, output, (line) => {
       this.#lastLine = line.slice(0, LAST_LINE_LENGTH)
-      logLine(logger, line, lowest)
+      logLine(ofService, line, logLevel)
     })
-    pipe.on('data', (chunk: Buffer) => {
-      this.#bytesRead += chunk.length
-      splitter.push(chunk)
-    })
-    pipe.on('error', () => undefined)
-    pipe.on('end', () => splitter.flush())
-    // Without an end when it is let go of.
-    pipe.on('close', () => splitter.flush())
   }
 }
 

@@ -1,3 +1,4 @@
+import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import type { ServiceGroup } from '../cgroups/service-group.js'
 import type { ChildRegistry } from '../init/children.js'
@@ -5,6 +6,7 @@ import type { Clock } from '../init/clock.js'
 import { describeEnd, endedWell, type ProcessEnd } from '../init/exit-code.js'
 import { runAttempt, type Attempt } from './attempt.js'
 import { ServiceStartError } from './errors.js'
+import type { OutputShare } from './output-budget.js'
 import type { GroupEnd, ServiceProcess } from './process.js'
 import { describeReadiness } from './readiness.js'
 import { FailureHistory, type RestartPolicy } from './restart-policy.js'
@@ -22,10 +24,13 @@ export interface ServiceDeps {
   readonly random: () => number
   readonly runAs?: RunAsDeps
   readonly group?: ServiceGroup
+  readonly output: OutputShare
   /** Tells the processes of this agent from those of another one. */
   readonly runId: string
   /** The service ended without being told to, and stays ended. */
   onEnded(ending: ServiceEnding): void
+  /** An error that is nobody's but ours; the service ends with it, and nothing else does. */
+  onFault(error: unknown): void
 }
 
 export interface ServiceEnding {
@@ -130,10 +135,12 @@ export class Service {
       this.#failures.clear()
       this.#stopped = new AbortController()
       this.#killNow = new AbortController()
-      this.#life = this.#live().finally(() => {
-        this.#life = undefined
-        this.#settle(this.#startError('it has ended'))
-      })
+      this.#life = this.#live()
+        .catch((error: unknown) => this.#endFaulty(error))
+        .finally(() => {
+          this.#life = undefined
+          this.#settle(this.#startError('it has ended'))
+        })
     } else {
       this.#pauseOver.abort()
     }
@@ -181,6 +188,24 @@ export class Service {
       this.#restarts += 1
     }
     this.#enter('stop')
+  }
+
+  /** Whatever of it runs is ended, and it is not started again: what failed once by a mistake of ours will again. */
+  async #endFaulty(error: unknown): Promise<void> {
+    const reason = `a fault of the agent itself: ${reasonOf(error)}`
+    this.#deps.onFault(error)
+    const stopped = this.#stopped.signal.aborted
+    try {
+      await this.#process?.end(this.spec.stopGraceMs, this.#killNow.signal)
+    } catch (another) {
+      this.#deps.onFault(another)
+    }
+    // Not by a transition: nobody knows which of them have been taken.
+    this.#state = stopped ? 'stopping' : 'failed'
+    this.#since = this.#deps.clock.date()
+    this.#reason = reason
+    this.#settle(this.#startError(reason))
+    if (!stopped) this.#deps.onEnded({ failed: true, end: undefined, reason })
   }
 
   #attempt(): Promise<Attempt> {

@@ -5,9 +5,12 @@ import type { Logger } from '../../config/logger.js'
 import type { ServiceGroups } from '../cgroups/service-groups.js'
 import type { ChildRegistry } from '../init/children.js'
 import type { Clock } from '../init/clock.js'
+import { Faults } from '../init/faults.js'
 import { endedWell, failureExitCode, type ProcessEnd } from '../init/exit-code.js'
 import { ServiceSpecError, ServiceStartError, UnknownServiceError } from './errors.js'
 import type { GroupEnd } from './process.js'
+import { OutputBudget } from './output-budget.js'
+import { probeMistake } from './probe-mistake.js'
 import { DEFAULT_RESTART_POLICY, type RestartPolicy } from './restart-policy.js'
 import type { RunAsDeps } from './run-as.js'
 import { Service, type ServiceEnding } from './service.js'
@@ -26,6 +29,7 @@ export interface SupervisorDeps {
   readonly runAs?: RunAsDeps
   /** Without them what a service leaves behind is found by the mark in its environment alone. */
   readonly groups?: ServiceGroups
+  readonly faults?: Faults
 }
 
 export interface EssentialFailure {
@@ -53,8 +57,6 @@ export interface StopReport {
 
 /** How often the log names what is still running. */
 const REMIND_EVERY_MS = 1_000
-/** unix(7): a longer path is cut off silently, and another socket asked. */
-const MAX_SOCKET_PATH_BYTES = 107
 /** Each one below it is opened as well. */
 const MAX_READY_FD = 9
 const NAME = /^[a-z0-9][a-z0-9-]*$/
@@ -62,6 +64,8 @@ const NAME = /^[a-z0-9][a-z0-9-]*$/
 /** All services: started when what they need is ready, stopped in the opposite order. */
 export class Supervisor {
   readonly #deps: SupervisorDeps
+  readonly #faults: Faults
+  readonly #output: OutputBudget
   readonly #runId = uniqueName()
   readonly #services = new Map<string, Service>()
   /** Services whose start waits, and for which other one. */
@@ -75,6 +79,8 @@ export class Supervisor {
 
   constructor(deps: SupervisorDeps) {
     this.#deps = deps
+    this.#faults = deps.faults ?? new Faults(deps.logger)
+    this.#output = new OutputBudget(deps.clock)
     // Every service that is being stopped listens, and there may be any number of them.
     setMaxListeners(0, this.#deadline.signal)
   }
@@ -96,8 +102,10 @@ export class Supervisor {
       random: random ?? Math.random,
       ...(runAs === undefined ? {} : { runAs }),
       ...(group === undefined ? {} : { group }),
+      output: this.#output.share(),
       runId: this.#runId,
       onEnded: (ending) => this.#onEnded(spec, ending),
+      onFault: (error) => this.#faults.report(error, `service ${spec.name}`),
     })
     this.#services.set(spec.name, service)
   }
@@ -226,7 +234,11 @@ export class Supervisor {
           const stoppedAt = clock.now()
           const ran = service.status().pid !== undefined
           running.add(name)
-          const how = await service.stop(this.#deadline.signal)
+          // An error here must not keep the others from their turn.
+          const how = await service.stop(this.#deadline.signal).catch((error: unknown) => {
+            this.#faults.report(error, `service ${name}`)
+            return 'left' as const
+          })
           running.delete(name)
           if (how === 'killed') killed.push(name)
           if (how === 'left') left.push(name)
@@ -293,11 +305,10 @@ export class Supervisor {
     if (readiness.kind === 'newline' && !(readiness.fd >= 3 && readiness.fd <= MAX_READY_FD)) {
       refuse(`a newline is awaited on a descriptor from 3 to ${MAX_READY_FD}`)
     }
-    if (readiness.kind === 'http' && !/^http:\/\//i.test(readiness.url)) {
-      refuse(`readiness by HTTP needs an http:// URL, not ${JSON.stringify(readiness.url)}`)
-    }
-    if (readiness.kind === 'unix-http' && Buffer.byteLength(readiness.socketPath) > MAX_SOCKET_PATH_BYTES) {
-      refuse(`the path of a socket may have ${MAX_SOCKET_PATH_BYTES} bytes at most`)
+    const asked = readiness.kind === 'started' || readiness.kind === 'newline' ? [] : [readiness]
+    for (const probe of liveness === undefined ? asked : [...asked, liveness.probe]) {
+      const mistake = probeMistake(probe)
+      if (mistake !== undefined) refuse(mistake.message)
     }
   }
 

@@ -368,3 +368,35 @@ void t.test('the command line explains itself', async (t) => {
     stderr: /no agent is running there/,
   })
 })
+
+/** Exceptions and rejections that nobody catches, in process 1 alone, at each SIGCONT. */
+const FAULTY = `if (process.argv[1].endsWith('agent/main.js') && process.argv[2] === 'run')
+  process.on('SIGCONT', () => {
+    setTimeout(() => { throw new Error('a callback fails') })
+    Promise.reject(new Error('a promise fails'))
+    process.nextTick(() => { throw 'no error at all' })
+  })`
+
+void t.test('a fault of its own does not end the agent: it tells of it, and goes on', async (t) => {
+  const preload = join(t.testdir({ 'faulty.mjs': FAULTY }), 'faulty.mjs')
+  const agent = await startAgent(t, {
+    NODE_OPTIONS: `--import=${preload}`,
+    DISCOBOT_PROXY: 'off',
+    DISCOBOT_LOG_LEVEL: 'debug',
+  })
+  await agent.printed(UP)
+  agent.child.kill('SIGCONT')
+  await agent.printed(/no error at all[^]*a promise fails[^]*a callback fails/)
+  agent.child.kill('SIGCONT')
+  await agent.printed(/callback fails[^]*callback fails.*times=2/)
+  t.match(agent.output(), /fault of the agent itself.*reason="a callback fails"/)
+  t.match(agent.output(), /stack of the fault.*faulty\.mjs/)
+  const { degraded, services, phase } = await agent.status()
+  t.equal(phase, 'running')
+  t.match(degraded, [/^agent: 6 faults of its own, the last of them in .*: a callback fails; it goes on/])
+  t.match(services, [{ name: 'agent-api', state: 'ready', restarts: 0 }])
+  agent.child.kill('SIGCONT')
+  agent.child.kill('SIGTERM')
+  t.equal(await agent.exit, 0, 'also while it stops')
+  t.match(agent.output(), /stopped .*exitCode=0/)
+})

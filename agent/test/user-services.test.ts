@@ -59,7 +59,7 @@ t.test('a file says all there is to say of a service', async (t) => {
 `
   const { services, problems } = await load(t, { workspace })
   t.strictSame(problems, [])
-  const probe = { kind: 'tcp', host: '127.0.0.1', port: 3000 }
+  const probe = { kind: 'tcp', host: 'localhost', port: 3000 }
   t.match(services, [
     {
       name: 'db',

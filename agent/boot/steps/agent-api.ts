@@ -1,6 +1,5 @@
 import { stat } from '../../../config/files-at-once.js'
 import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
-import { LOOPBACK } from '../../../config/paths.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import type { Logger } from '../../../config/logger.js'
@@ -214,6 +213,6 @@ async function isFolder(path: string): Promise<boolean> {
 
 /** A command of the operator's need not listen at all; that it does is said by naming the port. */
 function readinessOf(options: AgentOptions): Readiness {
-  if (options.agentPortNamed) return { kind: 'tcp', host: LOOPBACK, port: options.agentPort }
+  if (options.agentPortNamed) return { kind: 'tcp', host: 'localhost', port: options.agentPort }
   return { kind: 'started' }
 }

@@ -71,7 +71,13 @@ export function planUserServices(deps: UserServicesStepDeps, findings: BootFindi
 
     const starts = new Map<string, Promise<void>>()
     for (const spec of fresh.filter(({ name }) => !left.has(name))) {
-      supervisor.add(spec)
+      try {
+        supervisor.add(spec)
+      } catch (error) {
+        // One that cannot be added must not cost the others their start.
+        complaints.push(reasonOf(error))
+        continue
+      }
       taken.set(spec.name, JSON.stringify(spec))
       starts.set(spec.name, startAfter(spec, starts, supervisor, signal))
     }
