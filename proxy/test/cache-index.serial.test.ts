@@ -69,6 +69,9 @@ t.test('among 100,000 entries the first hit does not wait for the index', { time
         epoch: 'of another start',
         rule: 'patterns',
         access: '',
+        place: 'https://a.test:443/v2/x',
+        accept: '',
+        others: [],
       }),
     )
     hexes.push(hex)
