@@ -234,7 +234,8 @@ export class Fills {
   ): Promise<EntryMeta> {
     const { entries, incidents, now } = this.#options
     const meta = refreshed(stored, answer.rawHeaders, key.digest, now())
-    const renewed = { ...answer, status: 200, rawHeaders: meta.headers }
+    // The body is the one that is stored.
+    const renewed = { ...answer, status: 200, rawHeaders: meta.headers, untilClose: false }
     // By whom it was confirmed makes no difference to what was fetched by another.
     const anonymous = { ...request, header: () => undefined }
     if (whyNotKept(anonymous, key, renewed, rule, Infinity) !== undefined) {

@@ -240,7 +240,7 @@ export async function openSlow(t: Test, port: number, path: string): Promise<Slo
   t.teardown(() => socket.destroy())
   await new Promise((resolve) => socket.once('connect', resolve))
   socket.pause()
-  socket.write(`GET ${path} HTTP/1.1\r\nHost: slow.test\r\nConnection: close\r\n\r\n`)
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`)
   let received = 0
   return {
     socket,
