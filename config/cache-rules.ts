@@ -13,6 +13,10 @@ export const SHIPPED_RULES: readonly string[] = [
   'debian-by-hash',
   'rubygems',
   'maven',
+  'composer',
+  'elpa',
+  'luarocks',
+  'cpan',
   'github-releases',
 ]
 

@@ -1,4 +1,4 @@
-import type { Config } from './config.js'
+import type { ApartSection, Config } from './config.js'
 import {
   MAX_CONFIG_BYTES,
   readConfigTexts,
@@ -8,11 +8,12 @@ import {
 } from './config-texts.js'
 import type { Layer } from './layer.js'
 import { layerOfFile, loadConfigFile, mergeChecked, readBase, type LoadOptions } from './load.js'
-import { mergeLayers, type Merged, type Sources } from './merge.js'
+import { deepFreeze, mergeLayers, type Merged, type Sources } from './merge.js'
 import { dataPaths } from './paths.js'
 import { unreadable, type Problem } from './problem.js'
 import { readOperatorLine, renderConfig, type ConfigParts } from './render.js'
 import { readTextFile } from './text-file.js'
+import { workspaceApart } from './workspace-apart.js'
 import { restrictWorkspace } from './workspace-rules.js'
 
 export interface ComposeOptions extends LoadOptions, ConfigFiles {
@@ -72,7 +73,11 @@ export async function composeConfig(options: ComposeOptions): Promise<Composed> 
   const limits = { operator: operator.layer, inForce, dataDir }
   const { narrowing, tuning, problems } = restrictWorkspace(workspace.layer, limits)
   const merged = mergeLayers([...narrowing, ...layers.slice(0, -1), tuning, base])
-  const together = finished(merged, problems, { operatorFile, workspaceFile })
+  const apart = workspaceApart(inForce.config, merged.config)
+  const together = finished({ ...merged, config: withApart(merged.config, apart) }, problems, {
+    operatorFile,
+    workspaceFile,
+  })
   return isTooLarge(together.yaml) ? rendered({ ...alone, problems: [tooLarge(workspaceFile)] }) : together
 }
 
@@ -156,6 +161,10 @@ async function readPrevious(
   const read = await readTextFile(previousFile, { maxBytes: MAX_CONFIG_BYTES })
   if (read.kind !== 'text' || readOperatorLine(read.text) !== operatorFile) return undefined
   return loadConfigFile(previousFile, options).catch(() => undefined)
+}
+
+function withApart(config: Config, apart: ApartSection): Config {
+  return Object.freeze({ ...config, cache: Object.freeze({ ...config.cache, apart: deepFreeze(apart) }) })
 }
 
 /**

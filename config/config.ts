@@ -73,6 +73,18 @@ export interface CacheSection {
   readonly min_free: number
   /** Bytes of small entries held in memory. */
   readonly memory: number
+  /** Whose entries are not those that everybody shares. */
+  readonly apart: ApartSection
+}
+
+/** What is kept apart: by one workspace's rules, or of what one workspace's headers ask for. */
+export interface ApartSection {
+  /** Tells the entries of one from those of another; part of their keys. */
+  readonly by: string
+  /** Names of rules; `patterns` for those of the section. */
+  readonly rules: readonly string[]
+  /** Host patterns. */
+  readonly hosts: readonly string[]
 }
 
 /** What is kept of other things than `patterns` name. What is absent is as the section says. */
@@ -91,6 +103,15 @@ export interface CacheRule {
   readonly verify?: 'sha256' | 'sha512'
   /** Bytes. */
   readonly max_object?: number
+  /**
+   * What its bodies are, so that nothing else is kept in their place: packages, which are binary; files, which are no
+   * web pages; or anything.
+   */
+  readonly expect?: 'package' | 'file' | 'anything'
+  /** What a request with `Cache-Control: no-cache` gets: upstream is asked, or the entry is served all the same. */
+  readonly no_cache?: 'ask' | 'serve'
+  /** Request headers that are sent along, though entries are not told apart by them. */
+  readonly pass_headers?: readonly string[]
   readonly enabled?: boolean
 }
 

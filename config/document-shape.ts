@@ -40,6 +40,7 @@ function isMappingPlace(path: KeyPath): boolean {
   if (section === 'cache' && key === 'rules')
     return path.length === 3 || (path.length === 4 && part === 'match')
   if (section === 'proxy' && key === 'auth') return path.length === 2
+  if (section === 'cache' && key === 'apart') return path.length === 2
   switch (path.length) {
     case 0:
       return true

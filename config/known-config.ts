@@ -8,7 +8,7 @@ import { optionOf, placeIn } from './places.js'
 import { readTextFile } from './text-file.js'
 
 /** To be raised with every change of what is written here. */
-const FORMAT = 2
+const FORMAT = 3
 /** Of a longer one, the places of all values take many times as much room as the text. */
 const MAX_TEXT_LENGTH = 64 * 1024
 const MAX_BYTES = 1024 * 1024

@@ -92,6 +92,7 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       fill_share: take('cache', 'fill_share'),
       min_free: take('cache', 'min_free'),
       memory: take('cache', 'memory'),
+      apart: take('cache', 'apart'),
     },
     headers,
     secrets,

@@ -127,6 +127,7 @@ function refusalsByOption(
       if (isWithin(values.cache?.dir ?? '', config.cache.dir)) return undefined
       return `a workspace may only choose a folder below ${config.cache.dir}`
     },
+    'cache.apart': () => 'a workspace may not say what is shared with others',
     'cache.memory': () => {
       if ((values.cache?.memory ?? 0) <= config.cache.memory) return undefined
       return `a workspace may only choose less than ${config.cache.memory} bytes`

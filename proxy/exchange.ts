@@ -7,7 +7,7 @@ import type { Route } from './dial.js'
 import type { Answer, Upstream } from './forward.js'
 import { FramingError, assertFraming } from './framing.js'
 import type { Gate } from './gate.js'
-import { headerValue, without, type RawHeaders } from './headers.js'
+import { headerValue, via, type RawHeaders } from './headers.js'
 import { StreamResetError } from './h2/stream-error.js'
 import { takesTrailers } from './h2/fields.js'
 import type { ClientRequest, ClientResponse } from './message.js'
@@ -158,15 +158,17 @@ export class Exchanges {
       readonly body?: Readable
       readonly inform?: ClientResponse
       readonly http2?: boolean
+      /** By which the conditions of header rules are judged, where they are not those that are sent. */
+      readonly judged?: RawHeaders
     } = {},
   ): Promise<Answer> {
-    const { method = request.method ?? 'GET', inform, body, http2 = false } = extra
+    const { method = request.method ?? 'GET', inform, body, http2 = false, judged = headers } = extra
     return this.#deps.upstream().send({
       route,
       scheme: to.scheme,
       method,
       path: to.path,
-      headers: withHost(this.#deps.settings().injector.apply(to, method, headers), to),
+      headers: withHost(this.#deps.settings().injector.apply(to, method, headers, judged), to),
       signal,
       http2,
       trailers: takesTrailers(request.rawHeaders),
@@ -185,7 +187,7 @@ export class Exchanges {
     const cacheable = cacheRequest(request, admitted.to)
     if (cache.covers(cacheable)) {
       const outcome = await cache.respond(cacheable, response, (signal, variation) =>
-        this.#fetchWhole(request, admitted, signal, variation),
+        this.#fetchShared(request, admitted, signal, variation),
       )
       switch (outcome.kind) {
         case 'served':
@@ -233,19 +235,16 @@ export class Exchanges {
     return { status: upstream.status }
   }
 
-  /** The whole representation, for the cache: whatever part or condition this client asked for left out. */
-  async #fetchWhole(
+  /** For the cache, in its words: what else the client said is not for those who get the answer later. */
+  async #fetchShared(
     request: ClientRequest,
     admitted: Admitted,
     signal: AbortSignal,
-    { method, headers: own = [] }: FetchVariation = {},
+    { method, headers = [] }: FetchVariation = {},
   ): Promise<UpstreamResponse> {
-    const headers = without(
-      requestHeaders(request, false, this.pseudonym),
-      (name) => name === 'range' || name === 'accept-encoding' || name.startsWith('if-'),
-    )
-    const asked = [...headers, 'Accept-Encoding', 'identity', ...own]
-    const answer = await this.send(request, admitted, asked, signal, { method: method ?? 'GET' })
+    const asked = [...headers, 'Via', via(request.httpVersion, this.pseudonym), 'Accept-Encoding', 'identity']
+    const judged = request.rawHeaders
+    const answer = await this.send(request, admitted, asked, signal, { method: method ?? 'GET', judged })
     if (answer.kind === 'upgraded') throw new Error('upstream switched protocols without being asked')
     return upstreamResponse(answer.message)
   }
@@ -320,5 +319,6 @@ function cacheRequest(request: ClientRequest, { target, scheme, path }: RequestT
     path: question === -1 ? path : path.slice(0, question),
     query: question === -1 ? '' : path.slice(question),
     header: (name) => headerValue(request.rawHeaders, name),
+    fields: request.rawHeaders,
   }
 }

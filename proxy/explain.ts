@@ -205,7 +205,12 @@ function explainCache(
   if (method !== 'GET' && method !== 'HEAD') return { cached: false, why: `${method} is never cached` }
   const question = path.indexOf('?')
   const [plain, query] = question === -1 ? [path, ''] : [path.slice(0, question), path.slice(question)]
-  const request = { method, scheme, authority: target.authority, path: plain, query, header: () => undefined }
+  const { authority } = target
+  const request = {
+    ...{ method, scheme, authority, path: plain, query },
+    header: () => undefined,
+    fields: [],
+  }
   const covering = compileRules(cache).find(request)
   if (covering === undefined)
     return { cached: false, why: 'none of cache.patterns and cache.rules matches it' }

@@ -56,15 +56,22 @@ export class Injector {
    * The headers to send to `to`: those of the client, its placeholders swapped for secrets, and the rule of the
    * most specific pattern that matches the host applied if all the rule's conditions hold, unless
    * {@link whyWithheld} speaks against it.
+   *
+   * @param judged the client's own, where not all of them are sent.
    */
-  apply({ target, scheme }: RequestTarget, method: string | undefined, headers: RawHeaders): RawHeaders {
+  apply(
+    { target, scheme }: RequestTarget,
+    method: string | undefined,
+    headers: RawHeaders,
+    judged: RawHeaders = headers,
+  ): RawHeaders {
     const { host } = target
     let result = headers
     const unswapped = whyWithheld(method, scheme)
     if (unswapped === undefined) result = this.#secrets.swapPlaceholders(host, headers)
     else if (this.#secrets.findsPlaceholder(host, headers)) this.#tell({ host, reason: unswapped })
     const match = this.#rules.best(host)
-    if (match === undefined || !holds(match.value, headers)) return result
+    if (match === undefined || !holds(match.value, judged)) return result
     const rule = match.value
     const reason = whyWithheld(method, scheme, rule.insecure)
     if (reason !== undefined) {

@@ -2,7 +2,7 @@ import { STATUS_CODES, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { UpstreamResponse } from './cache/contract.js'
 import { StreamResetError } from './h2/stream-error.js'
-import { endToEnd, pairs, via, without, type RawHeaders } from './headers.js'
+import { endToEnd, headerValue, pairs, via, without, type RawHeaders } from './headers.js'
 import type { ClientResponse, UpstreamMessage } from './message.js'
 import { sendHead } from './send-head.js'
 
@@ -52,8 +52,18 @@ export function upstreamResponse(message: UpstreamMessage): UpstreamResponse {
     rawHeaders: endToEnd(message.rawHeaders),
     body: message,
     httpVersion: message.httpVersion,
+    untilClose: endsWithConnection(message),
     ...(message.headOnly === undefined ? {} : { headOnly: message.headOnly }),
   }
+}
+
+/** RFC 9112, 6.3, 8: neither a length nor chunks. In HTTP/2 a stream has an end of its own. */
+function endsWithConnection({ httpVersion, rawHeaders }: UpstreamMessage): boolean {
+  if (!httpVersion.startsWith('1.')) return false
+  return (
+    headerValue(rawHeaders, 'content-length') === undefined &&
+    headerValue(rawHeaders, 'transfer-encoding') === undefined
+  )
 }
 
 /** A body that came in chunks goes on in chunks of our own making, which Node adds by itself. */

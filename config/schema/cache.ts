@@ -1,6 +1,7 @@
 import * as v from 'valibot'
+import { headerNameComplaint } from '../header-field.js'
 import { pathPatternComplaint } from '../path-pattern.js'
-import { described, judged, list, optional } from './keys.js'
+import { described, judged, list, mapping, optional } from './keys.js'
 import {
   byteSize,
   hostPattern,
@@ -34,11 +35,15 @@ export const matchKeys = {
   path: described(pathPattern, 'Regular expression over the path of a URL.'),
 }
 
+const ruleName = v.pipe(
+  text,
+  v.regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'is not a name; write small letters, digits and hyphens'),
+)
+
 export const cacheRuleKeys = {
   name: described(
     v.pipe(
-      text,
-      v.regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'is not a name; write small letters, digits and hyphens'),
+      ruleName,
       v.notValue('patterns', 'is the name of cache.patterns; choose another'),
     ),
     'Name of the rule; one that is shipped is changed by it.',
@@ -51,8 +56,29 @@ export const cacheRuleKeys = {
     'Digest in the path that the body must have.',
   ),
   max_object: optional(byteSize, 'The largest body that is kept.'),
+  expect: optional(
+    v.picklist(['package', 'file', 'anything'], 'is not what a body can be; write package, file or anything'),
+    'What bodies must be to be kept: no document, no web page, or anything.',
+  ),
+  no_cache: optional(
+    v.picklist(['ask', 'serve'], 'is not a way; write ask or serve'),
+    'Whether upstream is asked when a request says Cache-Control: no-cache.',
+  ),
+  pass_headers: optional(
+    v.pipe(list(v.pipe(text, judged(headerNameComplaint))), v.maxLength(32, 'has more than 32 headers')),
+    'Request headers that are sent along, though entries are not told apart by them.',
+  ),
   enabled: optional(toggle, 'Whether the rule counts.'),
 }
+
+export const apartKeys = {
+  by: optional(ruleName, 'What tells these entries from others; part of their keys.'),
+  rules: optional(list(ruleName), 'Names of rules, patterns for cache.patterns.'),
+  hosts: optional(list(hostPattern), 'Host patterns.'),
+}
+
+/** Who keeps something apart and gives no name. */
+const NAMELESS = 'operator'
 
 export const cacheKeys = {
   enabled: optional(toggle, 'Whether answers are kept.'),
@@ -89,4 +115,11 @@ export const cacheKeys = {
   fill_share: optional(percent, 'Percent of a body that must have come.'),
   min_free: optional(sizeOrNone, 'Bytes of the disk that are left free.'),
   memory: optional(sizeOrNone, 'Bytes of small entries held in memory.'),
+  apart: optional(
+    v.pipe(
+      mapping(v.strictObject(apartKeys, 'is not a mapping; write { rules: […], hosts: […] }')),
+      v.transform(({ by = NAMELESS, rules = [], hosts = [] }) => ({ by, rules, hosts })),
+    ),
+    'What is kept apart from the entries that everybody shares.',
+  ),
 }

@@ -8,7 +8,7 @@ import {
   egressKeys,
   policyKeys,
 } from './access.js'
-import { cacheKeys, cacheRuleKeys, matchKeys } from './cache.js'
+import { apartKeys, cacheKeys, cacheRuleKeys, matchKeys } from './cache.js'
 import { condition, headers, ruleKeys } from './headers.js'
 import { judged, list, mapping, NOT_A_MAPPING, optional } from './keys.js'
 import { limitsKeys } from './limits.js'
@@ -109,6 +109,7 @@ export function knownKeys(path: readonly (string | number)[]): readonly string[]
     case 2:
       if (section === 'rules') return Object.keys(accessRuleKeys)
       if (section === 'proxy') return Object.keys(proxyAuthKeys)
+      if (section === 'cache') return Object.keys(apartKeys)
       return Object.keys(section === 'secrets' ? secretKeys : ruleKeys)
     case 3:
       return undefined

@@ -154,7 +154,8 @@ headers:
   const expected = loadDefaultConfig({ dataDir }).config
   t.strictSame(composed.config.proxy, expected.proxy)
   t.strictSame(composed.config.tls, expected.tls)
-  t.strictSame(composed.config.cache, { ...expected.cache, max_size: 1024 ** 3 })
+  const apart = { by: composed.config.cache.apart.by, rules: [], hosts: ['*'] }
+  t.strictSame(composed.config.cache, { ...expected.cache, max_size: 1024 ** 3, apart })
   t.strictSame(composed.config.logging, expected.logging)
   t.strictSame(Object.keys(composed.config.headers), ['*.corp.example', '*'])
 })

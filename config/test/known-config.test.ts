@@ -46,7 +46,7 @@ t.test('what is not known', async (t) => {
     ['no text', undefined, description],
     ['no description', yaml, undefined],
     ['another text', `${yaml} `, description],
-    ['another format', yaml, description.replace('"format":2', '"format":1')],
+    ['another format', yaml, description.replace('"format":3', '"format":1')],
     ['half of it', yaml, description.slice(0, 100)],
     ['no object', yaml, 'null'],
     ['nothing', yaml, ''],

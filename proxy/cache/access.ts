@@ -16,17 +16,18 @@ const VERDICT_MS = 5 * 60_000
 /** Some 3 MB. */
 const MAX_VERDICTS = 10_000
 
-const REPOSITORY = /^(\/v2\/.+)\/(?:blobs|manifests)\/[^/]+$/
-
 /** A query that does not tell entries apart is there to be signed, so it counts as a credential. */
-export function accessOf(request: CacheRequest, { omitsQuery }: EntryKey): Access {
-  const repository = REPOSITORY.exec(request.path)?.[1]
+export function accessOf(
+  request: CacheRequest,
+  { omitsQuery, repository }: Pick<EntryKey, 'omitsQuery' | 'repository'>,
+): Access {
   const signature = repository === undefined && omitsQuery ? request.query : ''
   const authorization = request.header('authorization') ?? ''
-  const none = authorization === '' && signature === ''
+  const cookie = request.header('cookie') ?? ''
+  const none = authorization === '' && cookie === '' && signature === ''
   return {
     scope: `${request.authority}${repository ?? request.path}`,
-    token: none ? undefined : hash('sha256', `${authorization}\n${signature}`),
+    token: none ? undefined : hash('sha256', `${authorization}\n${cookie}\n${signature}`),
   }
 }
 

@@ -8,16 +8,19 @@ import type { CacheOutcome, FetchUpstream, ServedOutcome, UpstreamResponse } fro
 import type { Entries } from './entries.js'
 import { BodyAbortedError } from './errors.js'
 import type { JoinedBody } from './fill.js'
-import type { Fills, RunningFill } from './fills.js'
+import type { Fills, Question, RunningFill } from './fills.js'
 import { forbidsStale } from './freshness.js'
 import { growingAnswer, sendGrowing } from './growing-answer.js'
-import { answerFromMemory, type MemoryAnswerDeps } from './memory-answer.js'
+import { mustBringIt } from './introductions.js'
+import { answerFromMemory, hearManifest, type MemoryAnswerDeps } from './memory-answer.js'
 import type { EntryMeta } from './meta.js'
 import type { Reader } from './reader.js'
-import type { StoredEntry } from './stored-entry.js'
+import { Presentation, type Presented } from './presentation.js'
+import { entryAt, inOtherWords, type StoredEntry } from './stored-entry.js'
 import { sendStored, storedAnswer } from './stored-answer.js'
-import { fillingHead, fixedHead } from './stored-headers.js'
+import { fillingHead } from './stored-headers.js'
 import type { Tally } from './tally.js'
+import { Vouchers } from './vouchers.js'
 
 // request → key → running fill, or entry, or a new fill → client
 
@@ -38,17 +41,20 @@ export interface AnswersOptions {
   readonly now: () => number
 }
 
+/** What is stored of what is asked for; see `Question`. */
+type KnownOf = Pick<Question, 'stored' | 'entry'>
+
 /** One request on its way to an answer. */
-interface Answering extends Ask {
-  readonly client: Client
+interface Answering extends Presented {
   readonly reader: Reader
-  readonly fetchUpstream: FetchUpstream
 }
 
 /** Answers requests that a rule covers. */
 export class Answers {
   readonly #options: AnswersOptions
   readonly #verdicts: AccessVerdicts
+  readonly #vouchers = new Vouchers()
+  readonly #presentation: Presentation
   readonly #memoryDeps: MemoryAnswerDeps
   /** Authority → until when it is taken for down. */
   readonly #down = new LRUCache<string, number>({ max: MAX_DOWN })
@@ -56,7 +62,9 @@ export class Answers {
   constructor(options: AnswersOptions) {
     this.#options = options
     this.#verdicts = new AccessVerdicts(options.now)
-    this.#memoryDeps = { ...options, verdicts: this.#verdicts }
+    const deps = { ...options, verdicts: this.#verdicts, vouchers: this.#vouchers }
+    this.#memoryDeps = deps
+    this.#presentation = new Presentation(deps)
   }
 
   /** Answers what memory has and nothing speaks against, at once; undefined for everything else. */
@@ -81,41 +89,57 @@ export class Answers {
     const { request, client, key, offline } = ask
     const { entries, fills } = this.#options
     for (let look = 0; look < MAX_LOOKS; look += 1) {
-      const joinable = fills.get(key.name)
-      const running = joinable === undefined ? undefined : await client.unlessGone(joinable)
+      const found = fills.get(key.name)
+      const outcome = found === undefined ? undefined : await client.unlessGone(found.joinable)
       if (client.gone) return left('HIT')
+      // That another place refuses, or sends on, says nothing of this one.
+      const ofAnother = typeof outcome === 'string' && found?.place !== key.place
+      const running = ofAnother ? undefined : outcome
       if (running === 'unkept') return BYPASS
       if (typeof running === 'object') {
-        if (!(await this.#mayHave(ask, running.access.token === undefined ? '' : running.access.scope)))
+        const here = await this.#presentation.ofFill(ask, running)
+        if (client.gone) return left('HIT')
+        if (here === undefined) return BYPASS
+        if (!(await this.#mayHave(ask, here.access.token === undefined ? '' : here.access.scope)))
           return BYPASS
         if (running.fill.state === 'growing') {
           // What is stale as it comes is for the one who asked for it.
-          return askExpiredForMs(ask, running, this.#options.now()) < 0 ? this.#join(ask, running) : BYPASS
+          return askExpiredForMs(ask, here, this.#options.now()) < 0 ? this.#join(ask, here) : BYPASS
         }
         await client.unlessGone(running.fill.done)
       }
       const entry = entries.held(key.name) ?? (await entries.find(key.name, key.text))
       if (entry !== undefined) {
-        const outcome = await this.#useEntry(ask, entry)
-        if (outcome !== undefined) return outcome
+        const used = await this.#useEntry(ask, entry)
+        if (used !== undefined) return used
         continue
       }
       if (running === 'failed') return BYPASS
       // Looking took time in which another request may have begun a fill, or even ended one.
       if (fills.get(key.name) !== undefined || entries.has(key.name)) continue
       if (offline || !wantsWhole(request)) return BYPASS
-      const outcome = await this.#begin(ask)
-      // Nothing was stored, so nothing can have held.
-      return 'kind' in outcome ? outcome : BYPASS
+      return this.#beginAnew(ask)
     }
     return BYPASS
   }
 
-  /** Resolves with undefined when somebody else is renewing the entry. Closes it in every case. */
-  async #useEntry(ask: Answering, entry: StoredEntry): Promise<CacheOutcome | undefined> {
-    let { meta } = entry
+  /** Resolves with undefined when somebody else is fetching the entry anew. Closes it in every case. */
+  async #useEntry(ask: Answering, stored: StoredEntry): Promise<CacheOutcome | undefined> {
+    const { key, request } = ask
+    const isUnknownHere = entryAt(stored, key.place) === undefined
+    // Asked for in another way, or by whom nobody believes before he has sent it.
+    if (stored.meta.accept !== ask.accept || (isUnknownHere && mustBringIt(ask, stored.meta))) {
+      await stored.body.close()
+      if (ask.offline || !wantsWhole(request)) return BYPASS
+      if (this.#options.fills.get(key.name) !== undefined) return undefined
+      return this.#beginAnew(ask, stored.meta)
+    }
     let sending = false
     try {
+      const entry = await this.#presentation.ofEntry(ask, stored)
+      if (ask.client.gone) return left('HIT')
+      if (entry === undefined) return BYPASS
+      let { meta } = entry
       if (!(await this.#mayHave(ask, meta.access))) return BYPASS
       const now = this.#options.now()
       const expiredMs = askExpiredForMs(ask, meta, now)
@@ -123,19 +147,16 @@ export class Answers {
         // RFC 9111, 5.2.1.7: stored, but not to be used without asking.
         if (ask.offline) return BYPASS
         if (this.#options.fills.get(ask.key.name) !== undefined) return undefined
-        const mayBeStale = expiredMs <= ask.settings.staleIfErrorMs && !forbidsStale(meta, now)
-        const renewed = await this.#renew(ask, meta, mayBeStale)
+        const mayBeStale = !ask.reload && expiredMs <= ask.settings.staleIfErrorMs && !forbidsStale(meta, now)
+        const renewed = await this.#renew(ask, meta, mayBeStale, stored.meta)
         if ('kind' in renewed) return renewed
         meta = renewed
       }
       sending = true
-      return await this.#sendEntry(
-        ask,
-        meta === entry.meta ? entry : { ...entry, meta, head: fixedHead(meta) },
-      )
+      return await this.#sendEntry(ask, meta === entry.meta ? entry : inOtherWords(entry, meta))
     } finally {
       // Closed by whoever sends it otherwise.
-      if (!sending) await entry.body.close()
+      if (!sending) await stored.body.close()
     }
   }
 
@@ -151,12 +172,17 @@ export class Answers {
    * Asks upstream whether an expired entry still holds; resolves with its meta if so, or if it may be served
    * because upstream fails, and otherwise with what became of the request.
    */
-  async #renew(ask: Answering, stored: EntryMeta, mayBeStale: boolean): Promise<CacheOutcome | EntryMeta> {
+  async #renew(
+    ask: Answering,
+    stored: EntryMeta,
+    mayBeStale: boolean,
+    entry: EntryMeta,
+  ): Promise<CacheOutcome | EntryMeta> {
     const { request, key } = ask
     const { entries, now } = this.#options
     if (mayBeStale && (this.#down.get(request.authority) ?? 0) > now()) return stored
     try {
-      const renewed = await this.#begin(ask, stored)
+      const renewed = await this.#begin(ask, { stored, entry })
       if (!('kind' in renewed) || renewed.kind !== 'relay') return renewed
       const { response } = renewed
       if (!mayBeStale || response.status < 500) {
@@ -173,10 +199,9 @@ export class Answers {
     return stored
   }
 
-  async #sendEntry(
-    { request, client, reader, key, rule }: Answering,
-    entry: StoredEntry,
-  ): Promise<CacheOutcome> {
+  async #sendEntry(ask: Answering, entry: StoredEntry): Promise<CacheOutcome> {
+    const { request, client, reader, key, rule } = ask
+    hearManifest(ask, entry, this.#vouchers)
     const { entries, tally, now } = this.#options
     tally.hit(rule.name)
     const answer = storedAnswer(request, entry, now())
@@ -204,10 +229,10 @@ export class Answers {
    * Begins a fill, and sends it to who asks for all of it; others are better served by upstream itself. Resolves
    * with the meta of what is stored when that holds.
    */
-  async #begin(ask: Answering, stored?: EntryMeta): Promise<CacheOutcome | EntryMeta> {
-    const { request, client, reader, key, rule, access, fetchUpstream, settings } = ask
+  async #begin(ask: Answering, known: KnownOf = {}): Promise<CacheOutcome | EntryMeta> {
+    const { request, client, reader, key, rule, access, accept, fetchUpstream, settings } = ask
     const { goesOnUnread } = settings
-    const question = { request, key, rule, access, fetchUpstream, goesOnUnread, ...(stored && { stored }) }
+    const question = { request, key, rule, access, accept, fetchUpstream, goesOnUnread, ...known }
     const whole = wantsWhole(request)
     const joined: { source?: JoinedBody | undefined } = {}
     const opening = this.#options.fills.begin(question, ({ fill }) => {
@@ -226,10 +251,23 @@ export class Answers {
       return left('MISS')
     }
     if (opened.kind === 'unchanged') return opened.meta
-    if (opened.kind === 'unkept') return { kind: 'relay', response: opened.response }
+    if (opened.kind === 'unkept') {
+      const { response } = opened
+      if (!ask.reworded || response.status < 400 || response.status >= 500) return { kind: 'relay', response }
+      // It may have missed what was left out.
+      response.body.destroy()
+      return BYPASS
+    }
     if (!whole) return BYPASS
     if (joined.source === undefined) throw new BodyAbortedError('it could not be joined')
     return this.#sendLed(ask, opened.response, opened.fill.total, joined.source)
+  }
+
+  /** @param entry what is stored, if it cannot answer the request. */
+  async #beginAnew(ask: Answering, entry?: EntryMeta): Promise<CacheOutcome> {
+    const outcome = await this.#begin(ask, entry === undefined ? {} : { entry })
+    // Upstream was not asked about anything, so nothing can have held.
+    return 'kind' in outcome ? outcome : BYPASS
   }
 
   #sendLed(

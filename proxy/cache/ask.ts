@@ -1,12 +1,13 @@
 import { accessOf, type Access } from './access.js'
-import type { CacheRequest } from './contract.js'
+import type { CacheRequest, FetchUpstream } from './contract.js'
 import { NotStoredError } from './errors.js'
 import { expiredForMs, type Aging } from './freshness.js'
 import { entryKey, type EntryKey } from './key.js'
 import { asksFromStart } from './ranges.js'
 import type { AppliedRule, Covering } from './rules.js'
 import type { CacheSettings } from './settings.js'
-import { onlyIfCached, refusesCache } from './storable.js'
+import { acceptOf, bringsBody, sharedFields, tellingField } from './shared-fields.js'
+import { onlyIfCached, refusesCache, wantsFresh } from './storable.js'
 
 /** A request that a rule covers, and what it comes to. */
 export interface Ask {
@@ -17,25 +18,58 @@ export interface Ask {
   readonly access: Access
   /** Upstream may not be asked. */
   readonly offline: boolean
-  /** It wants nothing to do with a store. */
+  /** It wants nothing to do with a store, or is not for one to answer. */
   readonly aside: boolean
+  /** It wants upstream asked whether what is stored still holds. */
+  readonly reload: boolean
+  /** What it asks to be given; empty for anything, and where a digest fixes that. */
+  readonly accept: string
+  /** Upstream is asked in fewer words than the client's, which might be why it refuses. */
+  readonly reworded: boolean
 }
 
 export function askOf(request: CacheRequest, covering: Covering, settings: CacheSettings): Ask {
+  const { rule } = covering
   const key = entryKey(request, covering)
+  const offline = settings.offline || onlyIfCached(request)
+  const telling = tellingField(request.fields, rule.passHeaders) !== undefined
   return {
     request,
     settings,
-    rule: covering.rule,
+    rule,
     key,
     access: accessOf(request, key),
-    offline: settings.offline || onlyIfCached(request),
-    aside: refusesCache(request, key) || hasStateCondition(request),
+    offline,
+    aside:
+      refusesCache(request) ||
+      hasStateCondition(request) ||
+      bringsBody(request.fields) ||
+      (telling && key.digest === undefined) ||
+      (asksForExistence(request, key) && !offline),
+    reload: key.digest === undefined && !rule.servesNoCache && wantsFresh(request),
+    accept: key.digest === undefined ? acceptOf(request.header('accept'), rule.ttlMs === 'upstream') : '',
+    reworded: telling,
   }
 }
 
+/**
+ * Who pushes asks a registry by HEAD which blobs and manifests it has, and skips those. Even one that had them may have
+ * removed them since, so its answer is never ours to give.
+ */
+function asksForExistence({ method }: CacheRequest, { repository }: EntryKey): boolean {
+  return method === 'HEAD' && repository !== undefined
+}
+
+/** Asks upstream in the words of a request that are the same for all who share its entry. */
+export function inSharedWords({ request, key, rule, accept }: Ask, fetch: FetchUpstream): FetchUpstream {
+  const shared = sharedFields(request.fields, key.digest === undefined ? accept : undefined, rule.passHeaders)
+  return (signal, { headers = [], ...variation } = {}) =>
+    fetch(signal, { ...variation, headers: [...shared, ...headers] })
+}
+
 /** Milliseconds since what is stored for it expired; negative while it may be served. */
-export function askExpiredForMs({ key, rule }: Ask, aging: Aging, nowMs: number): number {
+export function askExpiredForMs({ key, rule, reload }: Ask, aging: Aging, nowMs: number): number {
+  if (reload) return 0
   // Of bytes that a digest fixes, upstream can have no other.
   if (key.digest !== undefined && rule.ttlMs === 'upstream') return -Infinity
   return expiredForMs(aging, rule, nowMs)

@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { ContentDigest } from './content-digest.js'
+import { LOOKED_AT_BYTES } from './expectation.js'
 
 /** What became of a body: the digest of one that is whole and right, or what is wrong with it. */
 export type Verdict = { readonly digest: string } | { readonly complaint: string }
@@ -11,6 +12,7 @@ export class BodyProof {
   readonly #expected: ContentDigest | undefined
   readonly #algorithm: string
   readonly #hash: Hash
+  readonly #start: Buffer[] = []
   #length = 0
 
   constructor(expected: ContentDigest | undefined, total: number | undefined) {
@@ -24,8 +26,14 @@ export class BodyProof {
   /** Takes the next bytes; a complaint is final. */
   add(chunk: Buffer): string | undefined {
     this.#hash.update(chunk)
+    if (this.#length < LOOKED_AT_BYTES) this.#start.push(chunk.subarray(0, LOOKED_AT_BYTES - this.#length))
     this.#length += chunk.length
     return this.#length > (this.total ?? Infinity) ? 'upstream sent more than it announced' : undefined
+  }
+
+  /** Its first bytes, as far as they have come. */
+  get start(): Buffer {
+    return Buffer.concat(this.#start)
   }
 
   /** To be called once, when all has come. */

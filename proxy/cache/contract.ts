@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { CacheSection } from '../../config/config.js'
+import type { RawHeaders } from '../headers.js'
 import type { ClientResponse } from '../message.js'
 import type { ImportReport } from './archive/read-archive.js'
 import type { Catalogue } from './catalogue.js'
@@ -18,6 +19,8 @@ export interface CacheRequest {
   readonly query: string
   /** The client's header of that (lower-case) name; repeated ones joined with ", ". */
   header(name: string): string | undefined
+  /** All of the client's headers: `[name, value, …]`. */
+  readonly fields: RawHeaders
 }
 
 /** An answer from upstream whose body has not been read. A truncated body must end in an `error`. */
@@ -31,19 +34,21 @@ export interface UpstreamResponse {
   readonly httpVersion?: string
   /** The head was all there is. */
   readonly headOnly?: boolean
+  /** Nothing but the end of its connection tells where the body ends, so a part of it looks like the whole. */
+  readonly untilClose?: boolean
 }
 
-/** What a fetch asks instead of everything. */
+/** How a fetch asks. */
 export interface FetchVariation {
   /** `HEAD` where only the head matters; GET otherwise. */
   readonly method?: 'HEAD'
-  /** `[name, value, …]`: a range or conditions of our own. */
+  /** `[name, value, …]`: all that is sent besides `Host`, `Via` and `Accept-Encoding: identity`. */
   readonly headers?: readonly string[]
 }
 
 /**
- * Fetches the whole representation once: GET, no Range, no conditions, `Accept-Encoding: identity`, with the
- * credentials of the request that caused it; or a variation of that. Aborting `signal` ends the transfer.
+ * Asks upstream what a request is for, in the words of `variation` and none of the client's own; the operator's header
+ * rules apply. Aborting `signal` ends the transfer.
  */
 export type FetchUpstream = (signal: AbortSignal, variation?: FetchVariation) => Promise<UpstreamResponse>
 

@@ -3,7 +3,7 @@ import type { CacheSection } from '../../config/config.js'
 import type { ClientResponse } from '../message.js'
 import type { ImportReport } from './archive/read-archive.js'
 import { Answers } from './answers.js'
-import { askOf, notStored, type Ask } from './ask.js'
+import { askOf, inSharedWords, notStored, type Ask } from './ask.js'
 import type { BufferPool } from './buffer-pool.js'
 import { Catalogue } from './catalogue.js'
 import { changedBy } from './changed-by.js'
@@ -95,7 +95,7 @@ export class DiskCache implements ResponseCache {
     const client = new Client(response)
     const reader = new Reader(client, buffers)
     this.#readers.add(reader)
-    const answering = this.#answers.answer(ask, client, reader, fetchUpstream)
+    const answering = this.#answers.answer(ask, client, reader, inSharedWords(ask, fetchUpstream))
     this.#answering.add(answering)
     try {
       return await answering

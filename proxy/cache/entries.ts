@@ -138,6 +138,7 @@ export class Entries {
       entry = await this.#options.store.open(name, key)
       if (entry !== undefined) {
         await this.#checks.ensure(name, entry)
+        entry = this.#checked(entry)
         entry = await this.#small.copy(look, entry)
       }
     } catch (error) {
@@ -159,12 +160,27 @@ export class Entries {
     return { ...entry, body: closing(entry.body, read) }
   }
 
-  /** Writes the meta of an entry anew, which upstream has confirmed. @throws the system's error. */
+  /** Whoever writes its meta anew is to note that it was found right. */
+  #checked(entry: StoredEntry): StoredEntry {
+    const { epoch } = this.#options
+    const { meta, bodyMark } = entry
+    if (meta.epoch === epoch && meta.bodyMark === bodyMark) return entry
+    return { ...entry, meta: { ...meta, epoch, bodyMark } }
+  }
+
+  /** Writes the meta of an entry anew, of which upstream has said something. @throws the system's error. */
   async confirm(name: string, meta: EntryMeta): Promise<void> {
     if (this.#loaded && !this.#index.has(name)) return
     const footprint = await this.#options.store.replaceMeta(name, meta, this.#options.now())
     this.#small.drop(name)
     this.#index.update(name, { footprint, rule: meta.rule })
+  }
+
+  /** Notes what another place says of an entry. Where that cannot be written, it is asked again. Never rejects. */
+  async note(name: string, meta: EntryMeta): Promise<void> {
+    await this.confirm(name, meta).catch((error: unknown) =>
+      this.#options.incidents.report('cache entry cannot be written', error),
+    )
   }
 
   /** Makes an entry of a complete body and evicts what it displaces. @throws the system's error. */

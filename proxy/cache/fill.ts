@@ -41,6 +41,8 @@ export interface FillOptions {
   readonly maxSize: number
   /** Whether a fill that nobody reads goes on; asked once the last reader has left, with bytes come and in all. */
   readonly goesOnUnread: (received: number, total: number | undefined) => boolean
+  /** Whether a body that begins so may become an entry. */
+  readonly isFit: (start: Buffer) => boolean
   /** Makes an entry of the temporary file. @throws the system's error. */
   readonly keep: (digest: string, size: number) => Promise<void>
   /** The disk gave up; the fill goes on without it. */
@@ -204,7 +206,7 @@ export class Fill {
       this.#write()
       await this.#writing
     }
-    if (this.#keeping) {
+    if (this.#keeping && this.#options.isFit(this.#options.proof.start)) {
       try {
         await this.#options.keep(digest, this.#window.end)
         this.#transition('kept')

@@ -5,6 +5,7 @@ import type { Access } from './access.js'
 import { BodyProof } from './body-proof.js'
 import type { CacheRequest, FetchUpstream, UpstreamResponse } from './contract.js'
 import type { Entries } from './entries.js'
+import { whyUnexpectedBody } from './expectation.js'
 import { Fill, type FillOptions } from './fill.js'
 import { revalidation } from './freshness.js'
 import type { Incidents } from './incidents.js'
@@ -13,6 +14,7 @@ import type { EntryMeta } from './meta.js'
 import type { AppliedRule } from './rules.js'
 import { resumption } from './resumption.js'
 import type { Reserve } from './reserve.js'
+import { afterEntry, withSaying } from './sayings.js'
 import { contentLength, whyNotKept, whyUseless } from './storable.js'
 import type { Store } from './store.js'
 import { headersToStore, refreshed, upstreamAge } from './stored-headers.js'
@@ -31,6 +33,9 @@ export interface RunningFill {
   readonly age: number
   /** What it took to be fetched. */
   readonly access: Access
+  /** Who says so, and what was asked for: see `EntryKey` and `Ask`. */
+  readonly place: string
+  readonly accept: string
 }
 
 /** A request that upstream is asked for. */
@@ -41,8 +46,12 @@ export interface Question {
   readonly access: Access
   readonly fetchUpstream: FetchUpstream
   readonly goesOnUnread: FillOptions['goesOnUnread']
-  /** What is stored already and may still hold. */
+  /** See `Ask`. */
+  readonly accept: string
+  /** What is stored already and may still hold, in the words of this place. */
   readonly stored?: EntryMeta
+  /** What is stored, in those of all places. */
+  readonly entry?: EntryMeta
 }
 
 /** What came of asking upstream. */
@@ -68,6 +77,12 @@ export interface FillsOptions {
 /** A fill, or why there is none to join. */
 export type Joinable = RunningFill | 'unkept' | 'unchanged' | 'failed'
 
+/** Whom a fill asks, and what came of it once its head has come. */
+export interface FoundFill {
+  readonly place: string
+  readonly joinable: Promise<Joinable>
+}
+
 /** A question to upstream, from its beginning to the end of what came of it. */
 interface Asking {
   readonly abort: AbortController
@@ -79,7 +94,7 @@ interface Asking {
 export class Fills {
   readonly #options: FillsOptions
   /** From the moment upstream is asked until nobody can join any more. */
-  readonly #joinable = new Map<string, { readonly asking: Asking; readonly joinable: Promise<Joinable> }>()
+  readonly #joinable = new Map<string, FoundFill & { readonly asking: Asking }>()
   /** Entries that are being made of fills. */
   readonly #keeping = new Map<string, Promise<void>>()
   readonly #open = new Map<AbortController, Promise<void>>()
@@ -94,8 +109,8 @@ export class Fills {
   }
 
   /** The fill of an entry, once its head has come. */
-  get(name: string): Promise<Joinable> | undefined {
-    return this.#joinable.get(name)?.joinable
+  get(name: string): FoundFill | undefined {
+    return this.#joinable.get(name)
   }
 
   /**
@@ -105,7 +120,7 @@ export class Fills {
    * @throws whatever `fetchUpstream` threw.
    */
   begin(question: Question, first: (running: RunningFill) => void): Promise<Opened> {
-    const { name } = question.key
+    const { name, place } = question.key
     const asking: Asking = { abort: new AbortController(), discarded: false }
     const opened = this.#ask(question, asking, first)
     const joinable = opened.then(
@@ -116,7 +131,7 @@ export class Fills {
       },
       (): Joinable => 'failed',
     )
-    this.#joinable.set(name, { asking, joinable })
+    this.#joinable.set(name, { place, asking, joinable })
     const closed = joinable.then((running) => {
       if (typeof running === 'object') return running.fill.closed
       this.#unjoin(name, asking)
@@ -201,6 +216,8 @@ export class Fills {
     const running: RunningFill = {
       fill: this.#fill(question, response, body, { headers, receivedAt, maxSize }, temp, asking),
       access: question.access,
+      place: key.place,
+      accept: question.accept,
       response,
       headers,
       storedAt: receivedAt,
@@ -217,13 +234,14 @@ export class Fills {
   }
 
   async #confirm(
-    { request, key, rule }: Question,
+    { request, key, rule, entry }: Question,
     stored: EntryMeta,
     answer: UpstreamResponse,
   ): Promise<EntryMeta> {
     const { entries, incidents, now } = this.#options
     const meta = refreshed(stored, answer.rawHeaders, key.digest, now())
-    const renewed = { ...answer, status: 200, rawHeaders: meta.headers }
+    // The body is the one that is stored.
+    const renewed = { ...answer, status: 200, rawHeaders: meta.headers, untilClose: false }
     // By whom it was confirmed makes no difference to what was fetched by another.
     const anonymous = { ...request, header: () => undefined }
     if (whyNotKept(anonymous, key, renewed, rule, Infinity) !== undefined) {
@@ -233,13 +251,13 @@ export class Fills {
     }
     // Where it cannot be written, the next request asks again.
     await entries
-      .confirm(key.name, meta)
+      .confirm(key.name, entry === undefined ? meta : withSaying(entry, meta))
       .catch((error: unknown) => incidents.report('cache entry cannot be confirmed', error))
     return meta
   }
 
   #fill(
-    { key, rule, access, goesOnUnread }: Question,
+    { key, rule, access, accept, goesOnUnread, entry }: Question,
     response: UpstreamResponse,
     body: UpstreamBody,
     {
@@ -250,13 +268,18 @@ export class Fills {
     temp: TempBody,
     asking: Asking,
   ): Fill {
-    const { entries, incidents, epoch } = this.#options
+    const { entries, incidents, logger, epoch } = this.#options
     return new Fill({
       body,
       temp,
       proof: new BodyProof(key.digest, contentLength(headerValue(response.rawHeaders, 'content-length'))),
       maxSize,
       goesOnUnread,
+      isFit: (start) => {
+        const reason = key.digest === undefined ? whyUnexpectedBody(rule.expect, start) : undefined
+        if (reason !== undefined) logger.debug({ key: key.text, reason }, 'cache: not kept')
+        return reason === undefined
+      },
       keep: async (digest, size) => {
         const meta: EntryMeta = {
           key: key.text,
@@ -270,9 +293,13 @@ export class Fills {
           epoch,
           rule: rule.name,
           access: access.token === undefined ? '' : access.scope,
+          place: key.place,
+          accept,
+          others: [],
         }
+        const whole = entry === undefined ? meta : afterEntry(meta, entry)
         await this.#inTurn(key.name, async () => {
-          await entries.keep(key.name, temp, meta)
+          await entries.keep(key.name, temp, whole)
           // It was too late to keep it from being made.
           if (asking.discarded) entries.forget(key.name)
         })

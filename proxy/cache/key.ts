@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { ContentDigest } from './content-digest.js'
 import type { CacheRequest } from './contract.js'
+import { placeOf, repositoryOf } from './place.js'
 import type { Covering } from './rules.js'
 
 /** Which entry answers a request. */
@@ -14,20 +15,31 @@ export interface EntryKey {
   readonly digest: ContentDigest | undefined
   /** Requests with another query come to the same entry. */
   readonly omitsQuery: boolean
+  /** Whose word counts for the request, where the entry is shared between hosts; see `sayings.ts`. */
+  readonly place: string
+  /** `/v2/<name>`, where a repository is asked for a digest. */
+  readonly repository: string | undefined
 }
 
 /**
  * Content-addressed URLs share one entry whatever host, hop or signed query they have: the bytes are proven by
  * the digest, so it does not matter who sent them. All others are one entry per scheme, authority, path and,
- * unless the rule ignores it, query.
+ * unless the rule ignores it, query; apart from each other by what the rule ignores, and by whose rule it is.
  */
-export function entryKey(request: CacheRequest, { rule, digest }: Covering): EntryKey {
-  const omitsQuery = digest !== undefined || rule.ignoreQuery
-  const text =
-    digest === undefined
-      ? `GET ${request.scheme}://${request.authority}${request.path}${omitsQuery ? '' : request.query}`
-      : `${digest.kind} ${digest.algorithm}:${digest.hex}`
-  return { text, name: nameOfKey(text), digest, omitsQuery }
+export function entryKey(request: CacheRequest, { rule, digest, apart }: Covering): EntryKey {
+  const owner = apart === '' ? '' : `apart ${apart} `
+  if (digest !== undefined) {
+    const repository = repositoryOf(request)
+    const text = `${digest.kind} ${digest.algorithm}:${digest.hex}`
+    const place = owner + placeOf(request, repository)
+    return { text, name: nameOfKey(text), digest, omitsQuery: true, place, repository }
+  }
+  const { scheme, authority, path, query } = request
+  // No URL has a space in it.
+  const asked = rule.ignoreQuery ? `${path} (any query)` : path + query
+  const text = `${owner}GET ${scheme}://${authority}${asked}`
+  const omitsQuery = rule.ignoreQuery
+  return { text, name: nameOfKey(text), digest, omitsQuery, place: '', repository: undefined }
 }
 
 /** Names of keys that were asked for last: to hash one takes 2 µs of the 80 that a small hit does. */
@@ -46,6 +58,10 @@ export function nameOfKey(text: string): string {
 
 /** Content-addressed keys say what their bodies hash to. */
 const DIGEST_KEY = /^(?:blob|manifest) ((?:sha256|sha512):[0-9a-f]+)$/
+
+export function isContentKey(text: string): boolean {
+  return DIGEST_KEY.test(text)
+}
 
 /** Whether an entry of that name may have that key and a body of that digest. */
 export function isKeyOf(text: string, name: string, digest: string): boolean {

@@ -5,9 +5,10 @@ import { askExpiredForMs, type Ask } from './ask.js'
 import type { ServedOutcome } from './contract.js'
 import type { Entries } from './entries.js'
 import type { Fills } from './fills.js'
-import type { StoredEntry } from './stored-entry.js'
+import { entryAt, type StoredEntry } from './stored-entry.js'
 import { storedAnswer } from './stored-answer.js'
 import type { Tally } from './tally.js'
+import type { Vouchers } from './vouchers.js'
 
 // request → small entry in memory → client, within one turn of the event loop
 
@@ -16,6 +17,7 @@ export interface MemoryAnswerDeps {
   readonly fills: Fills
   readonly tally: Tally
   readonly verdicts: AccessVerdicts
+  readonly vouchers: Vouchers
   /** Milliseconds since 1970. */
   readonly now: () => number
 }
@@ -24,12 +26,13 @@ export interface MemoryAnswerDeps {
 export function answerFromMemory(
   ask: Ask,
   response: ClientResponse,
-  { entries, fills, tally, verdicts, now }: MemoryAnswerDeps,
+  { entries, fills, tally, verdicts, vouchers, now }: MemoryAnswerDeps,
 ): ServedOutcome | undefined {
   const { request, settings, rule, key, access } = ask
   if (ask.aside || fills.get(key.name) !== undefined || response.destroyed) return undefined
-  const entry = entries.held(key.name)
-  if (entry === undefined) return undefined
+  const held = entries.held(key.name)
+  const entry = held === undefined ? undefined : entryAt(held, key.place)
+  if (entry?.meta.accept !== ask.accept) return undefined
   const { meta } = entry
   const confirms = settings.confirmsAccess && meta.access !== ''
   if (confirms && verdicts.known(meta.access, request, access) !== true) return undefined
@@ -39,7 +42,14 @@ export function answerFromMemory(
   const bytes = sendHeld(entry, answer, response)
   if (bytes === undefined) return undefined
   tally.hit(rule.name)
+  hearManifest(ask, entry, vouchers)
   return { kind: 'served', cache: 'HIT', status: answer.status, bytes }
+}
+
+/** A repository that gives a manifest out says that it has the blobs of it. */
+export function hearManifest({ key }: Ask, { body: { held } }: StoredEntry, vouchers: Vouchers): void {
+  if (held === undefined || key.digest?.kind !== 'manifest' || key.repository === undefined) return
+  vouchers.hear(key.place, key.name, held)
 }
 
 /**

@@ -14,12 +14,20 @@ export interface AppliedRule {
   readonly ignoreQuery: boolean
   /** Bytes; Infinity where only the cache's own size counts. */
   readonly maxObjectBytes: number
+  /** What a body must look like to be kept. */
+  readonly expect: NonNullable<CacheRule['expect']>
+  /** Whether a request that wants upstream asked is answered from the store all the same. */
+  readonly servesNoCache: boolean
+  /** Request headers, lower case, that go along though entries are not told apart by them. */
+  readonly passHeaders: ReadonlySet<string>
 }
 
 /** The rule that covers a request, and the digest that its URL promises. */
 export interface Covering {
   readonly rule: AppliedRule
   readonly digest: ContentDigest | undefined
+  /** Whose entries it makes: empty for those that everybody shares; see `cache.apart`. */
+  readonly apart: string
 }
 
 export interface CacheRules {
@@ -41,7 +49,10 @@ interface CompiledRule extends AppliedRule {
 }
 
 /** @throws SyntaxError for what is not a regular expression; the configuration has refused those before. */
-export function compileRules(section: Pick<CacheSection, 'patterns' | 'rules' | 'ttl'>): CacheRules {
+export function compileRules(
+  section: Pick<CacheSection, 'patterns' | 'rules' | 'ttl' | 'apart'>,
+): CacheRules {
+  const apartOf = compileApart(section.apart)
   const patterns = section.patterns.map((pattern) => new RegExp(pattern))
   const rules: CompiledRule[] = [
     {
@@ -60,11 +71,20 @@ export function compileRules(section: Pick<CacheSection, 'patterns' | 'rules' | 
         if (!rule.covers(host, path)) continue
         const digest = rule.verify === undefined ? digestInPath(path) : digestAnywhere(path, rule.verify)
         // What is to be verified and names no digest is none of this rule's.
-        if (rule.verify === undefined || digest !== undefined) return { rule, digest }
+        if (rule.verify === undefined || digest !== undefined)
+          return { rule, digest, apart: apartOf(rule.name, host) }
       }
       return undefined
     },
   }
+}
+
+/** Whose the entries of a rule are on a host. */
+function compileApart({ by, rules, hosts }: CacheSection['apart']): (rule: string, host: string) => string {
+  if (rules.length === 0 && hosts.length === 0) return () => ''
+  const apartRules = new Set(rules)
+  const apartHosts = compileHostPatterns(hosts.map((host) => [host, true] as const))
+  return (rule, host) => (apartRules.has(rule) || apartHosts.matchesAny(host) ? by : '')
 }
 
 function compileRule(rule: CacheRule, ttlMs: CacheSection['ttl']): CompiledRule[] {
@@ -90,5 +110,8 @@ function applied(rule: CacheRule, sectionTtlMs: CacheSection['ttl']): AppliedRul
     ttlMs: ttlMs === 0 ? Infinity : ttlMs,
     ignoreQuery: rule.ignore_query ?? false,
     maxObjectBytes: rule.max_object ?? Infinity,
+    expect: rule.expect ?? 'anything',
+    servesNoCache: rule.no_cache === 'serve',
+    passHeaders: new Set(rule.pass_headers?.map((name) => name.toLowerCase())),
   }
 }

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { CorruptEntryError } from './errors.js'
-import type { EntryMeta } from './meta.js'
+import type { EntryMeta, Saying } from './meta.js'
+import { presented } from './sayings.js'
 import type { StoredEntry } from './stored-entry.js'
 import { fixedHead } from './stored-headers.js'
 
@@ -80,7 +81,7 @@ export class SmallEntries {
       position += length
     }
     await entry.body.close()
-    const copy = { ...entry, body: heldBody(bytes), head: fixedHead(entry.meta) }
+    const copy = copyOf(entry, bytes)
     if (this.#looks.get(look.name) === look) {
       this.#held.set(look.name, copy)
       this.#trim()
@@ -99,6 +100,19 @@ export class SmallEntries {
   }
 }
 
+function copyOf(entry: StoredEntry, bytes: Buffer): StoredEntry {
+  const { meta } = entry
+  const copy = { ...entry, body: heldBody(bytes), head: fixedHead(meta) }
+  if (meta.others.length === 0) return copy
+  const elsewhere = new Map(
+    meta.others.map((saying) => {
+      const there = presented(meta, saying)
+      return [saying.place, { meta: there, head: fixedHead(there) }] as const
+    }),
+  )
+  return { ...copy, elsewhere }
+}
+
 function heldBody(bytes: Buffer): StoredEntry['body'] {
   return {
     held: bytes,
@@ -108,6 +122,11 @@ function heldBody(bytes: Buffer): StoredEntry['body'] {
 }
 
 /** Header lines are Latin-1, one byte a character; keys may not be, which is rare and a factor of two. */
-function textBytes({ key, headers, digest, access }: EntryMeta): number {
-  return headers.reduce((sum, text) => sum + text.length, key.length + digest.length + access.length)
+function textBytes({ key, digest, others, ...first }: EntryMeta): number {
+  return [first, ...others].reduce((sum, saying) => sum + sayingBytes(saying), key.length + digest.length)
+}
+
+/** Twice, for the head is made of it. */
+function sayingBytes({ place, headers, access }: Saying): number {
+  return 2 * headers.reduce((sum, text) => sum + text.length, place.length + access.length)
 }

@@ -1,15 +1,15 @@
 import { headerValue, tokens, type RawHeaders } from '../headers.js'
 import { cacheControl, type CacheControl } from './cache-control.js'
 import type { CacheRequest, UpstreamResponse } from './contract.js'
+import { whyUnexpectedType } from './expectation.js'
 import { expiredForMs, revalidation } from './freshness.js'
 import type { EntryKey } from './key.js'
 import type { AppliedRule } from './rules.js'
+import { isTelling } from './shared-fields.js'
 import { upstreamAge } from './stored-headers.js'
 
-/** The digest fixes the bytes; what these headers could select is the encoding, which is refused, or nothing. */
-const HARMLESS_FOR_DIGEST = new Set(['accept', 'accept-encoding', 'authorization'])
-/** The one form we ask upstream for, so all requests agree on it. */
-const HARMLESS = new Set(['accept-encoding'])
+/** All that share an entry agree on these: the one form we ask upstream for, and what the entry notes. */
+const AGREED = new Set(['accept', 'accept-encoding'])
 
 /**
  * Why an upstream answer may not be kept, for the log; undefined when it may. Unless the rule leaves it to upstream
@@ -20,7 +20,7 @@ const HARMLESS = new Set(['accept-encoding'])
 export function whyNotKept(
   request: CacheRequest,
   key: EntryKey,
-  { status, rawHeaders }: UpstreamResponse,
+  { status, rawHeaders, untilClose }: UpstreamResponse,
   rule: AppliedRule,
   maxSize: number,
 ): string | undefined {
@@ -31,16 +31,29 @@ export function whyNotKept(
   const encoding = tokens(headerValue(rawHeaders, 'content-encoding')).filter((name) => name !== 'identity')
   if (encoding.length > 0) return `Content-Encoding: ${encoding.join(', ')}`
   if (headerValue(rawHeaders, 'transfer-encoding') !== undefined) return 'a Transfer-Encoding we do not undo'
-  const varying = tokens(headerValue(rawHeaders, 'vary'))
-  const harmless = key.digest === undefined ? HARMLESS : HARMLESS_FOR_DIGEST
-  if (!varying.every((name) => harmless.has(name))) return `Vary: ${varying.join(', ')}`
   const length = headerValue(rawHeaders, 'content-length')
   if (length !== undefined && contentLength(length) === undefined) return 'a Content-Length that is no number'
   if (Number(length ?? 0) > maxSize) return `larger than ${maxSize} bytes`
   if (key.digest !== undefined)
     return whyMisnamed(key.digest, headerValue(rawHeaders, 'docker-content-digest'))
+  const varying = tokens(headerValue(rawHeaders, 'vary')).filter((name) => tells(name, request, rule))
+  if (varying.length > 0) return `Vary: ${varying.join(', ')}`
+  // RFC 9112, 8: it may be a part. That TLS was closed in good order would tell, and Node does not say.
+  if (untilClose === true) return 'a body that ends with its connection'
+  const unexpected = whyUnexpectedType(rule.expect, rawHeaders)
+  if (unexpected !== undefined) return unexpected
   if (rule.ttlMs !== 'upstream' && control.has('no-cache')) return 'Cache-Control: no-cache'
   return whyPrivate(request, control, headerValue(rawHeaders, 'set-cookie') !== undefined)
+}
+
+/** Whether two requests that share an entry may differ in a field that `Vary` names. */
+function tells(name: string, request: CacheRequest, rule: AppliedRule): boolean {
+  if (AGREED.has(name)) return false
+  if (rule.passHeaders.has(name)) return true
+  // What never changes and was given to somebody without credentials is everybody's.
+  if (name === 'authorization' && rule.ttlMs !== 'upstream') return request.header(name) !== undefined
+  // Requests that have another field of this kind are passed on.
+  return name === '*' || !isTelling(name)
 }
 
 /** Why keeping an answer to a rule that follows upstream would be of no use. */
@@ -56,7 +69,9 @@ function whyPrivate(request: CacheRequest, control: CacheControl, setsCookie: bo
   // Those who mean their cookie for everybody say so; it is not stored even then.
   if (setsCookie && !control.has('public')) return 'Set-Cookie'
   const shared = control.has('public') || control.has('s-maxage') || control.has('must-revalidate')
-  return request.header('authorization') !== undefined && !shared ? 'Authorization' : undefined
+  if (shared) return undefined
+  if (request.header('cookie') !== undefined) return 'Cookie'
+  return request.header('authorization') === undefined ? undefined : 'Authorization'
 }
 
 function whyMisnamed(
@@ -69,11 +84,15 @@ function whyMisnamed(
 }
 
 /** Whether the request itself wants nothing to do with a cache. */
-export function refusesCache(request: CacheRequest, key: EntryKey): boolean {
-  const control = cacheControl(request.header('cache-control'))
-  if (control.has('no-store')) return true
-  // What a digest fixes is never stale, so asking for it afresh can bring nothing else.
-  return key.digest === undefined && (control.has('no-cache') || request.header('pragma') === 'no-cache')
+export function refusesCache(request: CacheRequest): boolean {
+  return cacheControl(request.header('cache-control')).has('no-store')
+}
+
+/** RFC 9111, 5.2.1.4 and 5.4: upstream is to be asked. */
+export function wantsFresh(request: CacheRequest): boolean {
+  return (
+    cacheControl(request.header('cache-control')).has('no-cache') || request.header('pragma') === 'no-cache'
+  )
 }
 
 /** RFC 9111, 5.2.1.7: upstream may not be asked. */

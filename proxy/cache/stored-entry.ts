@@ -1,6 +1,7 @@
 import type { BigIntStats } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import type { EntryMeta } from './meta.js'
+import { metaAt } from './sayings.js'
 
 /**
  * Sizes are counted in whole blocks of what nearly every file system uses, computed from lengths: the block
@@ -14,12 +15,31 @@ export interface StoredEntry {
   readonly body: StoredBody
   /** What of the head is always the same, where that is known already. */
   readonly head?: readonly string[]
+  /** Place → the same in its words, where those are made already. */
+  readonly elsewhere?: ReadonlyMap<string, Pick<StoredEntry, 'meta' | 'head'>>
   /** Differs from that of its meta when something was done to the body since. */
   readonly bodyMark: string
   /** Bytes on disk. */
   readonly footprint: number
   /** As the disk has it: milliseconds since 1970. */
   lastUsedAt: number
+}
+
+/** An entry in the words of one place; undefined where that has said nothing of it. */
+export function entryAt(entry: StoredEntry, place: string): StoredEntry | undefined {
+  if (entry.meta.place === place) return entry
+  if (entry.elsewhere !== undefined) {
+    const there = entry.elsewhere.get(place)
+    return there === undefined ? undefined : { ...entry, ...there }
+  }
+  const meta = metaAt(entry.meta, place)
+  return meta === undefined ? undefined : inOtherWords(entry, meta)
+}
+
+/** The same body with another meta. */
+export function inOtherWords(entry: StoredEntry, meta: EntryMeta): StoredEntry {
+  const { body, bodyMark, footprint, lastUsedAt } = entry
+  return { meta, body, bodyMark, footprint, lastUsedAt }
 }
 
 export interface StoredBody {

@@ -4,27 +4,6 @@ import type { ContentDigest } from './content-digest.js'
 import type { EntryMeta } from './meta.js'
 import type { StoredEntry } from './stored-entry.js'
 
-/**
- * What describes the bytes rather than the host or the moment. A content-addressed entry answers for hosts that
- * never sent it, so nothing else of the sender may speak for them: no cookies, no security or CORS policy.
- */
-const REPRESENTATION_HEADERS = new Set([
-  'accept-ranges',
-  'cache-control',
-  'content-disposition',
-  'content-language',
-  'content-type',
-  'date',
-  'docker-content-digest',
-  'docker-distribution-api-version',
-  'etag',
-  'expires',
-  'last-modified',
-  'repr-digest',
-  'vary',
-  'x-content-type-options',
-])
-
 /** Of the moment (`Age`, quotas, sessions), ours to say, or framing that belongs to one transfer. */
 const NEVER_STORED =
   /^(age|content-length|retry-after|set-cookie|via|x-cache|x-cache-date|(x-)?ratelimit(-.*)?)$/
@@ -35,9 +14,7 @@ export function headersToStore(
   digest: ContentDigest | undefined,
   receivedAtMs: number,
 ): string[] {
-  const kept = without(endToEnd(raw), (name) =>
-    digest === undefined ? NEVER_STORED.test(name) : !REPRESENTATION_HEADERS.has(name),
-  )
+  const kept = without(endToEnd(raw), (name) => NEVER_STORED.test(name))
   // RFC 9110, 6.6.1: who caches a response without a date adds one.
   if (headerValue(kept, 'date') === undefined) kept.push('Date', new Date(receivedAtMs).toUTCString())
   // A CDN does not name the digest where a registry would, and clients that ask a registry rely on it.
@@ -45,6 +22,22 @@ export function headersToStore(
     kept.push('Docker-Content-Digest', `${digest.algorithm}:${digest.hex}`)
   }
   return kept
+}
+
+/** What can be said of a body that its digest proves, where the place that is asked has said nothing itself. */
+export function provenHeaders(
+  { kind, algorithm, hex }: ContentDigest,
+  mediaType: string | undefined,
+  storedAtMs: number,
+): string[] {
+  const type = kind === 'blob' ? 'application/octet-stream' : mediaType
+  return [
+    ...(type === undefined ? [] : ['Content-Type', type]),
+    'Docker-Content-Digest',
+    `${algorithm}:${hex}`,
+    'Date',
+    new Date(storedAtMs).toUTCString(),
+  ]
 }
 
 /** What was said of the bytes when they came holds as long as they do (RFC 9111, 3.2): a 304 brings none. */

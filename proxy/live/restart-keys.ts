@@ -22,6 +22,7 @@ const NEED_RESTART: readonly Key[] = [
 const FILE_ONLY: readonly Key[] = [
   ...NEED_RESTART,
   { name: 'logging.file', of: ({ logging }) => logging.file },
+  { name: 'cache.apart', of: ({ cache }) => cache.apart },
   { name: 'proxy.auth', of: ({ proxy }) => proxy.auth },
   { name: 'upstream_proxy.url', of: ({ upstream_proxy }) => upstream_proxy.url },
   { name: 'upstream_proxy.no_proxy', of: ({ upstream_proxy }) => upstream_proxy.no_proxy },

@@ -120,13 +120,7 @@ async function answer(
   const cacheRequest = describe(request)
   const outcome: CacheOutcome = cache.covers(cacheRequest)
     ? await cache.respond(cacheRequest, response, (signal, variation) =>
-        ask(
-          originPort,
-          variation?.method ?? 'GET',
-          request.url ?? '/',
-          [...ownHeaders(request), ...(variation?.headers ?? [])],
-          signal,
-        ),
+        ask(originPort, variation?.method ?? 'GET', request.url ?? '/', variation?.headers ?? [], signal),
       )
     : { kind: 'bypass' }
   if (outcome.kind === 'served') return outcome
@@ -141,11 +135,6 @@ async function answer(
   return outcome
 }
 
-/** The credentials of the one who asks go along, as the proxy would have them. */
-function ownHeaders({ headers: { authorization } }: IncomingMessage): string[] {
-  return authorization === undefined ? [] : ['Authorization', authorization]
-}
-
 function describe(request: IncomingMessage): CacheRequest {
   const [path = '/', query] = (request.url ?? '/').split('?', 2)
   return {
@@ -155,6 +144,7 @@ function describe(request: IncomingMessage): CacheRequest {
     path,
     query: query === undefined ? '' : `?${query}`,
     header: (name) => headerValue(request.rawHeaders, name),
+    fields: request.rawHeaders,
   }
 }
 
@@ -183,6 +173,9 @@ function ask(
         reason: message.statusMessage ?? '',
         rawHeaders: endToEnd(message.rawHeaders),
         body: message,
+        untilClose:
+          headerValue(message.rawHeaders, 'content-length') === undefined &&
+          headerValue(message.rawHeaders, 'transfer-encoding') === undefined,
       }),
     )
     outgoing.end()
@@ -247,7 +240,7 @@ export async function openSlow(t: Test, port: number, path: string): Promise<Slo
   t.teardown(() => socket.destroy())
   await new Promise((resolve) => socket.once('connect', resolve))
   socket.pause()
-  socket.write(`GET ${path} HTTP/1.1\r\nHost: slow.test\r\nConnection: close\r\n\r\n`)
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`)
   let received = 0
   return {
     socket,

@@ -69,21 +69,25 @@ t.test('among 100,000 entries the first hit does not wait for the index', { time
         epoch: 'of another start',
         rule: 'patterns',
         access: '',
+        place: 'https://a.test:443/v2/a',
+        accept: '',
+        others: [],
       }),
     )
     hexes.push(hex)
   }
   const origin = await MisbehavingOrigin.start(t)
   const child = await startCacheProcess(t, dir, origin.port)
+  const here = { host: 'a.test' }
   const listening = performance.now()
-  const first = await get(child.port, `/v2/a/blobs/sha256:${hexes[STORED / 2]}`)
+  const first = await get(child.port, `/v2/a/blobs/sha256:${hexes[STORED / 2]}`, here)
   const waited = performance.now() - listening
   t.comment(`first hit ${waited.toFixed(0)} ms after listening`)
   t.match(first, { status: 200, headers: { 'x-cache': 'HIT' } })
   t.equal(first.body.toString(), `body ${STORED / 2}`)
   t.ok(waited <= FIRST_HIT_MS, `${waited} ms`)
   for (const at of [0, STORED - 1]) {
-    t.equal((await get(child.port, `/v2/a/blobs/sha256:${hexes[at]}`)).body.toString(), `body ${at}`)
+    t.equal((await get(child.port, `/v2/a/blobs/sha256:${hexes[at]}`, here)).body.toString(), `body ${at}`)
   }
   t.equal(origin.requests.length, 0)
   await child.kill()

@@ -2,12 +2,14 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import type { CacheRequest } from '../cache/contract.js'
 import { entryKey } from '../cache/key.js'
-import { parseMeta, serializeMeta, type EntryMeta } from '../cache/meta.js'
+import { isOutdated, parseMeta, serializeMeta, type EntryMeta } from '../cache/meta.js'
+import { metaAt } from '../cache/sayings.js'
 import { digestAnywhere, digestInPath } from '../cache/content-digest.js'
 import { compileRules } from '../cache/rules.js'
 import { Window } from '../cache/window.js'
 
 const HEX = 'ab'.repeat(32)
+const SHARED = { by: '', rules: [], hosts: [] }
 
 t.test(
   'a digest is found in the paths of registries, their storage and CDNs, and nowhere else',
@@ -45,8 +47,9 @@ t.test('content-addressed requests share a key, all others keep theirs', async (
     path,
     query,
     header: () => undefined,
+    fields: [],
   })
-  const rules = compileRules({ patterns: ['.'], rules: [], ttl: 0 })
+  const rules = compileRules({ patterns: ['.'], rules: [], ttl: 0, apart: SHARED })
   const entryKeyOf = (asked: CacheRequest) => {
     const covering = rules.find(asked)
     if (covering === undefined) throw new Error('not covered')
@@ -72,11 +75,11 @@ t.test('a digest that a rule verifies is the last one of its length in the path'
 })
 
 t.test('paths longer than any package has are not matched at all', async (t) => {
-  const rules = compileRules({ patterns: ['^/a.*b.*c'], rules: [], ttl: 0 })
+  const rules = compileRules({ patterns: ['^/a.*b.*c'], rules: [], ttl: 0, apart: SHARED })
   const find = (path: string): unknown => rules.find({ authority: 'a.test:443', path })
   t.match(find('/abc'), { rule: { name: 'patterns' }, digest: undefined })
   t.equal(find(`/ab${'b'.repeat(3000)}c`), undefined)
-  const none = compileRules({ patterns: [], rules: [], ttl: 0 })
+  const none = compileRules({ patterns: [], rules: [], ttl: 0, apart: SHARED })
   t.equal(none.find({ authority: 'a.test:443', path: '/abc' }), undefined)
 })
 
@@ -119,10 +122,19 @@ t.test('a meta is read back as written, and anything else is refused', async (t)
     epoch: 'e',
     rule: 'npm',
     access: '',
+    place: '',
+    accept: '',
+    others: [{ place: 'p', headers: ['C', 'd'], storedAt: 3, age: 0, access: '' }],
   }
   t.same(parseMeta(serializeMeta(meta)), meta)
-  const { rule: _rule, access: _access, ...older } = meta
-  t.match(parseMeta(JSON.stringify({ version: 1, ...older })), { rule: 'patterns', access: '' })
+  const { rule: _rule, access: _access, place: _place, accept: _accept, others: _others, ...older } = meta
+  const first = (key: string): string => JSON.stringify({ version: 1, ...older, key })
+  const proven = parseMeta(first(`blob sha256:${HEX}`))
+  t.match(proven, { rule: 'patterns', access: '', others: [] })
+  if (proven === undefined) return
+  t.equal(metaAt(proven, 'https://a.test:443/v2/x'), undefined, 'nobody knows whose its headers are')
+  t.equal(parseMeta(first('GET https://a.test:443/x')), undefined, 'nor in which words a URL was asked')
+  t.ok(isOutdated(first('GET https://a.test:443/x')))
   const wrongs: object[] = [
     { size: -1 },
     { size: '1' },
@@ -133,9 +145,11 @@ t.test('a meta is read back as written, and anything else is refused', async (t)
     { digest: 'md5:00' },
     { storedAt: 9e15 },
     { key: undefined },
+    { others: [{}] },
+    { place: undefined },
   ]
   for (const wrong of wrongs) {
     t.equal(parseMeta(serializeMeta({ ...meta, ...wrong })), undefined, JSON.stringify(wrong))
   }
-  for (const text of ['', 'null', '[]', '{}', '{"version":2}', 'x']) t.equal(parseMeta(text), undefined, text)
+  for (const text of ['', 'null', '[]', '{}', '{"version":3}', 'x']) t.equal(parseMeta(text), undefined, text)
 })

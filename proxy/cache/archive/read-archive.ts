@@ -5,7 +5,7 @@ import { reasonOf } from '../../../config/errors.js'
 import { ArchiveError } from '../errors.js'
 import { cacheFile } from '../file-names.js'
 import { isKeyOf } from '../key.js'
-import { MAX_META_BYTES, parseMeta, type EntryMeta } from '../meta.js'
+import { isOutdated, MAX_META_BYTES, parseMeta, type EntryMeta } from '../meta.js'
 import type { TempBody } from '../temp-body.js'
 
 // tar → meta, then body → hash → temporary file → entry
@@ -32,6 +32,8 @@ export interface ImportReport {
   readonly present: number
   /** Entries larger than the store may be. */
   readonly too_large: number
+  /** Entries of an earlier version that cannot be taken over: what their URL names is fetched anew. */
+  readonly outdated: number
   /** Entries whose body is not what it should be; none of them was taken. */
   readonly damaged: number
   /** The first of those, by their keys. */
@@ -66,7 +68,8 @@ export async function readArchive(archive: Readable, target: ArchiveTarget): Pro
 }
 
 async function takeAll(entries: AsyncIterable<Entry>, target: ArchiveTarget): Promise<ImportReport> {
-  const taken = { entries: 0, bytes: 0, present: 0, too_large: 0, damaged: 0, damaged_keys: [] as string[] }
+  const taken = { entries: 0, bytes: 0, present: 0, too_large: 0, outdated: 0, damaged: 0 }
+  const damagedKeys: string[] = []
   let awaited: Awaited | undefined
   for await (const entry of entries) {
     const file = fileIn(entry)
@@ -80,8 +83,14 @@ async function takeAll(entries: AsyncIterable<Entry>, target: ArchiveTarget): Pr
       awaited = { name: file.name, meta: await readMeta(file.name, entry) }
       continue
     }
+    if (awaited?.name === file.name && awaited.meta === 'outdated') {
+      awaited = undefined
+      taken.outdated += 1
+      entry.resume()
+      continue
+    }
     const meta = awaited?.name === file.name ? awaited.meta : undefined
-    if (meta === undefined) throw new ArchiveError(`cannot import: ${file.name} does not come after its meta`)
+    if (meta === undefined || meta === 'outdated') throw new ArchiveError(`cannot import: ${file.name} does not come after its meta`)
     awaited = undefined
     if (entry.header.size !== meta.size) {
       throw new ArchiveError(
@@ -101,16 +110,16 @@ async function takeAll(entries: AsyncIterable<Entry>, target: ArchiveTarget): Pr
         break
       case 'damaged':
         taken.damaged += 1
-        if (taken.damaged_keys.length < MAX_NAMED) taken.damaged_keys.push(meta.key)
+        if (damagedKeys.length < MAX_NAMED) damagedKeys.push(meta.key)
     }
   }
   if (awaited !== undefined) throw new ArchiveError(`cannot import: the body of ${awaited.name} is missing`)
-  return taken
+  return { ...taken, damaged_keys: damagedKeys }
 }
 
 interface Awaited {
   readonly name: string
-  readonly meta: EntryMeta
+  readonly meta: EntryMeta | 'outdated'
 }
 
 /** Undefined for a folder. @throws ArchiveError for all that is not a file of a store. */
@@ -127,12 +136,14 @@ function fileIn({
   return file
 }
 
-async function readMeta(name: string, entry: Entry): Promise<EntryMeta> {
+async function readMeta(name: string, entry: Entry): Promise<EntryMeta | 'outdated'> {
   const { size = 0 } = entry.header
   if (size > MAX_META_BYTES) throw new ArchiveError(`cannot import: the meta of ${name} has ${size} bytes`)
   const pieces: Buffer[] = []
   for await (const piece of entry) pieces.push(piece)
-  const meta = parseMeta(Buffer.concat(pieces).toString())
+  const text = Buffer.concat(pieces).toString()
+  if (isOutdated(text)) return 'outdated'
+  const meta = parseMeta(text)
   if (meta === undefined) throw new ArchiveError(`cannot import: the meta of ${name} makes no sense`)
   if (!isKeyOf(meta.key, name, meta.digest)) {
     throw new ArchiveError(`cannot import: the meta of ${name} is of another entry`)
