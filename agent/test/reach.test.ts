@@ -1,5 +1,7 @@
+import { join } from 'node:path'
 import t from 'tap'
 import { bootContainer, NEEDS_ROOT, type Booted } from './booted.js'
+import { BUILT } from './isolated.js'
 import { makeOriginCertificates } from './origin-certificates.js'
 
 // Who comes to the proxy over a network reaches what the proxy may reach, and nothing that listens in the container.
@@ -42,6 +44,7 @@ ip netns exec guest ${process.execPath} /tmp/origin.mjs outer ${GUEST}:8000 ${GU
 
 const OPERATOR = `proxy: { host: [127.0.0.1, ${HERE}] }
 egress: { own_ports: [9000, 3002] }
+blocklist: { domains: [blocked.test] }
 `
 
 /** All lead to this machine, by themselves or by their names. */
@@ -123,5 +126,15 @@ void t.test('what listens in the container is out of reach from elsewhere', { sk
       /is this proxy itself, or another service of Discobot/,
     )
     t.match(await loopback('absolute URI', 'http://outer.test:3002/'), /outer/, 'the port elsewhere is not')
+  })
+
+  await t.test('explain asks the proxy that runs, as the workspace\'s user, who may not read its file', async (t) => {
+    const explain = `'${process.execPath}' '${join(BUILT, 'proxy/main.js')}' explain GET`
+    const blocked = await booted.tryShell(`${explain} http://blocked.test/`)
+    t.equal(blocked.code, 3, blocked.stderr)
+    t.match(blocked.stdout, /blocked: blocklist\.domains has "blocked\.test"/)
+    t.ok(blocked.stdout.includes(`at ${certificates.operatorFile}:`), blocked.stdout)
+    t.match(await booted.tryShell(`${explain} http://inner.test:3002/`), { code: 3, stdout: /service of Discobot/ })
+    t.match(await booted.tryShell(`${explain} http://inner.test:8000/`), { code: 0 })
   })
 })
