@@ -85,7 +85,13 @@ export async function composeConfig(options: ComposeOptions): Promise<Composed> 
 function finished(merged: Merged, problems: readonly Problem[], parts: ConfigParts): Composed {
   const config = withoutBlocked(merged.config)
   const places = writtenPlaces(merged)
-  return rendered({ config, problems, inForce: 'composed', sources: merged.sources, parts: { ...parts, places } })
+  return rendered({
+    config,
+    problems,
+    inForce: 'composed',
+    sources: merged.sources,
+    parts: { ...parts, places },
+  })
 }
 
 /** The text is made when it is asked for: that of the last start often is the same. */

@@ -20,8 +20,7 @@ export function writtenPlaces({ config, sources, originsOf }: Merged): WrittenPl
     const path = section === 'rules' ? ['rules'] : [section, key]
     const value = section === 'allowlist' ? undefined : valueAt(config, path)
     if (!Array.isArray(value) || value.length > MAX_ITEMS) continue
-    for (const index of value.keys())
-      places[`${option}[${index}]`] = originsOf([...path, index]).map(placeOf)
+    for (const index of value.keys()) places[`${option}[${index}]`] = originsOf([...path, index]).map(placeOf)
   }
   return places
 }
@@ -48,7 +47,8 @@ function placeOf({ file, line, col }: { file: string; line: number; col: number 
 
 function valueAt(config: object, path: readonly string[]): unknown {
   return path.reduce<unknown>(
-    (value, key) => (typeof value === 'object' && value !== null ? new Map(Object.entries(value)).get(key) : undefined),
+    (value, key) =>
+      typeof value === 'object' && value !== null ? new Map(Object.entries(value)).get(key) : undefined,
     config,
   )
 }

@@ -68,7 +68,9 @@ async function askRunning(port: number, body: object, access: ApiAccess): Promis
     return (await readJson(answer)) as Explanation
   } catch (error) {
     if (!(error instanceof WarmApiError)) throw error
-    throw new WarmApiError(`${error.message}; with --config FILE a file is explained without it`, { cause: error })
+    throw new WarmApiError(`${error.message}; with --config FILE a file is explained without it`, {
+      cause: error,
+    })
   }
 }
 

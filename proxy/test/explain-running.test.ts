@@ -23,36 +23,42 @@ async function explain(
   })
 }
 
-t.test('what is in force is explained: of the file, a change, and a file that has been broken since', async (t) => {
-  const dir = folder(t)
-  const program = await start(t, dir, { blocklist: { domains: ['blocked.test'] } })
-  const file = join(dir, 'config.yaml')
-  const blocked = await explain(program, {}, 'GET', 'http://blocked.test/')
-  t.match(blocked, { exitCode: 3, stderr: '' })
-  t.match(blocked.stdout, /blocked: blocklist\.domains has "blocked\.test"/)
-  t.ok(blocked.stdout.includes(`by          blocklist.domains[0] at ${file}:6:7`), blocked.stdout)
-  t.ok(blocked.stdout.includes(`in force    ${file}, revision `))
-  const own = await explain(program, {}, 'GET', `http://127.0.0.1:${program.apiPort}/`)
-  t.match(own, { exitCode: 3, stdout: /is this proxy itself/ }, 'by the ports it really has')
+t.test(
+  'what is in force is explained: of the file, a change, and a file that has been broken since',
+  async (t) => {
+    const dir = folder(t)
+    const program = await start(t, dir, { blocklist: { domains: ['blocked.test'] } })
+    const file = join(dir, 'config.yaml')
+    const blocked = await explain(program, {}, 'GET', 'http://blocked.test/')
+    t.match(blocked, { exitCode: 3, stderr: '' })
+    t.match(blocked.stdout, /blocked: blocklist\.domains has "blocked\.test"/)
+    t.ok(blocked.stdout.includes(`by          blocklist.domains[0] at ${file}:6:7`), blocked.stdout)
+    t.ok(blocked.stdout.includes(`in force    ${file}, revision `))
+    const own = await explain(program, {}, 'GET', `http://127.0.0.1:${program.apiPort}/`)
+    t.match(own, { exitCode: 3, stdout: /is this proxy itself/ }, 'by the ports it really has')
 
-  const token = readFileSync(join(dir, 'proxy', 'api-token'), 'utf8').trim()
-  const changed = await fetch(`http://127.0.0.1:${program.apiPort}/api/config`, {
-    method: 'PATCH',
-    headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/merge-patch+json' },
-    body: JSON.stringify({ blocklist: { domains: ['other.test'] } }),
-  })
-  t.equal(changed.status, 200)
-  t.match((await explain(program, {}, 'GET', 'http://127.0.0.1/')).stdout, /in force +a change over the API/)
-  t.equal((await explain(program, {}, 'GET', 'http://other.test/')).exitCode, 3)
+    const token = readFileSync(join(dir, 'proxy', 'api-token'), 'utf8').trim()
+    const changed = await fetch(`http://127.0.0.1:${program.apiPort}/api/config`, {
+      method: 'PATCH',
+      headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/merge-patch+json' },
+      body: JSON.stringify({ blocklist: { domains: ['other.test'] } }),
+    })
+    t.equal(changed.status, 200)
+    t.match(
+      (await explain(program, {}, 'GET', 'http://127.0.0.1/')).stdout,
+      /in force +a change over the API/,
+    )
+    t.equal((await explain(program, {}, 'GET', 'http://other.test/')).exitCode, 3)
 
-  writeFileSync(file, 'blocklist: { domains: [')
-  for (;;) {
-    const health = await json(`http://127.0.0.1:${program.apiPort}/health`)
-    if (health['config'] !== undefined) break
-  }
-  const broken = await explain(program, {}, 'GET', 'http://other.test/')
-  t.match(broken, { exitCode: 3, stdout: /but +the file cannot be used as it is now: .*config\.yaml/ })
-})
+    writeFileSync(file, 'blocklist: { domains: [')
+    for (;;) {
+      const health = await json(`http://127.0.0.1:${program.apiPort}/health`)
+      if (health['config'] !== undefined) break
+    }
+    const broken = await explain(program, {}, 'GET', 'http://other.test/')
+    t.match(broken, { exitCode: 3, stdout: /but +the file cannot be used as it is now: .*config\.yaml/ })
+  },
+)
 
 t.test('a file that was put together tells where its parts were written', async (t) => {
   const dir = folder(t)
@@ -60,7 +66,10 @@ t.test('a file that was put together tells where its parts were written', async 
   const workspace = join(dir, 'workspace.yaml')
   const lists = 'proxy: { port: 0, api_port: 0 }\nblocklist: { domains: [other.test] }\n'
   writeFileSync(operator, `${lists}rules: [{ action: block, hosts: [r.test] }]\n`)
-  writeFileSync(workspace, '# mine\nblocklist: { domains: [joined.test] }\nrules: [{ action: block, hosts: [w.test] }]\n')
+  writeFileSync(
+    workspace,
+    '# mine\nblocklist: { domains: [joined.test] }\nrules: [{ action: block, hosts: [w.test] }]\n',
+  )
   const { yaml } = await composeConfig({ dataDir: dir, operatorFile: operator, workspaceFile: workspace })
   const program = await start(t, dir, yaml)
   for (const [host, place] of [
@@ -96,9 +105,14 @@ t.test('a secret that is withheld, and a proxy that asks for a password', async 
   const login = { http_proxy: 'http://agents:correct-horse-7Q@127.0.0.1:1' }
   t.match(await explain({ apiPort }, login, 'GET', 'https://127.0.0.1/'), {
     exitCode: 3,
-    stdout: /needs the secret KEY, which is withheld, since somebody could read it\n +by +headers\.127\.0\.0\.1 at/,
+    stdout:
+      /needs the secret KEY, which is withheld, since somebody could read it\n +by +headers\.127\.0\.0\.1 at/,
   })
-  t.match(await explain({ apiPort }, login, 'GET', 'http://127.0.0.1/'), { exitCode: 0 }, 'plain http gets none')
+  t.match(
+    await explain({ apiPort }, login, 'GET', 'http://127.0.0.1/'),
+    { exitCode: 0 },
+    'plain http gets none',
+  )
 })
 
 t.test('where no proxy answers nothing is made up', async (t: Test) => {
@@ -106,5 +120,8 @@ t.test('where no proxy answers nothing is made up', async (t: Test) => {
   t.equal(exitCode, 1)
   t.equal(stdout, '')
   t.match(stderr, /no proxy answers on 127\.0\.0\.1:1; .*--config FILE/)
-  t.match(await explain({ apiPort: 1 }, {}, 'NO', 'http://a.test/'), { exitCode: 2, stderr: /no such method/ })
+  t.match(await explain({ apiPort: 1 }, {}, 'NO', 'http://a.test/'), {
+    exitCode: 2,
+    stderr: /no such method/,
+  })
 })

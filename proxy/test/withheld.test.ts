@@ -9,7 +9,11 @@ const PLACEHOLDER = 'sk-discobot-placeholder'
 const all = (name: string) => ({ hosts: ['origin.test', '127.0.0.1'], env: name })
 
 t.test('a secret that is withheld is not even looked for; one that is trusted is', async (t) => {
-  const sources = { A: all('A'), B: { hosts: ['*'], file: '/nonexistent' }, C: { ...all('C'), trust_docker: true } }
+  const sources = {
+    A: all('A'),
+    B: { hosts: ['*'], file: '/nonexistent' },
+    C: { ...all('C'), trust_docker: true },
+  }
   const secrets = await resolveSecrets(sources, { A: 'value-a', C: 'value-c' }, REASON)
   t.strictSame(secrets.withheld, { names: ['A', 'B'], reason: REASON })
   t.throws(() => secrets.reveal('A', 'origin.test'), SecretWithheldError)
@@ -22,7 +26,11 @@ t.test('a secret that is withheld is not even looked for; one that is trusted is
 t.test('requests that need one are refused by every way, those that do not go on', async (t) => {
   const secrets: TestProxyOptions['secrets'] = {
     KEY: all('KEY'),
-    SWAPPED: { ...all('SWAPPED'), placeholder: PLACEHOLDER, placeholder_headers: ['X-Api-Key', 'Authorization'] },
+    SWAPPED: {
+      ...all('SWAPPED'),
+      placeholder: PLACEHOLDER,
+      placeholder_headers: ['X-Api-Key', 'Authorization'],
+    },
   }
   const proxy = await startProxy(t, {
     secrets,
@@ -57,30 +65,33 @@ t.test('requests that need one are refused by every way, those that do not go on
   }
 })
 
-t.test('without its password nobody passes proxy.auth, and without its own nobody the upstream proxy', async (t) => {
-  const { port } = await startHttpOrigin(t, (_request, response) => void response.end('reached'))
-  const url = `http://origin.test:${port}/`
-  const asking = await startProxy(t, {
-    secrets: { PW: { hosts: [], env: 'PW' } },
-    env: { PW: 'x' },
-    withheld: REASON,
-    auth: { user: 'agents', password: '${PW}', loopback: 'required' },
-  })
-  for (const shown of [[], ['--proxy-user', 'agents:x'], ['--proxy-user', 'agents:']]) {
-    const { status, body } = await asking.curl('-x', 'http://$PROXY', ...shown, url)
-    t.match({ status, body }, { status: 407, body: /nobody has it: .*PW: it is withheld/ })
-  }
-  const parent = await startProxy(t)
-  for (const scheme of ['http', 'socks5']) {
-    for (const resolve of ['local', 'remote'] as const) {
-      const proxy = await startProxy(t, {
-        secrets: { PW: all('PW') },
-        env: { PW: 'x' },
-        withheld: REASON,
-        upstreamProxy: { url: `${scheme}://me:\${PW}@127.0.0.1:${parent.port}`, resolve, no_proxy: [] },
-      })
-      t.match(await proxy.curl('-x', 'http://$PROXY', url), { status: 403, body: /PW: it is withheld/ })
+t.test(
+  'without its password nobody passes proxy.auth, and without its own nobody the upstream proxy',
+  async (t) => {
+    const { port } = await startHttpOrigin(t, (_request, response) => void response.end('reached'))
+    const url = `http://origin.test:${port}/`
+    const asking = await startProxy(t, {
+      secrets: { PW: { hosts: [], env: 'PW' } },
+      env: { PW: 'x' },
+      withheld: REASON,
+      auth: { user: 'agents', password: '${PW}', loopback: 'required' },
+    })
+    for (const shown of [[], ['--proxy-user', 'agents:x'], ['--proxy-user', 'agents:']]) {
+      const { status, body } = await asking.curl('-x', 'http://$PROXY', ...shown, url)
+      t.match({ status, body }, { status: 407, body: /nobody has it: .*PW: it is withheld/ })
     }
-  }
-  t.equal(parent.server.traffic.ended().length, 0, 'it was asked for nothing')
-})
+    const parent = await startProxy(t)
+    for (const scheme of ['http', 'socks5']) {
+      for (const resolve of ['local', 'remote'] as const) {
+        const proxy = await startProxy(t, {
+          secrets: { PW: all('PW') },
+          env: { PW: 'x' },
+          withheld: REASON,
+          upstreamProxy: { url: `${scheme}://me:\${PW}@127.0.0.1:${parent.port}`, resolve, no_proxy: [] },
+        })
+        t.match(await proxy.curl('-x', 'http://$PROXY', url), { status: 403, body: /PW: it is withheld/ })
+      }
+    }
+    t.equal(parent.server.traffic.ended().length, 0, 'it was asked for nothing')
+  },
+)
