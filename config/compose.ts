@@ -11,10 +11,11 @@ import { layerOfFile, loadConfigFile, mergeChecked, readBase, type LoadOptions }
 import { deepFreeze, mergeLayers, type Merged, type Sources } from './merge.js'
 import { dataPaths } from './paths.js'
 import { unreadable, type Problem } from './problem.js'
-import { readOperatorLine, renderConfig, type ConfigParts } from './render.js'
+import { readOperatorLine, readPlacesLine, renderConfig, type ConfigParts } from './render.js'
 import { readTextFile } from './text-file.js'
 import { workspaceApart } from './workspace-apart.js'
 import { restrictWorkspace } from './workspace-rules.js'
+import { writtenPlaces, type WrittenPlaces } from './written-places.js'
 
 export interface ComposeOptions extends LoadOptions, ConfigFiles {
   readonly dataDir: string
@@ -83,7 +84,14 @@ export async function composeConfig(options: ComposeOptions): Promise<Composed> 
 
 function finished(merged: Merged, problems: readonly Problem[], parts: ConfigParts): Composed {
   const config = withoutBlocked(merged.config)
-  return rendered({ config, problems, inForce: 'composed', sources: merged.sources, parts })
+  const places = writtenPlaces(merged)
+  return rendered({
+    config,
+    problems,
+    inForce: 'composed',
+    sources: merged.sources,
+    parts: { ...parts, places },
+  })
 }
 
 /** The text is made when it is asked for: that of the last start often is the same. */
@@ -127,7 +135,7 @@ async function failClosed(
 ): Promise<Composed> {
   const previousFile = options.previousFile ?? dataPaths(options.dataDir).proxyConfig
   const previous = await readPrevious(previousFile, operatorFile, options)
-  const merged = previous ?? mergeLayers([DENY_ALL, base])
+  const merged = previous?.merged ?? mergeLayers([DENY_ALL, base])
   const verdict =
     previous === undefined
       ? 'nothing may be reached until this file is mended, since what it allows is not known'
@@ -143,7 +151,7 @@ async function failClosed(
     inForce: previous === undefined ? 'deny-all' : 'previous',
     sources: merged.sources,
     // Only what came from the operator's file may pass for its last good state at the next start.
-    parts: { operatorFile: previous === undefined ? undefined : operatorFile },
+    parts: { operatorFile: previous === undefined ? undefined : operatorFile, places: previous?.places },
   })
 }
 
@@ -157,10 +165,11 @@ async function readPrevious(
   previousFile: string,
   operatorFile: string,
   options: ComposeOptions,
-): Promise<Merged | undefined> {
+): Promise<{ readonly merged: Merged; readonly places: WrittenPlaces } | undefined> {
   const read = await readTextFile(previousFile, { maxBytes: MAX_CONFIG_BYTES })
   if (read.kind !== 'text' || readOperatorLine(read.text) !== operatorFile) return undefined
-  return loadConfigFile(previousFile, options).catch(() => undefined)
+  const merged = await loadConfigFile(previousFile, options).catch(() => undefined)
+  return merged && { merged, places: readPlacesLine(read.text) }
 }
 
 function withApart(config: Config, apart: ApartSection): Config {

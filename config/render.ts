@@ -1,4 +1,5 @@
 import type { Config } from './config.js'
+import { printPlaces, readPlaces, type WrittenPlaces } from './written-places.js'
 import { yamlPackage } from './yaml-package.js'
 
 export interface ConfigParts {
@@ -6,11 +7,14 @@ export interface ConfigParts {
   readonly operatorFile?: string | undefined
   /** Absolute path of the workspace's file, if it had a part in this. */
   readonly workspaceFile?: string | undefined
+  /** Where in those files what is in force was written. */
+  readonly places?: WrittenPlaces | undefined
 }
 
 const FIRST_LINE =
   '# The configuration in force, written by discobot at its start from the files below and the shipped'
 const OPERATOR_LINE = '# operator: '
+const PLACES_LINE = '# written at: '
 
 /** The configuration as a file, with a comment that says which files it was made of. */
 export function renderConfig(config: Config, parts: ConfigParts): string {
@@ -19,6 +23,7 @@ export function renderConfig(config: Config, parts: ConfigParts): string {
     '# default. Changes made here are lost at the next start. Header values are in it as they were given.',
     OPERATOR_LINE + nameOf(parts.operatorFile),
     `# workspace: ${nameOf(parts.workspaceFile)}`,
+    ...placesLine(parts.places ?? {}),
   ]
   const { stringify } = yamlPackage()
   // Lines are not folded: a value that goes on in the next line is hard to compare.
@@ -30,13 +35,31 @@ export function isRendered(text: string): boolean {
   return text.startsWith(FIRST_LINE)
 }
 
+/** Where what a rendered configuration says was written, in the files that it was made of. */
+export function readPlacesLine(text: string): WrittenPlaces {
+  const line = isRendered(text) ? headLine(text, PLACES_LINE) : undefined
+  return line === undefined ? {} : readPlaces(line)
+}
+
+function placesLine(places: WrittenPlaces): readonly string[] {
+  const printed = Object.keys(places).length === 0 ? undefined : printPlaces(places)
+  return printed === undefined ? [] : [PLACES_LINE + printed]
+}
+
+function headLine(text: string, mark: string): string | undefined {
+  const [head = ''] = text.split('\n\n', 1)
+  return head
+    .split('\n')
+    .find((candidate) => candidate.startsWith(mark))
+    ?.slice(mark.length)
+}
+
 /** The operator's file that a rendered configuration was made of. */
 export function readOperatorLine(text: string): string | undefined {
-  const [head = ''] = text.split('\n\n', 1)
-  const line = head.split('\n').find((candidate) => candidate.startsWith(OPERATOR_LINE))
+  const line = headLine(text, OPERATOR_LINE)
   if (line === undefined) return undefined
   try {
-    const name: unknown = JSON.parse(line.slice(OPERATOR_LINE.length))
+    const name: unknown = JSON.parse(line)
     return typeof name === 'string' ? name : undefined
   } catch {
     return undefined

@@ -1,27 +1,26 @@
-import { METHODS } from 'node:http'
 import { parseArgs } from 'node:util'
-import { DiscobotError } from '../config/errors.js'
-import { loadConfigFile, loadDefaultConfig } from '../config/load.js'
+import { loadConfigFile } from '../config/load.js'
 import { systemResolve } from './dial.js'
 import { explain, type DecidedBy, type Explanation } from './explain.js'
-import { absoluteTarget, type RequestTarget } from './request-target.js'
-import { TargetError } from './target.js'
+import { ExplainUsageError, readQuestion } from './explain-question.js'
+import { OwnAddresses } from './own-addresses.js'
+import type { ApiAccess } from './warm/api-access.js'
+import { askApi, readJson } from './warm/api-client.js'
+import { WarmApiError } from './warm/errors.js'
+import { apiPort } from './warm/prewarm-command.js'
 
 export const EXPLAIN_USAGE = `Usage: discobot-proxy explain METHOD URL [--config FILE] [--json]
 
-Says what the proxy would do with a request, and which line of the configuration makes it do so. Nothing but
-the name's address is asked for. Header values are not shown.
+Says what the proxy would do with a request, and which line of the configuration makes it do so: the proxy that runs,
+by what is in force there, or with --config any proxy, by that file. Nothing but the name's address is asked for.
+Header values are not shown.
 
-  -c, --config FILE   YAML configuration (also: -config FILE); without it, the built-in defaults
+  -c, --config FILE   YAML configuration (also: -config FILE), whatever a proxy that runs has in force
+      --api-port N    of the API of the proxy that runs (17081)
       --json          for machines
 
 Exit code: 0 allowed, 3 blocked, 2 wrong usage, 1 it cannot be told.
 `
-
-/** The command line asks for nothing that can be explained. */
-export class ExplainUsageError extends DiscobotError {
-  override readonly code = 'EXPLAIN_USAGE'
-}
 
 const EXIT_CODES: Readonly<Record<Explanation['decision'], number>> = { allow: 0, block: 3, unresolved: 1 }
 
@@ -29,17 +28,20 @@ const EXIT_CODES: Readonly<Record<Explanation['decision'], number>> = { allow: 0
  * `explain METHOD URL`, with what it prints and its exit code.
  *
  * @param args after the word `explain`
- * @throws ExplainUsageError, ConfigError, or Node's own error for an unknown option.
+ * @param access for a proxy that asks (`proxy.auth`).
+ * @throws ExplainUsageError, ConfigError, WarmApiError, or Node's own error for an unknown option.
  */
 export async function explainCommand(
   args: readonly string[],
   dataDir: string | undefined,
+  access: ApiAccess = {},
 ): Promise<{ readonly output: string; readonly exitCode: number }> {
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
     options: {
       config: { type: 'string', short: 'c' },
+      'api-port': { type: 'string' },
       json: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
     },
@@ -49,46 +51,42 @@ export async function explainCommand(
   if (method === undefined || url === undefined || more.length > 0) {
     throw new ExplainUsageError('cannot explain that: write a method and a URL')
   }
-  const to = targetOf(url)
-  const where = dataDir === undefined ? {} : { dataDir }
-  const merged =
-    values.config === undefined ? loadDefaultConfig(where) : await loadConfigFile(values.config, where)
-  const explanation = await explain(knownMethod(method), to, merged, systemResolve)
+  // Before anybody is asked: what is wrong with the question is the same everywhere.
+  const question = readQuestion(method, url)
+  const explanation =
+    values.config === undefined
+      ? await askRunning(apiPort(values['api-port']), { method, url }, access)
+      : await explainFile(values.config, dataDir, question)
   const output = values.json === true ? `${JSON.stringify(explanation, null, 2)}\n` : describe(explanation)
   return { output, exitCode: EXIT_CODES[explanation.decision] }
 }
 
-function knownMethod(text: string): string {
-  const method = text.toUpperCase()
-  if (method === 'CONNECT') {
-    throw new ExplainUsageError(
-      'cannot explain CONNECT: it only opens a tunnel; ask for a request inside, as in explain GET https://HOST/',
-    )
+/** By the proxy that runs: it alone knows what is in force. @throws WarmApiError */
+async function askRunning(port: number, body: object, access: ApiAccess): Promise<Explanation> {
+  try {
+    const answer = await askApi(port, { ...access, method: 'POST', path: '/api/explain', body })
+    return (await readJson(answer)) as Explanation
+  } catch (error) {
+    if (!(error instanceof WarmApiError)) throw error
+    throw new WarmApiError(`${error.message}; with --config FILE a file is explained without it`, {
+      cause: error,
+    })
   }
-  if (!METHODS.includes(method))
-    throw new ExplainUsageError(`cannot explain ${JSON.stringify(text)}: no such method`)
-  return method
 }
 
-function targetOf(url: string): RequestTarget {
-  try {
-    // The bytes of a command line, shown as the bytes of a request line are.
-    const to = absoluteTarget(Buffer.from(url.split('#', 1)[0] ?? '').toString('latin1'))
-    if (to === undefined) {
-      throw new ExplainUsageError(
-        `cannot explain ${JSON.stringify(url)}: write http://HOST/PATH or https://HOST/PATH`,
-      )
-    }
-    // As clients send what a request line cannot hold. Dots and escapes stay: they are for the policy to judge.
-    const path = to.path.replace(
-      /[^\x21-\x7e]/g,
-      (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
-    )
-    return { ...to, path }
-  } catch (error) {
-    if (error instanceof TargetError) throw new ExplainUsageError(error.message, { cause: error })
-    throw error
-  }
+async function explainFile(
+  file: string,
+  dataDir: string | undefined,
+  { method, to }: ReturnType<typeof readQuestion>,
+): Promise<Explanation> {
+  const merged = await loadConfigFile(file, dataDir === undefined ? {} : { dataDir })
+  const { port, api_port: apiPort } = merged.config.proxy
+  const own = new OwnAddresses()
+  return explain(method, to, merged, {
+    resolve: systemResolve,
+    isOwnPort: (asked) => asked === port || asked === apiPort,
+    isOwnAddress: (address) => own.has(address),
+  })
 }
 
 /** For people: a line for each question they would ask. */
@@ -101,8 +99,20 @@ function describe(explanation: Explanation): string {
     ['by', place(by)],
     ['mode', mode === 'observe' ? 'observe: lists and rules only record' : undefined],
     ['would block', wouldBlock && `${wouldBlock.reason}, by ${place(wouldBlock)}`],
+    ...inForceLines(explanation),
     ...(decision === 'block' ? [] : followUp(explanation)),
   ])
+}
+
+/** Which text has decided, where a proxy was asked. */
+function inForceLines({ in_force: inForce }: Explanation): readonly Line[] {
+  if (inForce === undefined) return []
+  const { from, file, revision, problems } = inForce
+  const text = { file: file ?? '', api: 'a change over the API', default: 'the built-in defaults' }[from]
+  return [
+    ['in force', `${text}, revision ${revision} of the proxy that runs`],
+    ...problems.map((problem): Line => ['but', `the file cannot be used as it is now: ${problem}`]),
+  ]
 }
 
 /** What becomes of a request that is let through. */
@@ -149,7 +159,8 @@ function lines(all: readonly Line[]): string {
     .join('')
 }
 
-function place({ option, name, at }: DecidedBy): string {
+function place({ option, name, at, written }: DecidedBy): string {
   const named = name === undefined ? option : `${option} (${name})`
+  if (written !== undefined) return `${named} at ${written.join(' and ')}`
   return at === undefined ? named : `${named} at ${at}`
 }

@@ -1,18 +1,19 @@
 import type { Config } from '../config/config.js'
 import { compileHostPatterns } from '../config/host-pattern.js'
 import type { Merged } from '../config/merge.js'
+import { parseTemplate } from '../config/secret-template.js'
+import type { WrittenPlaces } from '../config/written-places.js'
 import type { KeyPath } from '../config/yaml-document.js'
 import type { Asked } from './access-rules.js'
 import { entryKey } from './cache/key.js'
 import { PATTERNS_RULE, compileRules } from './cache/rules.js'
-import { ResolveError, createDialGuard, type JudgedAddress, type Resolve } from './dial.js'
+import { ResolveError, createDialGuard, type DialGuardDeps, type JudgedAddress } from './dial.js'
 import { optionName, type Finding } from './finding.js'
 import { whyWithheld } from './inject.js'
-import { OwnAddresses } from './own-addresses.js'
 import { compileParentProxy } from './parent/parent-proxy.js'
 import { Policy, type Verdict } from './policy.js'
 import type { RequestTarget } from './request-target.js'
-import { Secrets } from './secrets.js'
+import { Secrets, type WithheldSecrets } from './secrets.js'
 import type { Target } from './target.js'
 
 /** A place in the configuration that decided something. */
@@ -23,6 +24,8 @@ export interface DecidedBy {
   readonly name?: string
   /** `file:line:col`; absent for what no file says. */
   readonly at?: string
+  /** The same in the operator's or workspace's file, where `at` is in one that was put together of those. */
+  readonly written?: readonly string[]
 }
 
 /** What the proxy would do with one request. Holds no header value of the configuration. */
@@ -47,6 +50,24 @@ export interface Explanation {
   /** What would be injected; absent where nothing would. */
   readonly headers?: ExplainedHeaders
   readonly cache: ExplainedCache
+  /** Of the proxy that was asked; absent where a file was. */
+  readonly in_force?: InForce
+}
+
+/** The configuration that a proxy goes by. */
+export interface InForce {
+  readonly from: 'file' | 'api' | 'default'
+  readonly file?: string
+  readonly revision: string
+  /** Of the file as it is now, if it cannot be used. */
+  readonly problems: readonly string[]
+}
+
+/** What is known besides the configuration. */
+export interface ExplainDeps extends DialGuardDeps {
+  readonly withheld?: WithheldSecrets | undefined
+  /** Where the values of a configuration that was put together were written. */
+  readonly places?: WrittenPlaces
 }
 
 export interface ExplainedAddress {
@@ -77,31 +98,35 @@ export async function explain(
   method: string,
   to: RequestTarget,
   merged: Merged,
-  resolve: Resolve,
+  deps: ExplainDeps,
 ): Promise<Explanation> {
   const { config } = merged
   const { target, scheme, path } = to
   const policy = new Policy(config)
   const connection = scheme === 'http' ? 'plain' : policy.passesThrough(target) ? 'passthrough' : 'intercept'
   const verdict = judge(policy, method, to, connection)
-  const decidedBy = (option: KeyPath): DecidedBy => placeOf(option, merged)
+  const decidedBy = (option: KeyPath): DecidedBy => placeOf(option, merged, deps.places)
   const common = {
     method,
     url: `${scheme}://${target.authority}${path}`,
     mode: config.policy.mode,
     connection,
     way: wayTo(target, config),
-    cache: explainCache(method, to, connection, merged),
-    ...(connection === 'passthrough' ? {} : explainHeaders(method, to, merged)),
+    cache: explainCache(method, to, connection, merged, decidedBy),
+    ...(connection === 'passthrough' ? {} : explainHeaders(method, to, merged, decidedBy)),
   } as const
   if (verdict.action === 'block') {
     const { option, reason } = verdict.finding
     return { ...common, decision: 'block', reason, by: decidedBy(option) }
   }
-  const found = await addressesOf(to, verdict, config, resolve)
+  const found = await addressesOf(to, verdict, deps)
   if ('error' in found) {
     const decision = verdict.byAddress ? 'unresolved' : 'allow'
     return { ...common, decision, by: decidedBy(verdict.by), resolve_error: found.error }
+  }
+  const lacking = connection === 'passthrough' ? undefined : lackingSecret(method, to, merged, deps.withheld)
+  if (lacking !== undefined && found.refused === undefined) {
+    return { ...common, decision: 'block', reason: lacking.reason, by: decidedBy(lacking.option) }
   }
   const would = verdict.wouldBlock ?? found.wouldBlock
   const outcome =
@@ -149,16 +174,13 @@ interface Addresses {
   readonly wouldBlock?: Finding
 }
 
-/** The very judgement of the proxy: its guard's, over the ports that the configuration gives it. */
+/** The very judgement of the proxy: its guard's, for a client of this machine. */
 async function addressesOf(
   { target }: RequestTarget,
   verdict: Extract<Verdict, { action: 'allow' }>,
-  { proxy }: Config,
-  resolve: Resolve,
+  deps: DialGuardDeps,
 ): Promise<Addresses | { readonly error: string }> {
-  const isOwnPort = (port: number): boolean => port === proxy.port || port === proxy.api_port
-  const own = new OwnAddresses()
-  const guard = createDialGuard({ resolve, isOwnPort, isOwnAddress: (address) => own.has(address) })
+  const guard = createDialGuard(deps)
   try {
     const all = await guard.judgeAll(target, verdict, false)
     const best = all.some((one) => one.verdict.action === 'allow') ? 'allow' : 'observe'
@@ -177,6 +199,7 @@ function explainHeaders(
   method: string,
   { target, scheme }: RequestTarget,
   merged: Merged,
+  decidedBy: (option: KeyPath) => DecidedBy,
 ): { readonly headers?: ExplainedHeaders } {
   const best = compileHostPatterns(Object.entries(merged.config.headers)).best(target.host)
   if (best === undefined) return {}
@@ -184,7 +207,7 @@ function explainHeaders(
   const withheld = whyWithheld(method, scheme, insecure)
   return {
     headers: {
-      ...placeOf(['headers', best.pattern], merged),
+      ...decidedBy(['headers', best.pattern]),
       set: Object.keys(set),
       append: Object.keys(append),
       conditions: conditions.map(({ header }) => header),
@@ -198,6 +221,7 @@ function explainCache(
   { target, scheme, path }: RequestTarget,
   connection: Explanation['connection'],
   merged: Merged,
+  decidedBy: (option: KeyPath) => DecidedBy,
 ): ExplainedCache {
   const { cache } = merged.config
   if (!cache.enabled) return { cached: false, why: 'cache.enabled is false' }
@@ -221,17 +245,43 @@ function explainCache(
     return { cached: true, key, by: { option: 'cache.rules', name }, pattern }
   }
   const index = cache.patterns.findIndex((pattern) => new RegExp(pattern).test(plain))
-  const by = placeOf(['cache', 'patterns', index], merged)
+  const by = decidedBy(['cache', 'patterns', index])
   return { cached: true, key, by, pattern: cache.patterns[index] ?? '' }
 }
 
-function placeOf(option: KeyPath, { config, originsOf }: Merged): DecidedBy {
+/** The secret without which the request would not be sent on. */
+function lackingSecret(
+  method: string,
+  { target, scheme }: RequestTarget,
+  { config }: Merged,
+  withheld: WithheldSecrets | undefined,
+): Finding | undefined {
+  const best = compileHostPatterns(Object.entries(config.headers)).best(target.host)
+  if (withheld === undefined || best === undefined) return undefined
+  const { set, append, conditions, insecure } = best.value
+  // Of a request that is not known to meet them nothing can be said.
+  if (conditions.length > 0 || whyWithheld(method, scheme, insecure) !== undefined) return undefined
+  const values = [...Object.values(set), ...Object.values(append)]
+  const name = withheld.names.find((secret) => values.some((value) => namesSecret(value, secret)))
+  if (name === undefined) return undefined
+  const reason = `it needs the secret ${name}, which is withheld, since ${withheld.reason}`
+  return { option: ['headers', best.pattern], reason }
+}
+
+function namesSecret(value: string, secret: string): boolean {
+  const parts = parseTemplate(value)
+  return typeof parts !== 'string' && parts.some((part) => part.kind !== 'text' && part.name === secret)
+}
+
+function placeOf(option: KeyPath, { config, originsOf }: Merged, places: WrittenPlaces = {}): DecidedBy {
   const [origin] = option.length === 0 ? [] : originsOf(option)
   const [section, index] = option
   const name = section === 'rules' && typeof index === 'number' ? config.rules[index]?.name : undefined
+  const written = places[optionName(option)] ?? places[optionName(option.slice(0, -1))]
   return {
     option: optionName(option),
     ...(name === undefined ? {} : { name }),
     ...(origin === undefined ? {} : { at: `${origin.file}:${origin.line}:${origin.col}` }),
+    ...(written === undefined ? {} : { written }),
   }
 }

@@ -10,7 +10,7 @@ import { runProxy } from './run.js'
 import { generateLeafKey } from './tls/leaf.js'
 
 const USAGE = `Usage: discobot-proxy [--config FILE]
-       discobot-proxy explain METHOD URL [--config FILE] [--json]
+       discobot-proxy explain METHOD URL [--config FILE] [--api-port PORT] [--json]
        discobot-proxy prewarm IMAGE|URL… [--platform OS/ARCH] [--json]
        discobot-proxy export [-o FILE] [--rule NAME]… [--config FILE]
        discobot-proxy import FILE [--config FILE]
@@ -83,9 +83,15 @@ function awaitGoAhead(): void {
 
 async function explainAndExit(args: readonly string[]): Promise<void> {
   // Nothing of it is needed to serve.
-  const { EXPLAIN_USAGE, ExplainUsageError, explainCommand } = await import('./explain-command.js')
+  const { EXPLAIN_USAGE, explainCommand } = await import('./explain-command.js')
+  const { ExplainUsageError } = await import('./explain-question.js')
+  const { apiAccess } = await import('./warm/api-access.js')
   await commandAndExit(EXPLAIN_USAGE, ExplainUsageError, async () => {
-    const { output, exitCode } = await explainCommand(args, dataDirOf(process.env))
+    const { output, exitCode } = await explainCommand(
+      args,
+      dataDirOf(process.env),
+      await apiAccess(process.env),
+    )
     process.stdout.write(output)
     return exitCode
   })

@@ -13,6 +13,7 @@ import { RELEASE } from '../config/release.js'
 import { archiveRoutes } from './api/archive-routes.js'
 import { cacheRoutes } from './api/cache-routes.js'
 import { configRoutes, configTrouble } from './api/config-routes.js'
+import { explainRoutes } from './api/explain-routes.js'
 import { ApiServer } from './api/server.js'
 import { statusRoutes } from './api/status-routes.js'
 import { ensureToken } from './api/token.js'
@@ -127,6 +128,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
       ...cacheRoutes({ cache, mayUse, logger }),
       ...configRoutes({ live, token }),
       ...warmRoutes({ prewarmer, mayUse, logger }),
+      ...explainRoutes({ live, mayUse, guard: proxy.guard, withheld: () => proxy.withheldSecrets }),
       ...archiveRoutes({ cache, token, logger }),
     },
     logger,

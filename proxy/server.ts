@@ -208,6 +208,11 @@ export class ProxyServer {
     return this.#settings.auth
   }
 
+  /** What addresses are judged with, besides the policy. */
+  get guard(): DialGuardDeps {
+    return this.#guard
+  }
+
   /** Undefined where all secrets are loaded. */
   get withheldSecrets(): WithheldSecrets | undefined {
     return this.#withheld

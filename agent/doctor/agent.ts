@@ -31,18 +31,22 @@ export function checkAgent(status: MaybeStatus, reason: string): Finding[] {
       what: `${name} is ${state}${why === undefined ? '' : `: ${why}`}`,
       remedy: `see discobot-agent logs ${name}, then discobot-agent restart ${name}`,
     }))
-  const promises = (status.wall?.promises ?? []).map(
-    ({ what, holds, because = '', remedy }): Finding =>
-      holds
-        ? ok('wall', what)
-        : {
-            check: 'wall',
-            state: 'warning',
-            what: `not promised at level ${status.wall?.level}: ${what}, since ${because}`,
-            remedy: remedy ?? 'see SECURITY.md for what each level stops',
-          },
+  const promises = (status.wall?.promises ?? []).map(({ what, holds, because = '', remedy }): Finding =>
+    holds
+      ? ok('wall', what)
+      : {
+          check: 'wall',
+          state: 'warning',
+          what: `not promised at level ${status.wall?.level}: ${what}, since ${because}`,
+          remedy: remedy ?? 'see SECURITY.md for what each level stops',
+        },
   )
-  return [ok(check, `${status.version} is ${status.phase}, pid ${status.pid}`), ...degraded, ...services, ...promises]
+  return [
+    ok(check, `${status.version} is ${status.phase}, pid ${status.pid}`),
+    ...degraded,
+    ...services,
+    ...promises,
+  ]
 }
 
 export interface Port {

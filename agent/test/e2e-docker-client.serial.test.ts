@@ -13,6 +13,18 @@ const ENGINE_HOST = 'docker.test'
 const FORWARD = '127.0.0.2'
 const OUR_CA = '/usr/local/share/ca-certificates/discobot-proxy-ca.crt'
 
+const ENGINE_PORT = 2377
+/** Each side ends by itself, as through any router. */
+const RELAY = `
+  const net = require('node:net')
+  const server = net.createServer({ allowHalfOpen: true }, (client) => {
+    const engine = net.connect({ host: '${ORIGIN_ADDRESS}', port: ${ENGINE_PORT}, allowHalfOpen: true })
+    client.pipe(engine).pipe(client)
+    client.on('error', () => engine.destroy())
+    engine.on('error', () => client.destroy())
+  })
+  server.listen(2376, '${ORIGIN_ADDRESS}', () => console.log('listening'))`
+
 /** A root for containers: `cat` and what it is linked with. */
 const TAR_OF_CAT = `tar -C / -chf - bin/cat $(ldd /bin/cat | grep -o '/lib[^ ]*' | sed 's,^/,,')`
 
@@ -62,9 +74,13 @@ void t.test(
     const { container } = await bootContainer(t, certificates, {
       env: {
         DISCOBOT_DOCKER: 'auto',
-        DISCOBOT_DOCKERD_ARGS: `--host tcp://${ORIGIN_ADDRESS}:2376 ${tls}`,
+        DISCOBOT_DOCKERD_ARGS: `--host tcp://${ORIGIN_ADDRESS}:${ENGINE_PORT} ${tls}`,
       },
     })
+    // Our own engine is out of reach through the proxy: as another host's it is behind a relay.
+    const relay = container.spawnInside([process.execPath, '-e', RELAY])
+    if (relay.stdout === null) throw new Error('the relay has no output')
+    await once(relay.stdout, 'data')
     const program = join(BUILT, 'agent/test/connect-forward.js')
     const forward = container.spawnInside([process.execPath, program, FORWARD, `${ENGINE_HOST}:2376`])
     if (forward.stdout === null) throw new Error('the forwarder has no output')

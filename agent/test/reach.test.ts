@@ -1,5 +1,7 @@
+import { join } from 'node:path'
 import t from 'tap'
 import { bootContainer, NEEDS_ROOT, type Booted } from './booted.js'
+import { BUILT } from './isolated.js'
 import { makeOriginCertificates } from './origin-certificates.js'
 
 // Who comes to the proxy over a network reaches what the proxy may reach, and nothing that listens in the container.
@@ -42,6 +44,7 @@ ip netns exec guest ${process.execPath} /tmp/origin.mjs outer ${GUEST}:8000 ${GU
 
 const OPERATOR = `proxy: { host: [127.0.0.1, ${HERE}] }
 egress: { own_ports: [9000, 3002] }
+blocklist: { domains: [blocked.test] }
 `
 
 /** All lead to this machine, by themselves or by their names. */
@@ -72,56 +75,96 @@ function asking({ container }: Booted, prefix: string, proxy: string): Ask {
   }
 }
 
-void t.test('what listens in the container is out of reach from elsewhere', { skip: NEEDS_ROOT }, async (t) => {
-  const certificates = await makeOriginCertificates(t, [], OPERATOR)
-  const booted = await bootContainer(t, certificates, { prepare: PREPARE })
-  const { container } = booted
-  await container.exec(
-    `until curl -s 127.0.0.1:8000 && ip netns exec guest curl -s ${GUEST}:8000; do :; done`,
-  )
-  const elsewhere = asking(booted, 'ip netns exec guest', `${HERE}:17080`)
-  const loopback = asking(booted, '', '127.0.0.1:17080')
-
-  for (const way of Object.keys(WAYS)) {
-    t.match(await elsewhere(way, `http://outer.test:8000/`), /outer/, `${way}: what is elsewhere is reached`)
-    t.match(await loopback(way, `http://inner.test:8000/`), /inner/, `${way}: so is this machine from here`)
-  }
-  for (const host of OURS) {
-    for (const way of Object.keys(WAYS))
-      t.match(await elsewhere(way, `http://${host}:8000/`), /^403 /, `${way}: ${host} from elsewhere`)
-  }
-  t.match(await elsewhere('absolute URI', 'http://127.0.0.1:8000/'), /egress\.own_ports/, 'it says why')
-  t.match(await elsewhere('absolute URI', 'http://127.0.0.1:9000/'), /^200 inner/, 'unless the operator opens it')
-
-  await t.test('an address that comes later is ours from then on', async (t) => {
-    t.notMatch(await elsewhere('absolute URI', 'http://10.88.0.1:8000/'), /^403 /)
-    await container.exec('ip addr add 10.88.0.1/32 dev lo')
-    t.match(await elsewhere('absolute URI', 'http://10.88.0.1:8000/'), /^403 /)
-    await container.exec('ip route add local 10.89.0.0/16 dev lo')
-    t.match(await elsewhere('absolute URI', 'http://10.89.1.2:8000/'), /^403 /, 'so is a block routed to us')
-  })
-
-  await t.test('what is kept of this machine is not shown elsewhere, nor are connections shared', async (t) => {
-    const kept = 'http://inner.test:8000/pool/a_1.deb'
-    await loopback('absolute URI', kept)
-    const { stdout } = await container.exec(`curl -s -o /dev/null -D - -x http://127.0.0.1:17080 ${kept}`)
-    t.match(stdout, /X-Cache: HIT/i, 'it is kept')
-    t.match(await elsewhere('absolute URI', kept), /^403 /)
-    t.match(await loopback('absolute URI', 'http://two.test:8000/'), /inner/, 'the first of two addresses')
-    t.match(await elsewhere('absolute URI', 'http://two.test:8000/'), /outer/, 'the other one')
-  })
-
-  await t.test('services of Discobot are out of reach for all', async (t) => {
-    for (const ask of [elsewhere, loopback]) {
-      for (const port of [3002, 17080, 17081]) {
-        for (const host of ['127.0.0.1', 'localhost', 'inner.test', HERE, '10.66.0.1', '[64:ff9b::7f00:1]'])
-          for (const way of Object.keys(WAYS)) t.match(await ask(way, `http://${host}:${port}/health`), /^403 /)
-      }
-    }
-    t.match(
-      await loopback('absolute URI', 'http://127.0.0.1:3002/health'),
-      /is this proxy itself, or another service of Discobot/,
+void t.test(
+  'what listens in the container is out of reach from elsewhere',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const certificates = await makeOriginCertificates(t, [], OPERATOR)
+    const booted = await bootContainer(t, certificates, { prepare: PREPARE })
+    const { container } = booted
+    await container.exec(
+      `until curl -s 127.0.0.1:8000 && ip netns exec guest curl -s ${GUEST}:8000; do :; done`,
     )
-    t.match(await loopback('absolute URI', 'http://outer.test:3002/'), /outer/, 'the port elsewhere is not')
-  })
-})
+    const elsewhere = asking(booted, 'ip netns exec guest', `${HERE}:17080`)
+    const loopback = asking(booted, '', '127.0.0.1:17080')
+
+    for (const way of Object.keys(WAYS)) {
+      t.match(
+        await elsewhere(way, `http://outer.test:8000/`),
+        /outer/,
+        `${way}: what is elsewhere is reached`,
+      )
+      t.match(await loopback(way, `http://inner.test:8000/`), /inner/, `${way}: so is this machine from here`)
+    }
+    for (const host of OURS) {
+      for (const way of Object.keys(WAYS))
+        t.match(await elsewhere(way, `http://${host}:8000/`), /^403 /, `${way}: ${host} from elsewhere`)
+    }
+    t.match(await elsewhere('absolute URI', 'http://127.0.0.1:8000/'), /egress\.own_ports/, 'it says why')
+    t.match(
+      await elsewhere('absolute URI', 'http://127.0.0.1:9000/'),
+      /^200 inner/,
+      'unless the operator opens it',
+    )
+
+    await t.test('an address that comes later is ours from then on', async (t) => {
+      t.notMatch(await elsewhere('absolute URI', 'http://10.88.0.1:8000/'), /^403 /)
+      await container.exec('ip addr add 10.88.0.1/32 dev lo')
+      t.match(await elsewhere('absolute URI', 'http://10.88.0.1:8000/'), /^403 /)
+      await container.exec('ip route add local 10.89.0.0/16 dev lo')
+      t.match(
+        await elsewhere('absolute URI', 'http://10.89.1.2:8000/'),
+        /^403 /,
+        'so is a block routed to us',
+      )
+    })
+
+    await t.test(
+      'what is kept of this machine is not shown elsewhere, nor are connections shared',
+      async (t) => {
+        const kept = 'http://inner.test:8000/pool/a_1.deb'
+        await loopback('absolute URI', kept)
+        const { stdout } = await container.exec(`curl -s -o /dev/null -D - -x http://127.0.0.1:17080 ${kept}`)
+        t.match(stdout, /X-Cache: HIT/i, 'it is kept')
+        t.match(await elsewhere('absolute URI', kept), /^403 /)
+        t.match(
+          await loopback('absolute URI', 'http://two.test:8000/'),
+          /inner/,
+          'the first of two addresses',
+        )
+        t.match(await elsewhere('absolute URI', 'http://two.test:8000/'), /outer/, 'the other one')
+      },
+    )
+
+    await t.test('services of Discobot are out of reach for all', async (t) => {
+      for (const ask of [elsewhere, loopback]) {
+        for (const port of [3002, 17080, 17081]) {
+          for (const host of ['127.0.0.1', 'localhost', 'inner.test', HERE, '10.66.0.1', '[64:ff9b::7f00:1]'])
+            for (const way of Object.keys(WAYS))
+              t.match(await ask(way, `http://${host}:${port}/health`), /^403 /)
+        }
+      }
+      t.match(
+        await loopback('absolute URI', 'http://127.0.0.1:3002/health'),
+        /is this proxy itself, or another service of Discobot/,
+      )
+      t.match(await loopback('absolute URI', 'http://outer.test:3002/'), /outer/, 'the port elsewhere is not')
+    })
+
+    await t.test(
+      "explain asks the proxy that runs, as the workspace's user, who may not read its file",
+      async (t) => {
+        const explain = `'${process.execPath}' '${join(BUILT, 'proxy/main.js')}' explain GET`
+        const blocked = await booted.tryShell(`${explain} http://blocked.test/`)
+        t.equal(blocked.code, 3, blocked.stderr)
+        t.match(blocked.stdout, /blocked: blocklist\.domains has "blocked\.test"/)
+        t.ok(blocked.stdout.includes(`at ${certificates.operatorFile}:`), blocked.stdout)
+        t.match(await booted.tryShell(`${explain} http://inner.test:3002/`), {
+          code: 3,
+          stdout: /service of Discobot/,
+        })
+        t.match(await booted.tryShell(`${explain} http://inner.test:8000/`), { code: 0 })
+      },
+    )
+  },
+)

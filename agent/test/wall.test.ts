@@ -23,7 +23,10 @@ function optionsOf(env: Record<string, string> = {}, pid = 1): AgentOptions {
 void t.test("who has root's rights by some way is found out", async (t) => {
   const root = shortFolder(t)
   for (const folder of ['etc', 'run', 'var/run']) mkdirSync(join(root, folder), { recursive: true })
-  writeFileSync(join(root, 'etc/passwd'), 'discobot:x:1000:1000::/home/discobot:/bin/sh\ntoor:x:0:0::/:/bin/sh\n')
+  writeFileSync(
+    join(root, 'etc/passwd'),
+    'discobot:x:1000:1000::/home/discobot:/bin/sh\ntoor:x:0:0::/:/bin/sh\n',
+  )
   writeFileSync(join(root, 'etc/group'), 'docker:x:998:other\n')
   const reasonOf = (env: Record<string, string>, docker = false): string | undefined =>
     exposureOf(optionsOf(env), docker, root)?.reason
@@ -60,13 +63,18 @@ void t.test('the proxy is told of the ports of all our services', async (t) => {
   t.strictSame(await ownPorts(optionsOf(), false), [3002])
   t.strictSame(await ownPorts(optionsOf({ DISCOBOT_AGENT_PORT: '4000' }), false), [4000])
   const args = '-H tcp://127.0.0.1:4242 --host=tcp://[::1]:4343 -H unix:///x.sock --host tcp://0.0.0.0'
-  t.strictSame(await ownPorts(optionsOf({ DISCOBOT_DOCKERD_ARGS: args }), true), [3002, 4242, 4343, 2375, 2376])
+  t.strictSame(
+    await ownPorts(optionsOf({ DISCOBOT_DOCKERD_ARGS: args }), true),
+    [3002, 4242, 4343, 2375, 2376],
+  )
 })
 
 void t.test('each promise says whether it holds, and why not', (t) => {
   const nothing: WallFindings = { withheld: [], trustedVariables: [], ownPorts: [], hasPolicy: false }
   const held = (findings: WallFindings, answers = true): string[] =>
-    wallOf(optionsOf(), findings, answers).promises.filter(({ holds }) => holds).map(({ id }) => id)
+    wallOf(optionsOf(), findings, answers)
+      .promises.filter(({ holds }) => holds)
+      .map(({ id }) => id)
   const byProxy = ['policy-decides', 'own-services-unreached', 'secrets-stay-with-hosts']
   t.strictSame(held(nothing), [...byProxy, 'keys-unread', 'secrets-unread'])
   t.strictSame(held(nothing, false), ['keys-unread', 'secrets-unread'])
@@ -74,7 +82,10 @@ void t.test('each promise says whether it holds, and why not', (t) => {
   t.strictSame(held(exposed), byProxy)
   const wall = wallOf(optionsOf(), exposed, true)
   t.match(wall, { level: 1, name: 'cooperative', withheld: { names: ['A', 'B'], reason: 'it is so' } })
-  t.match(withheldLine(wall), /^secrets: A, B withheld .*, since it is so; change it, or write trust_docker: true/)
+  t.match(
+    withheldLine(wall),
+    /^secrets: A, B withheld .*, since it is so; change it, or write trust_docker: true/,
+  )
   t.equal(withheldLine(wallOf(optionsOf({}, 4711), exposed, true)), undefined, 'not outside a container')
   for (const { holds, because } of wall.promises) t.equal(because === undefined, holds)
   t.end()
@@ -84,13 +95,20 @@ const PLACEHOLDER = 'sk-discobot-placeholder'
 /** Installed and permitted, which is what counts; that it does not come up changes nothing. */
 const DOCKERD = `printf '#!/bin/sh\\nexit 1\\n' > /usr/local/bin/dockerd; chmod 755 /usr/local/bin/dockerd\n`
 
-void t.test('beside a Docker engine of the user no secret is loaded that does not say so', { skip: NEEDS_ROOT }, async (t) => {
-  const secret = (): string => `leak-${randomBytes(12).toString('hex')}`
-  const values = { DISCOBOT_SECRET_KEY: secret(), DISCOBOT_SECRET_SWAPPED: secret(), DISCOBOT_SECRET_TRUSTED: secret() }
-  const certificates = await makeOriginCertificates(
-    t,
-    ORIGIN_HOSTS,
-    `blocklist: { domains: [blocked.test] }
+void t.test(
+  'beside a Docker engine of the user no secret is loaded that does not say so',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const secret = (): string => `leak-${randomBytes(12).toString('hex')}`
+    const values = {
+      DISCOBOT_SECRET_KEY: secret(),
+      DISCOBOT_SECRET_SWAPPED: secret(),
+      DISCOBOT_SECRET_TRUSTED: secret(),
+    }
+    const certificates = await makeOriginCertificates(
+      t,
+      ORIGIN_HOSTS,
+      `blocklist: { domains: [blocked.test] }
 secrets:
   KEY: { hosts: [git.test], env: DISCOBOT_SECRET_KEY }
   FILE: { hosts: [npm.test], file: /tmp/secret }
@@ -101,44 +119,71 @@ headers:
   npm.test: { set: { X-Key: '\${FILE}' } }
   web.test: { set: { X-Key: '\${TRUSTED}' } }
 `,
-  )
-  const site = makeOriginSite(t)
-  const { container, shell, status } = await bootContainer(t, certificates, {
-    env: { ...values, DISCOBOT_DOCKER: 'auto' },
-    prepare: `${DOCKERD}echo file-secret > /tmp/secret; chmod 400 /tmp/secret\n`,
-    readOnly: [site.folder],
-  })
-  const asked = await startOrigins(container, site, certificates)
-  const get = (url: string, ...more: string[]): Promise<string> =>
-    shell(`curl -sS -w '\\n%{http_code}' ${more.join(' ')} ${url}`)
+    )
+    const site = makeOriginSite(t)
+    const { container, shell, status } = await bootContainer(t, certificates, {
+      env: { ...values, DISCOBOT_DOCKER: 'auto' },
+      prepare: `${DOCKERD}echo file-secret > /tmp/secret; chmod 400 /tmp/secret\n`,
+      readOnly: [site.folder],
+    })
+    const asked = await startOrigins(container, site, certificates)
+    const get = (url: string, ...more: string[]): Promise<string> =>
+      shell(`curl -sS -w '\\n%{http_code}' ${more.join(' ')} ${url}`)
 
-  for (const [host, name] of [
-    ['git.test', 'KEY'],
-    ['npm.test', 'FILE'],
-  ] as const) {
-    const answer = await get(`https://${host}/digest-of/x-key`)
-    t.match(answer, new RegExp(`secret ${name}: it is withheld, since .* Docker engine with root's rights; .*403$`, 's'))
-  }
-  t.match(await get('https://cut.test/digest-of/x-api-key', `-H 'X-Api-Key: ${PLACEHOLDER}'`), /SWAPPED.*403$/s)
-  t.strictSame(asked(), [], 'nothing was sent without its credential')
-  t.match(await get('https://web.test/digest-of/x-key'), /^[0-9a-f]{64}\s+200$/, 'unless the operator names it')
-  t.equal(asked().length, 1)
+    for (const [host, name] of [
+      ['git.test', 'KEY'],
+      ['npm.test', 'FILE'],
+    ] as const) {
+      const answer = await get(`https://${host}/digest-of/x-key`)
+      t.match(
+        answer,
+        new RegExp(`secret ${name}: it is withheld, since .* Docker engine with root's rights; .*403$`, 's'),
+      )
+    }
+    t.match(
+      await get('https://cut.test/digest-of/x-api-key', `-H 'X-Api-Key: ${PLACEHOLDER}'`),
+      /SWAPPED.*403$/s,
+    )
+    t.strictSame(asked(), [], 'nothing was sent without its credential')
+    t.match(
+      await get('https://web.test/digest-of/x-key'),
+      /^[0-9a-f]{64}\s+200$/,
+      'unless the operator names it',
+    )
+    t.equal(asked().length, 1)
 
-  const names = ['KEY', 'FILE', 'SWAPPED']
-  t.match(JSON.parse(await shell('curl -sS http://127.0.0.1:17081/health')), {
-    status: 'degraded',
-    secrets: { withheld: names, reason: /Docker engine/ },
-  })
-  const { wall, degraded } = await status()
-  t.match(wall, { level: 1, name: 'cooperative', withheld: { names } })
-  t.equal(wall?.promises.find(({ id }) => id === 'secrets-unread')?.holds, false)
-  t.ok(degraded.some((line) => line.startsWith('secrets: KEY, FILE, SWAPPED withheld from the proxy, since')))
-  const agent = `'${process.execPath}' '${join(BUILT, 'agent/main.js')}'`
-  t.match(await shell(`${agent} status`), /^wall +level 1, cooperative\n +not promised: .*egress is voluntary/ms)
-  const { stdout } = await container.exec(`${agent} doctor --json`)
-  const told = (JSON.parse(stdout) as Finding[]).filter(({ check }) => check === 'wall')
-  t.match(told.map(({ state }) => state).sort(), ['ok', 'ok', 'ok', 'warning', 'warning', 'warning', 'warning'])
-  t.match(container.logs(), /the policy holds for who uses the proxy, since egress is voluntary/)
-  t.match(container.logs(), /KEY, FILE, SWAPPED withheld from the proxy/)
-  t.match(await shell('cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c leak- || true'), /^0/)
-})
+    const names = ['KEY', 'FILE', 'SWAPPED']
+    t.match(JSON.parse(await shell('curl -sS http://127.0.0.1:17081/health')), {
+      status: 'degraded',
+      secrets: { withheld: names, reason: /Docker engine/ },
+    })
+    const { wall, degraded } = await status()
+    t.match(wall, { level: 1, name: 'cooperative', withheld: { names } })
+    t.equal(wall?.promises.find(({ id }) => id === 'secrets-unread')?.holds, false)
+    t.ok(
+      degraded.some((line) => line.startsWith('secrets: KEY, FILE, SWAPPED withheld from the proxy, since')),
+    )
+    const agent = `'${process.execPath}' '${join(BUILT, 'agent/main.js')}'`
+    t.match(
+      await shell(`${agent} status`),
+      /^wall +level 1, cooperative\n +not promised: .*egress is voluntary/ms,
+    )
+    const { stdout } = await container.exec(`${agent} doctor --json`)
+    const told = (JSON.parse(stdout) as Finding[]).filter(({ check }) => check === 'wall')
+    t.match(told.map(({ state }) => state).sort(), [
+      'ok',
+      'ok',
+      'ok',
+      'warning',
+      'warning',
+      'warning',
+      'warning',
+    ])
+    t.match(container.logs(), /the policy holds for who uses the proxy, since egress is voluntary/)
+    t.match(container.logs(), /KEY, FILE, SWAPPED withheld from the proxy/)
+    t.match(
+      await shell('cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c leak- || true'),
+      /^0/,
+    )
+  },
+)

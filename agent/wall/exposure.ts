@@ -37,7 +37,10 @@ export function exposureOf(options: AgentOptions, docker: boolean, root = ''): E
     isOpenTo(user, account, path, root),
   )
   if (socket === undefined) return undefined
-  return { reason: `the workspace's user may use the Docker engine at ${socket}`, remedy: `do not mount ${socket}` }
+  return {
+    reason: `the workspace's user may use the Docker engine at ${socket}`,
+    remedy: `do not mount ${socket}`,
+  }
 }
 
 /** Whether that account may connect to a socket: unix(7), by permission to write. */

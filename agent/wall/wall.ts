@@ -48,7 +48,8 @@ export type PledgeId =
 
 const WORDS: Readonly<Record<PledgeId, string>> = {
   'policy-decides': 'who uses the proxy gets where the configuration allows',
-  'own-services-unreached': 'who reaches the proxy over a network does not reach what listens in this container',
+  'own-services-unreached':
+    'who reaches the proxy over a network does not reach what listens in this container',
   'secrets-stay-with-hosts': 'the proxy sends a secret to its hosts only',
   'keys-unread': "the workspace's user cannot read the CA's key, the API token and the configuration",
   'secrets-unread': "the workspace's user cannot read the secrets",

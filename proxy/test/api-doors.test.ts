@@ -48,9 +48,11 @@ function ask(
         headers: { ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
       },
       (answer) => {
-        answer.resume().once('end', () =>
-          resolve({ status: answer.statusCode ?? 0, challenge: answer.headers['www-authenticate'] }),
-        )
+        answer
+          .resume()
+          .once('end', () =>
+            resolve({ status: answer.statusCode ?? 0, challenge: answer.headers['www-authenticate'] }),
+          )
       },
     )
     request.once('error', reject)
@@ -79,7 +81,11 @@ t.test('where the proxy wants a password, so does each door to what it can do', 
   }
   t.equal(one.fetched(), 0, 'nothing was fetched')
   const token = readFileSync(join(one.dir, 'proxy', 'api-token'), 'utf8').trim()
-  const all = [{ Authorization: BASIC }, { 'Proxy-Authorization': BASIC }, { Authorization: `Bearer ${token}` }]
+  const all = [
+    { Authorization: BASIC },
+    { 'Proxy-Authorization': BASIC },
+    { Authorization: `Bearer ${token}` },
+  ]
   for (const headers of all) {
     t.equal((await ask(one, 'POST', '/api/cache/prewarm', { headers, body })).status, 202)
     t.equal((await ask(one, 'DELETE', '/api/cache', { headers })).status, 200)
@@ -89,7 +95,11 @@ t.test('where the proxy wants a password, so does each door to what it can do', 
     ['POST', '/api/cache/import'],
     ['PATCH', '/api/config'],
   ] as const)
-    t.equal((await ask(one, method, path, { headers: { Authorization: BASIC } })).status, 401, 'the token alone')
+    t.equal(
+      (await ask(one, method, path, { headers: { Authorization: BASIC } })).status,
+      401,
+      'the token alone',
+    )
 })
 
 t.test('where it asks nobody here, no door does', async (t) => {

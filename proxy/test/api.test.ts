@@ -40,7 +40,8 @@ async function startApi(
       ...statusRoutes({
         caCertPath: '/.data/proxy/certs/ca.crt',
         configTrouble: () => undefined,
-        withheld: () => undefined, findings: () => [],
+        withheld: () => undefined,
+        findings: () => [],
       }),
       ...cacheRoutes({ mayUse: () => undefined, cache, logger: silentLogger }),
     },

@@ -21,10 +21,7 @@ interface Answer {
 type Ask = (method: string, path: string) => Promise<Answer>
 
 async function startApi(t: Test, cache: ResponseCache): Promise<Ask> {
-  const routes = cacheRoutes({ mayUse: () => undefined,
-    cache,
-    logger: silentLogger,
-  })
+  const routes = cacheRoutes({ mayUse: () => undefined, cache, logger: silentLogger })
   const api = new ApiServer({ host: '127.0.0.1', port: 0, routes, logger: silentLogger })
   const port = await api.start()
   t.teardown(() => api.stop())

@@ -149,12 +149,6 @@ t.test('observe is allowed, with what enforce would say', async (t) => {
   )
 })
 
-t.test('without a file the defaults are explained', async (t) => {
-  const { stdout, exitCode } = await execa(process.execPath, [MAIN, 'explain', 'GET', 'https://127.0.0.1/'])
-  t.equal(exitCode, 0)
-  t.match(stdout, /by +allowlist\.enabled at default\.yaml:\d+:\d+/)
-})
-
 t.test('wrong usage exits with 2 and shows how; a file that cannot be used with 1', async (t) => {
   for (const args of [
     [],

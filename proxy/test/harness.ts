@@ -34,6 +34,8 @@ const NOBODY_ASKED = { user: '', password: '', loopback: 'required' } as const
 export interface TestProxyOptions {
   readonly headers?: Readonly<Record<string, Partial<HeaderRule>>>
   readonly secrets?: Config['secrets']
+  /** Why secrets are not loaded that do not say `trust_docker: true`. */
+  readonly withheld?: string
   /** Where secrets come from. */
   readonly env?: Readonly<Record<string, string>>
   readonly allowlist?: Config['allowlist']
@@ -107,7 +109,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     logging: { level: 'error', format: 'text', file: '' },
   }
   const observations = new Observations(options.logger ?? silentLogger, Date.now)
-  const secrets = await resolveSecrets(config.secrets, options.env ?? {})
+  const secrets = await resolveSecrets(config.secrets, options.env ?? {}, options.withheld)
   const trust = createSecureContext({ ca: [originAuthority.certPem] })
   const server = new ProxyServer({
     observations,

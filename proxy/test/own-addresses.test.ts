@@ -40,7 +40,15 @@ t.test('an address that comes is ours at once, and one that goes stays so until 
     () => present,
     () => now,
   )
-  for (const address of ['10.0.0.1', '::ffff:10.0.0.1', '64:ff9b::a00:1', '10.1.2.3', '127.1.1.1', '::1', '0.0.0.0'])
+  for (const address of [
+    '10.0.0.1',
+    '::ffff:10.0.0.1',
+    '64:ff9b::a00:1',
+    '10.1.2.3',
+    '127.1.1.1',
+    '::1',
+    '0.0.0.0',
+  ])
     t.ok(own.has(address), address)
   t.notOk(own.has('10.0.0.2'))
   present = ['10.0.0.2']
@@ -65,8 +73,18 @@ t.test('an upstream proxy is no way to our own services', async (t) => {
       })
       for (const form of ['-q', '-p']) {
         for (const host of ['me.test', '127.0.0.1', '[::ffff:127.0.0.1]']) {
-          const { status, body } = await proxy.curl(form, '-g', '-x', 'http://$PROXY', `http://${host}:${port}/`)
-          t.match({ status, body }, { status: 403, body: /another service of Discobot/ }, `${url} ${resolve} ${host}`)
+          const { status, body } = await proxy.curl(
+            form,
+            '-g',
+            '-x',
+            'http://$PROXY',
+            `http://${host}:${port}/`,
+          )
+          t.match(
+            { status, body },
+            { status: 403, body: /another service of Discobot/ },
+            `${url} ${resolve} ${host}`,
+          )
         }
       }
       const { body } = await proxy.curl('-x', 'http://$PROXY', `http://gone.test:${port}/`)
