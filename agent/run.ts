@@ -114,6 +114,8 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       session: options.sessionId,
       dataDir: options.data.root,
       cgroups: groups.description,
+      // Otherwise what a command or terminal leaves behind is found by the mark in its environment alone.
+      commandGroups: groups.delegationOf('agent-api'),
     },
   })
 

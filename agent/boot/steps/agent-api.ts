@@ -100,6 +100,8 @@ function builtIn(
     },
     handover: { fd: HANDOVER_FD, given },
     ...(sockets === undefined ? {} : { sockets }),
+    // Each command and terminal gets a group, so that nothing of it is left when its client leaves.
+    delegated: true,
     cwd: '/',
     ...(user === undefined ? {} : { user }),
     // Written when its port is listened on.
