@@ -61,7 +61,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   const over = new End()
   const faults = new Faults(logger)
   const children = new ChildRegistry()
-  const reaper = startReaper({ children, clock, logger, subreaper: options.mode === 'plain' })
+  const reaper = startReaper({ children, clock, logger, subreaper: true })
   // On somebody's own machine nothing outside of the data dir is touched.
   const groups = options.mode === 'container' ? findServiceGroups() : noServiceGroups('not a container')
   const supervisor = new Supervisor({
