@@ -153,10 +153,17 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     phase = 'running'
     giveMemoryBack()
     const { colour, command } = deps
-    const { renderWelcome } = await import('./welcome.js')
-    deps.print(
-      renderWelcome({ options, findings, steps: boot.steps, tookMs: boot.tookMs, colour, self: command }),
-    )
+    const { renderWelcome, suggestions } = await import('./welcome.js')
+    // Whoever parses the log line by line is not to meet a text for people among them.
+    if (options.log.format === 'json')
+      logger.info(
+        { ms: boot.tookMs, degraded: boot.degraded, next: suggestions(options, findings, command) },
+        'Discobot is up',
+      )
+    else
+      deps.print(
+        renderWelcome({ options, findings, steps: boot.steps, tookMs: boot.tookMs, colour, self: command }),
+      )
   } catch (error) {
     if (!(error instanceof BootInterruptedError)) {
       logger.error({ reason: reasonOf(error) }, 'the boot failed')
