@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { codeOf, DiscobotError, reasonOf } from '../config/errors.js'
 import type { CommandDeps } from './control/commands.js'
 import { CONTAINER_SOCKET, readOptions, type AgentOptions } from './options.js'
+import { isImageInContainer } from './place.js'
 import { readVersion } from './version.js'
 
 /** As the agent has it where nobody says. */
@@ -72,6 +73,7 @@ async function main(args: string[]): Promise<number> {
   const options = readOptions({
     env: process.env,
     ...(looksFromInside(command) ? { pid: 1, uid: 0 } : { pid: process.pid, uid: process.getuid?.() ?? -1 }),
+    ofImage: isImageInContainer(fileURLToPath(import.meta.url)),
     cwd: process.cwd(),
     homedir: homedir(),
   })

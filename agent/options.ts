@@ -96,6 +96,8 @@ export interface OptionSources {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly pid: number
   readonly uid: number
+  /** The image's own program in a container, whatever its process number. */
+  readonly ofImage?: boolean
   readonly cwd: string
   /** Home of the account we run as. */
   readonly homedir: string
@@ -135,7 +137,7 @@ export function readOptions(sources: OptionSources): AgentOptions {
   const reader = new VariableReader(sources)
   const mode = modeOf(sources, reader)
   const container = mode === 'container'
-  const data = dataPaths(dataDir(sources, reader))
+  const data = dataPaths(dataDir(sources, mode, reader))
   const home = reader.path('DISCOBOT_HOME') ?? (container ? '/home/discobot' : sources.homedir)
   const user = accountName(reader, container)
   const agentCommand = reader.parsed('DISCOBOT_AGENT_COMMAND', splitCommand, 'the built-in agent API is used')
@@ -179,19 +181,23 @@ export function readOptions(sources: OptionSources): AgentOptions {
   })
 }
 
-function modeOf(sources: OptionSources, reader: VariableReader): Mode {
-  if (sources.pid !== 1) return 'plain'
-  if (sources.uid === 0) return 'container'
+/** Not by the process number alone: under an init of the engine's, everything would silently be left undone. */
+function modeOf({ pid, uid, ofImage = false }: OptionSources, reader: VariableReader): Mode {
+  const named = reader.choice('DISCOBOT_MODE', ['auto', 'container', 'plain'])
+  if (named === 'plain' || (named === 'auto' && pid !== 1 && !ofImage)) return 'plain'
+  if (uid === 0) return 'container'
+  if (pid !== 1 && named === 'auto') return 'plain'
+  const who = pid === 1 ? 'process 1' : 'the agent'
   reader.problems.push(
-    `process 1 runs as uid ${sources.uid}, not root: accounts, trust store, /workspace and dockerd are left alone; start the container as root`,
+    `${who} runs as uid ${uid}, not root: accounts, trust store, /workspace and dockerd are left alone; start the container as root`,
   )
   return 'plain'
 }
 
-function dataDir(sources: OptionSources, reader: VariableReader): string {
+function dataDir({ pid, cwd }: OptionSources, mode: Mode, reader: VariableReader): string {
   const named = reader.text('DISCOBOT_DATA_DIR')
-  const fallback = sources.pid === 1 ? DEFAULT_DATA_DIR : '.data'
-  const dir = resolve(sources.cwd, named ?? fallback)
+  const fallback = pid === 1 || mode === 'container' ? DEFAULT_DATA_DIR : '.data'
+  const dir = resolve(cwd, named ?? fallback)
   if (dir === '/')
     throw new OptionsError('cannot use DISCOBOT_DATA_DIR "/": name a directory below it, such as /.data')
   return dir

@@ -61,7 +61,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   const over = new End()
   const faults = new Faults(logger)
   const children = new ChildRegistry()
-  const reaper = startReaper({ children, clock, logger, subreaper: options.mode === 'plain' })
+  const reaper = startReaper({ children, clock, logger, subreaper: true })
   // On somebody's own machine nothing outside of the data dir is touched.
   const groups = options.mode === 'container' ? findServiceGroups() : noServiceGroups('not a container')
   const supervisor = new Supervisor({
@@ -114,6 +114,8 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       session: options.sessionId,
       dataDir: options.data.root,
       cgroups: groups.description,
+      // Otherwise what a command or terminal leaves behind is found by the mark in its environment alone.
+      commandGroups: groups.delegationOf('agent-api'),
     },
   })
 
@@ -151,10 +153,17 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     phase = 'running'
     giveMemoryBack()
     const { colour, command } = deps
-    const { renderWelcome } = await import('./welcome.js')
-    deps.print(
-      renderWelcome({ options, findings, steps: boot.steps, tookMs: boot.tookMs, colour, self: command }),
-    )
+    const { renderWelcome, suggestions } = await import('./welcome.js')
+    // Whoever parses the log line by line is not to meet a text for people among them.
+    if (options.log.format === 'json')
+      logger.info(
+        { ms: boot.tookMs, degraded: boot.degraded, next: suggestions(options, findings, command) },
+        'Discobot is up',
+      )
+    else
+      deps.print(
+        renderWelcome({ options, findings, steps: boot.steps, tookMs: boot.tookMs, colour, self: command }),
+      )
   } catch (error) {
     if (!(error instanceof BootInterruptedError)) {
       logger.error({ reason: reasonOf(error) }, 'the boot failed')

@@ -33,7 +33,8 @@ export function renderWelcome({ options, findings, steps, tookMs, colour, self }
   ].join('\n')
 }
 
-function suggestions(options: AgentOptions, findings: BootFindings, self: string): string[] {
+/** What to try, as lines that can be copied. */
+export function suggestions(options: AgentOptions, findings: BootFindings, self: string): string[] {
   const access = proxyAccess(findings)
   const { proxy } = findings
   const api = `curl http://${LOOPBACK}:${options.agentPort}/api/status`

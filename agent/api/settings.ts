@@ -3,6 +3,7 @@ import { AGENT_API_PORT, LOOPBACK, PROXY_API_PORT } from '../../config/paths.js'
 import { HANDOVER_FD_VARIABLE } from '../../config/handover.js'
 import { LISTENERS_VARIABLE } from '../../config/held-listeners.js'
 import { READY_FD_VARIABLE } from '../../config/ready-signal.js'
+import { GROUP_VARIABLE } from '../services/spec.js'
 import { NOBODYS_DIGEST, tokenCheck, tokenDigest, TOKEN_PATTERN, type TokenCheck } from './access.js'
 
 /** How much one client may take, and how long it may take for it. */
@@ -33,6 +34,8 @@ export interface ApiSettings {
   readonly limits: Limits
   /** Of terminals. */
   readonly shell: string
+  /** Our own control group, as its location, where we may make groups below it. */
+  readonly ownGroup?: string
   /** What commands and terminals get: our own variables without what is ours alone. */
   readonly commandEnv: Readonly<Record<string, string>>
   /** Values that could not be used; the default was taken instead. */
@@ -46,6 +49,7 @@ const OWN_VARIABLES = [
   HANDOVER_FD_VARIABLE,
   LISTENERS_VARIABLE,
   READY_FD_VARIABLE,
+  GROUP_VARIABLE,
   'PWD',
   'OLDPWD',
 ]
@@ -84,6 +88,7 @@ export function readSettings({ env, cwd, controlToken, loginShell }: SettingSour
     whole(name, fallback, 1, max) * 1000
   const token = readToken(env, problems)
   const controlSocket = env['DISCOBOT_AGENT_SOCKET']
+  const ownGroup = env[GROUP_VARIABLE]
   return Object.freeze({
     host: env['DISCOBOT_AGENT_HOST'] ?? LOOPBACK,
     port: whole('DISCOBOT_AGENT_PORT', AGENT_API_PORT, 0, 65_535),
@@ -100,6 +105,7 @@ export function readSettings({ env, cwd, controlToken, loginShell }: SettingSour
       uploadBytes: whole('DISCOBOT_API_MAX_UPLOAD', 256 * 1024 * 1024, 1, Number.MAX_SAFE_INTEGER),
     }),
     shell: loginShell === undefined || NO_SHELLS.includes(basename(loginShell)) ? '/bin/sh' : loginShell,
+    ...(ownGroup === undefined ? {} : { ownGroup }),
     commandEnv: Object.freeze(commandEnvironment(env)),
     problems: Object.freeze(problems),
   })

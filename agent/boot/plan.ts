@@ -4,6 +4,22 @@ import type { BootStep } from './step.js'
 type Node = Pick<BootStep, 'name' | 'needs'>
 
 /**
+ * The steps of one boot. A step that is left out takes the waiting for it with it, but only where it is said to be left
+ * out: a name that is neither a step nor absent is a mistake, and its step would start too early.
+ *
+ * @param absent names of the steps that a mode or a setting leaves out.
+ * @throws BootGraphError as {@link checkGraph}, and when a step is said to be absent that is not.
+ */
+export function planned(steps: readonly BootStep[], absent: readonly string[]): BootStep[] {
+  const present = steps.find(({ name }) => absent.includes(name))
+  if (present !== undefined)
+    throw new BootGraphError(`the step ${JSON.stringify(present.name)} is there and left out`)
+  const plan = steps.map((step) => ({ ...step, needs: step.needs.filter((need) => !absent.includes(need)) }))
+  checkGraph(plan)
+  return plan
+}
+
+/**
  * @throws BootGraphError on a name given twice, a need that is no step, or steps that wait for each other.
  */
 export function checkGraph(steps: readonly Node[]): void {

@@ -17,6 +17,7 @@ import { unsealClones } from '../workspace/clone-record.js'
 import type { GitDeps } from '../workspace/with-git-access.js'
 import { exposureOf } from '../wall/exposure.js'
 import type { BootFindings } from './findings.js'
+import { planned } from './plan.js'
 import { stopGraces } from './shutdown.js'
 import type { BootStep } from './step.js'
 import { agentApiSteps } from './steps/agent-api.js'
@@ -179,7 +180,7 @@ export function planBoot(deps: StepDeps): BootPlan {
     }
   }
   return {
-    steps: withoutAbsentNeeds(steps),
+    steps: planned(steps, absentSteps(deps)),
     release: () => overlay?.release(),
     reload: async () => {
       try {
@@ -203,10 +204,16 @@ function followedBy(step: BootStep, next: () => Promise<void>): BootStep {
   }
 }
 
-/** A step that is left out takes the waiting for it with it; what it would have waited for is still in the list. */
-function withoutAbsentNeeds(steps: readonly BootStep[]): BootStep[] {
-  const present = new Set(steps.map((step) => step.name))
-  return steps.map((step) => ({ ...step, needs: step.needs.filter((need) => present.has(need)) }))
+/** What {@link planBoot} leaves out, so that nothing waits for it. Every condition there has its line here. */
+function absentSteps({ options, proxy }: StepDeps): string[] {
+  return [
+    ...(proxy === undefined ? ['proxy-load', 'proxy-config', 'ca', 'trust', 'proxy'] : []),
+    ...(options.workspace.source === undefined ? ['submodules', 'lfs'] : []),
+    ...(options.workspace.link === undefined ? ['link'] : []),
+    ...(options.mode === 'container' ? [] : ['overlay', 'profile', 'docker-client', 'services']),
+    // A command of the operator's has nothing to read ahead.
+    ...(options.agentCommand === undefined ? [] : ['agent-api-load']),
+  ]
 }
 
 function accountLookup(name: string | undefined): () => Promise<Account | undefined> {

@@ -1,19 +1,28 @@
 import {
   accessSync,
+  chownSync,
   constants,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   rmdirSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { reasonOf } from '../../config/errors.js'
 import type { Clock } from '../init/clock.js'
 import { readStat } from '../init/proc-stat.js'
 import { findOnPath } from '../programs.js'
 import { sendSignal } from '../services/send-signal.js'
 import type { Hierarchy } from './find-hierarchy.js'
+
+/** Besides the folder itself: cgroups(7) for version 2, cgroup-v1/cgroups for version 1. */
+const DELEGATED: Readonly<Record<Hierarchy['kind'], readonly string[]>> = {
+  v2: ['cgroup.procs', 'cgroup.threads', 'cgroup.subtree_control'],
+  v1: ['cgroup.procs', 'tasks'],
+}
 
 type Command = readonly [string, ...string[]]
 
@@ -29,6 +38,7 @@ const JOIN = '{ echo 0 >"$0/cgroup.procs"; } 2>/dev/null; exec "$@"'
 export class ServiceGroup {
   readonly #kind: Hierarchy['kind']
   readonly #folder: string
+  #delegation = 'none: nobody has asked for it'
 
   constructor(kind: Hierarchy['kind'], folder: string) {
     this.#kind = kind
@@ -37,20 +47,56 @@ export class ServiceGroup {
 
   /**
    * The command that joins the group and replaces itself by `command`: before that runs, so that it cannot have
-   * started anything outside. What cannot be found is left as it is, to fail in its own words.
+   * started anything outside. What cannot be run is left as it is, to fail in its own words.
    *
-   * @param path the search path that the command will have.
+   * @param path the search path that the command will have, and `cwd` its folder.
    */
-  within(command: Command, path: string): Command {
+  within(command: Command, path: string, cwd = '/'): Command {
     const [program] = command
-    const found = program.includes('/') ? existsSync(program) : findOnPath(program, path) !== undefined
-    if (!found || !existsSync(SHELL)) return command
+    const file = program.includes('/') ? resolve(cwd, program) : findOnPath(program, path)
+    if (file === undefined || !isExecutable(file) || !existsSync(SHELL)) return command
     try {
       mkdirSync(this.#folder, { recursive: true })
     } catch {
       return command
     }
     return [SHELL, '-c', JOIN, this.#folder, ...command]
+  }
+
+  /**
+   * Lets the account make groups below this one and move what is in it between them, as cgroups(7), "Delegation", has
+   * it. With version 2 nothing gets out of it or into it so; with version 1 the account may move all its own processes.
+   *
+   * @returns whether that could be done; {@link delegation} says why not.
+   */
+  delegateTo(uid: number, gid: number): boolean {
+    try {
+      mkdirSync(this.#folder, { recursive: true })
+      for (const name of ['', ...DELEGATED[this.#kind]]) {
+        const path = join(this.#folder, name)
+        if (existsSync(path)) chownSync(path, uid, gid)
+      }
+      this.#delegation = `${this.#kind} in ${this.#folder}`
+      return true
+    } catch (error) {
+      this.#delegation = `none: ${reasonOf(error)}`
+      return false
+    }
+  }
+
+  /** For `status`: where the service may make groups, or why nowhere. */
+  get delegation(): string {
+    return this.#delegation
+  }
+
+  /** For {@link openGroup} in another program. */
+  get location(): string {
+    return `${this.#kind}:${this.#folder}`
+  }
+
+  /** A group below it, made when something is to be in it. */
+  below(name: string): ServiceGroup {
+    return new ServiceGroup(this.#kind, join(this.#folder, name))
   }
 
   /** Living processes in it and in groups that they have made below it. */
@@ -75,8 +121,12 @@ export class ServiceGroup {
     return left
   }
 
-  /** Takes the group away, which is possible once nothing is in it; until then it is in nobody's way. Never throws. */
-  remove(): void {
+  /**
+   * Takes the group away, which is possible once nothing is in it; until then it is in nobody's way. Never throws.
+   *
+   * @returns whether it is gone.
+   */
+  remove(): boolean {
     for (const folder of foldersBelow(this.#folder).reverse()) {
       try {
         rmdirSync(folder)
@@ -84,6 +134,7 @@ export class ServiceGroup {
         // Somebody is in it, has taken it away, or has it in use in a way of its own: an empty folder does no harm.
       }
     }
+    return !existsSync(this.#folder)
   }
 
   /** cgroup-v1/freezer: a frozen process takes a signal once it is thawed, and cannot fork before. */
@@ -99,6 +150,22 @@ export class ServiceGroup {
     } catch {
       // Gone already, or a kernel without it: what is left is found by its pids.
     }
+  }
+}
+
+/** The group that another program has told of; undefined where it told of none. */
+export function openGroup(location: string | undefined): ServiceGroup | undefined {
+  const [, kind, folder] = /^(v1|v2):(\/.+)$/s.exec(location ?? '') ?? []
+  if (folder === undefined || (kind !== 'v1' && kind !== 'v2')) return undefined
+  return new ServiceGroup(kind, folder)
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return statSync(path).isFile()
+  } catch {
+    return false
   }
 }
 

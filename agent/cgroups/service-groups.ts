@@ -12,13 +12,16 @@ export interface ServiceGroups {
   /** In one line for `status`: where, or why nowhere. */
   readonly description: string
   groupOf(service: string): ServiceGroup | undefined
+  /** In one line for `status`: where the service may make groups of its own, or why nowhere. */
+  delegationOf(service: string): string
   /** Takes away what is empty. Never throws. */
   remove(): void
 }
 
 /** Without control groups; what a service leaves behind is found by the mark in its environment. */
 export function noServiceGroups(reason: string): ServiceGroups {
-  return { description: `none: ${reason}`, groupOf: () => undefined, remove: () => undefined }
+  const none = `none: ${reason}`
+  return { description: none, groupOf: () => undefined, delegationOf: () => none, remove: () => undefined }
 }
 
 /** Looks at this system. Never throws: without groups everything works, only less surely. */
@@ -43,9 +46,16 @@ export function serviceGroupsIn({ kind, folder }: Hierarchy): ServiceGroups {
   } catch (error) {
     return noServiceGroups(reasonOf(error))
   }
+  const groups = new Map<string, ServiceGroup>()
+  const groupOf = (service: string): ServiceGroup => {
+    const group = groups.get(service) ?? new ServiceGroup(kind, join(parent, service))
+    groups.set(service, group)
+    return group
+  }
   return {
     description: `${kind} in ${parent}`,
-    groupOf: (service) => new ServiceGroup(kind, join(parent, service)),
+    groupOf,
+    delegationOf: (service) => groups.get(service)?.delegation ?? 'none: it has not been started',
     remove: () => {
       try {
         rmdirSync(parent)

@@ -1,4 +1,5 @@
 import type { Logger } from '../../config/logger.js'
+import { systemClock } from './clock.js'
 
 export interface SignalDeps {
   readonly logger: Logger
@@ -11,11 +12,17 @@ export interface SignalDeps {
   onReload(): void
   /** USR1, USR2 and WINCH mean nothing to us; the agent command may know them. */
   forward(signal: NodeJS.Signals): void
+  /** Milliseconds that only grow; a test may hand in its own. */
+  readonly now?: () => number
   /** Where the signals come from; `process` unless a test says otherwise. */
   readonly source?: NodeJS.EventEmitter
 }
 
 const STOP: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGQUIT']
+/** Those that a terminal sends, to everybody in the foreground: npm among them, which sends it on to us. */
+const FROM_KEYS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT']
+/** Nobody who wants to press a key twice is that quick, and no npm is that slow. */
+const ONE_KEY_MS = 500
 const FORWARDED: readonly NodeJS.Signals[] = ['SIGUSR1', 'SIGUSR2', 'SIGWINCH']
 
 /**
@@ -26,9 +33,15 @@ const FORWARDED: readonly NodeJS.Signals[] = ['SIGUSR1', 'SIGUSR2', 'SIGWINCH']
  */
 export function handleSignals(deps: SignalDeps): () => void {
   const source = deps.source ?? process
+  const { now = systemClock.now } = deps
   let stops = 0
+  let last: { readonly signal: NodeJS.Signals; readonly at: number } | undefined
 
   const onStopSignal = (signal: NodeJS.Signals): void => {
+    const at = now()
+    const again = last?.signal === signal && at - last.at < ONE_KEY_MS && FROM_KEYS.includes(signal)
+    if (again) return
+    last = { signal, at }
     stops += 1
     deps.logger.info({ signal }, stops === 1 ? 'stopping' : stops === 2 ? 'stopping faster' : 'killing')
     if (stops === 1) deps.onStop(signal)

@@ -48,7 +48,7 @@ export function commandAs(
   command: readonly [string, ...string[]],
   deps: RunAsDeps = systemRunAs,
 ): readonly [string, ...string[]] {
-  const account = readAccount(user, deps.passwdPath)
+  const account = accountOf(user, deps)
   if (account.uid === deps.ownUid) return command
   if (deps.ownUid !== 0) throw new SwitchUserError(user, 'only root can change to another account')
   return [
@@ -62,7 +62,8 @@ export function commandAs(
   ]
 }
 
-function readAccount(user: string, passwdPath: string): Account {
+/** @throws SwitchUserError when there is no such account. */
+export function accountOf(user: string, { passwdPath }: RunAsDeps): Account {
   let passwd: string
   try {
     passwd = readFileSync(passwdPath, 'utf8')

@@ -1,6 +1,9 @@
 import type { LogLevel } from '../../config/config.js'
 import type { HeldSockets } from './held-sockets.js'
 
+/** For a service that its control group is delegated to; absent where that cannot be. */
+export const GROUP_VARIABLE = 'DISCOBOT_OWN_GROUP'
+
 /** What to run and how to keep it running. Frozen once the service exists. */
 export interface ServiceSpec {
   /** Lower-case letters, digits and dashes; unique. */
@@ -22,6 +25,8 @@ export interface ServiceSpec {
   readonly guards?: true
   /** Account to run as, with its supplementary groups; absent means ours. */
   readonly user?: string
+  /** It may make control groups of its own below its own one; where is in {@link GROUP_VARIABLE}. */
+  readonly delegated?: true
   /** Nothing it starts can gain rights by set-uid programs or file capabilities: PR_SET_NO_NEW_PRIVS, prctl(2). */
   readonly noNewPrivs?: boolean
   /** By prlimit(1), soft and hard alike; absent ones stay as ours are. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { silentLogger } from '../../config/logger.js'
-import { checkGraph } from '../boot/plan.js'
+import { checkGraph, planned } from '../boot/plan.js'
 import type { BootStep } from '../boot/step.js'
 import { planBoot } from '../boot/steps.js'
 import { planProxy } from '../boot/steps/proxy.js'
@@ -89,5 +89,57 @@ void t.test('what a mode or a setting rules out is not waited for, and nothing e
   t.strictSame(needsOf(container, 'overlay'), ['home', 'workspace', 'submodules', 'lfs'])
   for (const inHome of ['link', 'proxy-config', 'agent-api', 'services', 'docker-client'])
     t.ok(needsOf(container, inHome).includes('overlay'), `${inHome} sees the home that stays`)
+  t.end()
+})
+
+void t.test('a plan can be made in every mode and with every setting that leaves steps out', (t) => {
+  const choices: readonly (readonly Record<string, string>[])[] = [
+    [{}, { DISCOBOT_PROXY: 'off' }],
+    [{}, { DISCOBOT_DOCKER: 'off' }, { DISCOBOT_DOCKER: 'on' }],
+    [{}, EVERYTHING, { DISCOBOT_WORKSPACE: '/srv/project' }],
+    [{}, { DISCOBOT_AGENT_COMMAND: 'sleep 1000' }],
+    [{}, { DISCOBOT_DOCKER_CLIENT_PROXY: 'on' }],
+    [{}, { DISCOBOT_OVERLAY: 'off' }],
+  ]
+  const settings = choices.reduce<Record<string, string>[]>(
+    (made, options) => made.flatMap((one) => options.map((more) => ({ ...one, ...more }))),
+    [{}],
+  )
+  const all = new Set(plan(1, EVERYTHING).map(({ name }) => name))
+  for (const pid of [1, 4711]) {
+    for (const env of settings) {
+      const steps = plan(pid, env)
+      const names = new Set(steps.map(({ name }) => name))
+      const known = steps.every(({ name, needs }) => all.has(name) && needs.every((need) => names.has(need)))
+      if (!known) t.fail(`${pid} ${JSON.stringify(env)}`)
+    }
+  }
+  t.ok(settings.length > 100)
+  t.end()
+})
+
+void t.test('a need that is neither a step nor said to be left out is refused, with step and name', (t) => {
+  const step = (name: string, ...needs: string[]): BootStep => ({
+    name,
+    needs,
+    timeoutMs: 1_000,
+    onFailure: 'fatal',
+    remedy: '',
+    run: () => Promise.resolve(),
+  })
+  const steps = [step('home'), step('link', 'home', 'overlay'), step('proxy', 'link')]
+  t.strictSame(
+    planned(steps, ['overlay']).map(({ needs }) => needs),
+    [[], ['home'], ['link']],
+  )
+  for (const absent of [[], ['overlya'], ['proxy-config']])
+    t.throws(() => planned(steps, absent), {
+      code: 'BOOT_GRAPH_INVALID',
+      message: 'cannot plan the boot: link needs "overlay", which is no step',
+    })
+  t.throws(() => planned([...steps, step('ca', 'hmoe')], ['overlay']), {
+    message: 'cannot plan the boot: ca needs "hmoe", which is no step',
+  })
+  t.throws(() => planned(steps, ['overlay', 'link']), { message: /the step "link" is there and left out/ })
   t.end()
 })

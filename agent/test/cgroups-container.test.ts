@@ -37,7 +37,10 @@ t.test(
     const own = /own group (\S+)/.exec(container.logs())?.[1]
     const agent = `'${process.execPath}' '${join(BUILT, 'agent/main.js')}'`
     const status = JSON.parse((await container.exec(`${agent} status --json`)).stdout) as AgentStatus
-    t.match(status.extra, { cgroups: /^v2 in .*\/discobot-services$/ })
+    t.match(status.extra, {
+      cgroups: /^v2 in .*\/discobot-services$/,
+      commandGroups: /^v2 in .*\/discobot-services\/agent-api$/,
+    })
     t.match(status.services, [
       { name: 'agent-api', state: 'ready' },
       { name: 'leaver', state: 'ready' },
@@ -47,6 +50,13 @@ t.test(
     t.equal((await container.exec(alive)).code, 0)
     t.equal((await container.exec(`${agent} stop leaver`)).stdout, 'leaver is stopped\n')
     t.not((await container.exec(alive)).code, 0, 'the daemon is gone')
+    const leaves = `env -i setsid sh -c 'trap "" TERM; echo $$ >/tmp/daemon; while :; do /bin/sleep 0.05; done' >/dev/null 2>&1 &
+while [ ! -s /tmp/daemon ]; do sleep 0.05; done; id -un`
+    await container.exec('rm -f /tmp/daemon')
+    const body = JSON.stringify({ shell: leaves }).replaceAll("'", String.raw`'\''`)
+    const asked = `curl -sS localhost:3002/api/exec -H 'content-type: application/json' -d '${body}'`
+    t.match((await container.exec(asked)).stdout, /"discobot\\n".*\n.*"exit":{"code":0/s)
+    t.not((await container.exec(alive)).code, 0, 'nor does a command leave one')
     t.equal(await container.stop(), 0)
     t.match(container.logs(), /stopped .*killed=none/)
     if (own !== undefined) rmdirSync(own)

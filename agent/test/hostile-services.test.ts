@@ -189,6 +189,7 @@ void t.test(
     const group = Object.assign(kill, { within: (command: readonly [string, ...string[]]) => command })
     const groups = {
       description: 'for a test',
+      delegationOf: () => 'none',
       groupOf: (name: string) => (name === 'stuck' ? (group as never) : undefined),
       remove: () => undefined,
     }

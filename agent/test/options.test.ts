@@ -1,6 +1,7 @@
 import t from 'tap'
 import { stopGraces } from '../boot/shutdown.js'
 import { CommandWordsError, splitCommand } from '../command-words.js'
+import { isImageInContainer } from '../place.js'
 import { OptionsError, readOptions, SECRET_VARIABLES, type AgentOptions } from '../options.js'
 
 const GUEST = { pid: 4711, uid: 1001, cwd: '/home/ada/project', homedir: '/home/ada' }
@@ -41,6 +42,36 @@ void t.test('as process 1 the names are those of design.md', (t) => {
   })
   t.equal(options.data.root, '/.data')
   t.ok(Object.isFrozen(options) && Object.isFrozen(options.workspace))
+  t.end()
+})
+
+void t.test('whether it is a container is not told by the process number alone', (t) => {
+  const modeOf = (sources: object, env = {}): readonly unknown[] => {
+    const { mode, data, problems } = readOptions({ ...GUEST, uid: 0, ...sources, env })
+    return [mode, data.root, problems.length]
+  }
+  t.strictSame(modeOf({ ofImage: true }), ['container', '/.data', 0], 'docker run --init')
+  t.strictSame(modeOf({ ofImage: true }, { DISCOBOT_MODE: 'plain' })[0], 'plain')
+  t.strictSame(modeOf({}), ['plain', '/home/ada/project/.data', 0], 'a checkout')
+  t.strictSame(modeOf({}, { DISCOBOT_MODE: 'container' }), ['container', '/.data', 0])
+  t.strictSame(modeOf({ pid: 1 }, { DISCOBOT_MODE: 'plain' })[0], 'plain')
+  t.strictSame(modeOf({ uid: 1000 }, { DISCOBOT_MODE: 'container' }), ['plain', '/home/ada/project/.data', 1])
+  t.strictSame(
+    modeOf({ uid: 1000, ofImage: true }),
+    ['plain', '/home/ada/project/.data', 0],
+    'who asks inside',
+  )
+
+  const program = '/opt/discobot/lib/agent.cjs'
+  const at = (marks: string[], pids: string | undefined): boolean =>
+    isImageInContainer(program, { exists: (path) => marks.includes(path), link: () => pids })
+  t.ok(at(['/.dockerenv'], 'pid:[4026531836]'), 'with the process numbers of the machine')
+  t.ok(at(['/run/.containerenv'], undefined))
+  t.ok(at([], 'pid:[4026532001]'), 'an engine that leaves no mark')
+  t.notOk(at([], 'pid:[4026531836]'), 'unpacked on a machine')
+  t.notOk(
+    isImageInContainer('/srv/discobot/dist/agent/main.js', { exists: () => true, link: () => 'pid:[1]' }),
+  )
   t.end()
 })
 

@@ -400,3 +400,23 @@ void t.test('a fault of its own does not end the agent: it tells of it, and goes
   t.equal(await agent.exit, 0, 'also while it stops')
   t.match(agent.output(), /stopped .*exitCode=0/)
 })
+
+void t.test('as JSON every line is an object, also the one that says that all is up', async (t) => {
+  const agent = await startAgent(t, { DISCOBOT_LOG_FORMAT: 'json' })
+  await agent.printed(/"msg":"Discobot is up".*\n/)
+  agent.child.kill('SIGINT')
+  t.equal(await agent.exit, 0)
+  const lines = agent.output().trimEnd().split('\n')
+  t.ok(lines.length > 15)
+  for (const line of lines) t.ok(isObject(line), line)
+  const up = lines.find((line) => line.includes('Discobot is up')) ?? '{}'
+  t.match(JSON.parse(up), { level: 'info', degraded: [], next: [/^curl -x /, /./, / status$/] })
+})
+
+function isObject(line: string): boolean {
+  try {
+    return typeof JSON.parse(line) === 'object'
+  } catch {
+    return false
+  }
+}

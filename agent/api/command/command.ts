@@ -2,9 +2,10 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { DiscobotError, codeOf, reasonOf } from '../../../config/errors.js'
+import type { ServiceGroup } from '../../cgroups/service-group.js'
 import { systemClock } from '../../init/clock.js'
 import { sendSignal } from '../../services/send-signal.js'
-import { killMarked } from '../../services/stragglers.js'
+import { findMarked, killStragglers } from '../../services/stragglers.js'
 
 /** The command could not be started at all. */
 export class CommandStartError extends DiscobotError {
@@ -15,6 +16,9 @@ export class CommandStartError extends DiscobotError {
 export const COMMAND_VARIABLE = 'DISCOBOT_COMMAND'
 
 const NEVER = new AbortController().signal
+/** A group that is left is empty, and goes with the agent API's own. */
+const REMOVE_ROUNDS = 20
+const REMOVE_MS = 10
 
 export interface CommandSpec {
   readonly argv: readonly [string, ...string[]]
@@ -22,6 +26,8 @@ export interface CommandSpec {
   readonly env: Readonly<Record<string, string>>
   /** Absent: `/dev/null`. */
   readonly stdin?: Buffer
+  /** Where the group of all it starts is to be; absent where there are none, or it starts nothing that stays. */
+  readonly groups?: ServiceGroup
 }
 
 export interface CommandEnd {
@@ -43,7 +49,8 @@ export interface Command {
 /** @throws CommandStartError when there is no such program, or it cannot be run. */
 export async function startCommand(spec: CommandSpec): Promise<Command> {
   const marker = randomUUID()
-  const child = await spawnMarked(spec, marker)
+  const group = spec.groups?.below(`command-${marker}`)
+  const child = await spawnMarked(spec, marker, group)
   const { pid, stdout, stderr, stdin } = child
   if (pid === undefined || stdout === null || stderr === null)
     throw new CommandStartError(`cannot run ${spec.argv[0]}: it has no pipes`)
@@ -54,19 +61,26 @@ export async function startCommand(spec: CommandSpec): Promise<Command> {
   stdin?.on('error', () => {})
   stdin?.end(spec.stdin)
   let ending: Promise<void> | undefined
-  return { stdout, stderr, ended, end: () => (ending ??= endMarked(pid, marker)) }
+  return { stdout, stderr, ended, end: () => (ending ??= endMarked(pid, marker, group)) }
 }
 
-function spawnMarked(spec: CommandSpec, marker: string): Promise<ChildProcess> {
-  const [program, ...args] = spec.argv
+function spawnMarked(
+  { argv, cwd, env, stdin }: CommandSpec,
+  marker: string,
+  group: ServiceGroup | undefined,
+): Promise<ChildProcess> {
+  const [program, ...args] = group?.within(argv, env['PATH'] ?? '', cwd) ?? argv
   return new Promise((resolve, reject) => {
-    const fail = (error: unknown): void => reject(notStarted(program, error))
+    const fail = (error: unknown): void => {
+      group?.remove()
+      reject(notStarted(argv[0], error))
+    }
     try {
       const child = spawn(program, args, {
-        cwd: spec.cwd,
-        env: { ...spec.env, [COMMAND_VARIABLE]: marker },
+        cwd,
+        env: { ...env, [COMMAND_VARIABLE]: marker },
         detached: true,
-        stdio: [spec.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+        stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
       })
       // When a command has ended, Node throws away what nobody has begun to read.
       for (const pipe of [child.stdout, child.stderr]) pipe?.on('readable', () => {})
@@ -79,12 +93,22 @@ function spawnMarked(spec: CommandSpec, marker: string): Promise<ChildProcess> {
   })
 }
 
-/** The group is signalled as a whole, because a shell tells none of its children; the marker finds the rest. */
-export async function endMarked(pid: number, marker: string): Promise<void> {
+/**
+ * The process group is signalled as a whole, because a shell tells none of its children; the marker finds the rest,
+ * and the control group, where there is one, what has no marker any more.
+ */
+export async function endMarked(pid: number, marker: string, group?: ServiceGroup): Promise<void> {
   sendSignal(-pid, 'SIGTERM')
-  await killMarked(marker, systemClock, NEVER, COMMAND_VARIABLE)
+  const find = (): number[] => [
+    ...new Set([...findMarked(marker, COMMAND_VARIABLE), ...(group?.pids() ?? [])]),
+  ]
+  await killStragglers(find, systemClock, NEVER)
   // What has replaced its environment. The number is not another group's yet: numbers are given out in turn.
   sendSignal(-pid, 'SIGKILL')
+  if (group === undefined) return
+  await group.kill(systemClock)
+  // What has just been killed may be in it for a moment.
+  for (let round = 0; round < REMOVE_ROUNDS && !group.remove(); round += 1) await systemClock.sleep(REMOVE_MS)
 }
 
 function notStarted(program: string, error: unknown): CommandStartError {

@@ -1,6 +1,7 @@
 import { setTimeout as after } from 'node:timers'
 import type { Readable } from 'node:stream'
 import { codeOf } from '../../../config/errors.js'
+import type { ServiceGroup } from '../../cgroups/service-group.js'
 import { CommandStartError, startCommand, type Command } from '../command/command.js'
 import { EXEC_SCHEMA, parseExecRequest, type ExecRequest } from '../command/exec-request.js'
 import { Utf8Chunks, type OutputData } from '../command/utf8-chunks.js'
@@ -16,6 +17,7 @@ export interface ExecDeps {
   readonly tree: WorkspaceTree
   readonly env: Readonly<Record<string, string>>
   readonly limits: Limits
+  readonly groups?: ServiceGroup
 }
 
 /** stdin comes in the body too. */
@@ -134,11 +136,12 @@ async function run(deps: ExecDeps, exchange: Exchange, wanted: ExecRequest): Pro
   }
 }
 
-async function start({ tree, env }: ExecDeps, { cwd, ...wanted }: ExecRequest): Promise<Command> {
+async function start({ tree, env, groups }: ExecDeps, { cwd, ...wanted }: ExecRequest): Promise<Command> {
+  const inGroups = groups === undefined ? {} : { groups }
   const folder = await tree.openFolder(cwd)
   try {
     // Entered through the open folder: its name may lead elsewhere by now.
-    return await startCommand({ ...wanted, cwd: folder.path, env: { ...env, ...wanted.env } })
+    return await startCommand({ ...wanted, ...inGroups, cwd: folder.path, env: { ...env, ...wanted.env } })
   } catch (error) {
     if (error instanceof CommandStartError) return refuse(422, error.message)
     throw error
@@ -160,7 +163,7 @@ async function pump(source: Readable, write: (data: OutputData) => Promise<void>
   await send(chunks.end())
 }
 
-/** What runs as another account cannot be ended by us, and may hold the pipes for ever. */
+/** Without `cgroup.kill`, what runs as another account cannot be ended by us, and may hold the pipes for ever. */
 function releasePipes({ stdout, stderr }: Command, afterMs: number): void {
   for (const pipe of [stdout, stderr]) {
     const timer = after(() => pipe.destroy(), afterMs)

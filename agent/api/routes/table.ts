@@ -1,3 +1,4 @@
+import { openGroup } from '../../cgroups/service-group.js'
 import { briefly } from '../brief-memory.js'
 import { WorkspaceTree } from '../files/tree.js'
 import { gitState } from '../git-state.js'
@@ -19,6 +20,8 @@ const GIT_MEMORY_MS = 1_000
 export function routeTable(settings: ApiSettings, version: string): readonly Route[] {
   const { workspace, controlSocket, controlToken, proxyApiPort, commandEnv, shell, limits } = settings
   const tree = new WorkspaceTree(workspace)
+  const groups = openGroup(settings.ownGroup)
+  const inGroups = groups === undefined ? {} : { groups }
   const gitEnv = { PATH: commandEnv['PATH'] ?? '', HOME: commandEnv['HOME'] ?? '/' }
   const readWorkspace = briefly(
     () => gitState({ path: workspace, env: gitEnv, timeoutMs: GIT_TIMEOUT_MS }),
@@ -39,8 +42,8 @@ export function routeTable(settings: ApiSettings, version: string): readonly Rou
       ...(controlToken === undefined ? {} : { controlToken }),
       stallMs: limits.clientTimeoutMs,
     }),
-    execRoute({ tree, env: commandEnv, limits }),
-    terminalRoute({ tree, env: commandEnv, shell, limits }),
+    execRoute({ tree, env: commandEnv, limits, ...inGroups }),
+    terminalRoute({ tree, env: commandEnv, shell, limits, ...inGroups }),
     ...filesRoutes({ tree, limits }),
     ...gitRoutes({ workspace, env: gitEnv }),
   ]

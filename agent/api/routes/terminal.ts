@@ -1,4 +1,5 @@
 import type { WebSocket, WebSocketServer } from 'ws'
+import type { ServiceGroup } from '../../cgroups/service-group.js'
 import type { WorkspaceTree } from '../files/tree.js'
 import { refuse, RefusedRequestError } from '../problem.js'
 import type { Route, Upgrade } from '../route.js'
@@ -14,6 +15,7 @@ export interface TerminalDeps {
   /** An interactive one. */
   readonly shell: string
   readonly limits: Limits
+  readonly groups?: ServiceGroup
 }
 
 /** Chosen of those a client offers; the one that carries the token is never said back. */
@@ -94,7 +96,7 @@ async function serve(deps: TerminalDeps, server: WebSocketServer, upgrade: Upgra
   await runSession(socket, pty, { clientTimeoutMs, idleMs }, upgrade.signal, upgrade.logger)
 }
 
-async function openTerminal({ tree, env, shell }: TerminalDeps, { query }: Upgrade): Promise<Pty> {
+async function openTerminal({ tree, env, shell, groups }: TerminalDeps, { query }: Upgrade): Promise<Pty> {
   const { openPty } = await import('../terminal/pty.js')
   const folder = await tree.openFolder(query.text('cwd') ?? '')
   try {
@@ -105,6 +107,7 @@ async function openTerminal({ tree, env, shell }: TerminalDeps, { query }: Upgra
       env: { ...env, TERM: 'xterm-256color' },
       cols: query.whole('cols') ?? DEFAULT_COLS,
       rows: query.whole('rows') ?? DEFAULT_ROWS,
+      ...(groups === undefined ? {} : { groups }),
     })
   } catch (error) {
     if (error instanceof TerminalError) return refuse(501, error.message)

@@ -4,6 +4,7 @@ import { closeSync, constants, existsSync, openSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { ReadStream } from 'node:tty'
 import { reasonOf } from '../../../config/errors.js'
+import type { ServiceGroup } from '../../cgroups/service-group.js'
 import { sendSignal } from '../../services/send-signal.js'
 import { COMMAND_VARIABLE, endMarked, type CommandEnd } from '../command/command.js'
 import { MasterInput } from './master-input.js'
@@ -16,6 +17,8 @@ export interface PtySpec {
   readonly env: Readonly<Record<string, string>>
   readonly cols: number
   readonly rows: number
+  /** As for commands. */
+  readonly groups?: ServiceGroup
 }
 
 /** A program in a terminal of its own, which is the controlling one of its session. */
@@ -43,11 +46,13 @@ export async function openPty(spec: PtySpec): Promise<Pty> {
   if (setsid === undefined) throw new TerminalError("cannot open a terminal: util-linux's setsid is missing")
   const master = openMaster()
   const marker = randomUUID()
+  const group = spec.groups?.below(`command-${marker}`)
   let child: ChildProcess
   try {
-    child = await spawnInside(calls, master, setsid, spec, marker)
+    child = await spawnInside(calls, master, setsid, spec, marker, group)
   } catch (error) {
     closeSync(master)
+    group?.remove()
     throw error instanceof TerminalError
       ? error
       : new TerminalError(`cannot open a terminal: ${reasonOf(error)}`, { cause: error })
@@ -67,7 +72,7 @@ export async function openPty(spec: PtySpec): Promise<Pty> {
     end: () => {
       // A shell that is hung up tells its jobs, and ends; SIGTERM it would ignore.
       if (ending === undefined) sendSignal(-pid, 'SIGHUP')
-      return (ending ??= endMarked(pid, marker))
+      return (ending ??= endMarked(pid, marker, group))
     },
     close: async () => {
       closed = true
@@ -91,13 +96,16 @@ async function spawnInside(
   setsid: string,
   { argv, cwd, env, cols, rows }: PtySpec,
   marker: string,
+  group: ServiceGroup | undefined,
 ): Promise<ChildProcess> {
+  const inTerminal = [setsid, '--ctty', ...argv] as const
+  const [program, ...args] = group?.within(inTerminal, env['PATH'] ?? '', cwd) ?? inTerminal
   const number = calls.unlock(master)
   calls.resize(master, cols, rows)
   const slave = openSync(`/dev/pts/${number}`, constants.O_RDWR | constants.O_NOCTTY)
   try {
     return await new Promise((resolve, reject) => {
-      const child = spawn(setsid, ['--ctty', ...argv], {
+      const child = spawn(program, args, {
         cwd,
         env: { ...env, [COMMAND_VARIABLE]: marker },
         stdio: [slave, slave, slave],

@@ -55,7 +55,7 @@ export async function runSession(
   try {
     const { code, signal: by } = await pty.ended
     await pty.end()
-    // What runs as another account we cannot end, and it may hold the terminal for ever.
+    // Without `cgroup.kill` we cannot end what runs as another account, and it may hold the terminal for ever.
     const impatience = setTimeout(() => {
       pty.close().catch(() => undefined)
     }, limits.clientTimeoutMs)

@@ -64,16 +64,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
   }
   const start: BootStep = {
     name: 'agent-api',
-    needs: [
-      'control',
-      'workspace',
-      'overlay',
-      'link',
-      'proxy',
-      'trust',
-      'profile',
-      ...(options.agentCommand === undefined ? [load.name] : []),
-    ],
+    needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile', load.name],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     // The supervisor ends the container when it gives the service up; the boot does not know better.
     onFailure: 'degrade',
@@ -109,6 +100,8 @@ function builtIn(
     },
     handover: { fd: HANDOVER_FD, given },
     ...(sockets === undefined ? {} : { sockets }),
+    // Each command and terminal gets a group, so that nothing of it is left when its client leaves.
+    delegated: true,
     cwd: '/',
     ...(user === undefined ? {} : { user }),
     // Written when its port is listened on.
