@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
+import { tellFault } from '../config/entry.js'
 import type { Logger } from '../config/logger.js'
 import type { CacheRequest, FetchVariation, ResponseCache, UpstreamResponse } from './cache/contract.js'
 import { watchClient } from './client-stall.js'
@@ -262,7 +263,11 @@ export class Exchanges {
     const refusal = refusalOf(error, authority)
     if (response.destroyed || client.socket.destroyed) {
       this.#log(request, to, { status: 499 }, started, witness, 'the client left')
-    } else if (response.headersSent || isGrpcReset(error, request)) {
+      return
+    }
+    if (refusal.type === 'proxy_internal_error')
+      tellFault(this.#deps.logger, { entry: 'exchange', host: authority }, error)
+    if (response.headersSent || isGrpcReset(error, request)) {
       // Ended properly, the part would pass for the whole.
       resetClient(client.socket, response, error)
       const problem = `broke off: ${refusal.message}`
