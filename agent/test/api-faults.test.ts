@@ -44,18 +44,17 @@ const FIRSTS: readonly (readonly [what: string, text: string, answers: readonly 
   ],
   ['a head that is none', 'GET / HTTP/1.1\r\nX\r\n\r\n', undefined],
 ]
-const THENS: readonly (readonly [what: string, text: string, answers: readonly number[] | undefined])[] = [
-  ['Upgrade', `GET /api/terminal HTTP/1.1\r\nHost: localhost\r\n${upgrade}\r\n`, [401]],
-  ['Upgrade of a route without', `GET /health HTTP/1.1\r\nHost: localhost\r\n${upgrade}\r\n`, [200]],
-  ['Upgrade without Host', `GET /api/terminal HTTP/1.1\r\n${upgrade}\r\n`, [400]],
+const THENS: readonly (readonly [what: string, text: string])[] = [
+  ['Upgrade', `GET /api/terminal HTTP/1.1\r\nHost: localhost\r\n${upgrade}\r\n`],
+  ['Upgrade of a route without', `GET /health HTTP/1.1\r\nHost: localhost\r\n${upgrade}\r\n`],
+  ['Upgrade without Host', `GET /api/terminal HTTP/1.1\r\n${upgrade}\r\n`],
   [
     'Upgrade to h2c',
     'GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n',
-    [200],
   ],
-  ['CONNECT', 'CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n', undefined],
-  ['the preface of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', undefined],
-  ['garbage', '\0\x01\r\n\r\n', undefined],
+  ['CONNECT', 'CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n'],
+  ['the preface of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
+  ['garbage', '\0\x01\r\n\r\n'],
 ]
 
 t.test('an Upgrade behind what the connection still owes, in one packet', async (t) => {
@@ -68,10 +67,11 @@ t.test('an Upgrade behind what the connection still owes, in one packet', async 
   let output = ''
   api.child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()))
   for (const [first, begin, before] of FIRSTS) {
-    for (const [then, end, after] of THENS) {
+    for (const [then, end] of THENS) {
       const said = await say({ port: api.port, host: '127.0.0.1' }, begin.replace('TOKEN', token) + end)
-      if (before !== undefined && after !== undefined)
-        t.strictSame(statuses(said), [...before, ...after], `${first}, then ${then}`)
+      // A refusal that goes out before its request is read to the end is the last answer.
+      if (before !== undefined && then.startsWith('Upgrade'))
+        t.strictSame(statuses(said), before, `${first}, then ${then}`)
       t.equal(api.child.exitCode, null, `${first}, then ${then}: it lives`)
     }
   }

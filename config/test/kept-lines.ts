@@ -15,7 +15,7 @@ export interface KeptLines {
 }
 
 /** A logger whose lines are kept. @param plant is called before each, and may throw in its place. */
-export function keepLines(plant: (line: Line) => void = () => undefined): KeptLines {
+export function keepLines(plant: (line: Line) => unknown = () => undefined): KeptLines {
   const lines: Line[] = []
   const at =
     (level: string): Logger['info'] =>
