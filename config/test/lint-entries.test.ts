@@ -35,14 +35,15 @@ const SEEDS: readonly { readonly rule: string; readonly code: string }[] = [
   ].map((code) => ({ rule: 'own/entries-are-guarded', code })),
 ]
 
-const GUARDED = "http().on('request', entry({ name: 'x', logger, ends: ({ socket }) => socket }, work))"
+const GUARDED = "http().on('request', entry({ name: 'x', logger, ends: ({ socket }) => socket }, serve))"
 
 t.test('seeded faults are found, each by its rule', async (t) => {
   const text = readFileSync(`${ROOT}${PLACE}`, 'utf8')
   const head = [
-    "import type { Server as SeededServer } from 'node:http'",
+    "import type { IncomingMessage, Server as SeededServer } from 'node:http'",
     text,
-    'const work = async (_request?: { socket: Socket }): Promise<void> => { await new Promise(setImmediate) }',
+    'const work = async (): Promise<void> => { await new Promise(setImmediate) }',
+    'const serve = async (_request: IncomingMessage): Promise<void> => work()',
     'declare const socket: Socket',
     'declare const logger: Logger',
     'declare const http: () => SeededServer',
