@@ -159,10 +159,11 @@ export class ServiceProcess {
     const open = this.#readers.filter((reader) => !reader.isDone)
     let left = open.length
     for (const reader of open) {
-      void reader.done.then(() => {
+      const over = (): void => {
         left -= 1
         if (left === 0) closed.abort()
-      })
+      }
+      reader.done.then(over, over)
       reader.hurry()
     }
     const bytesRead = (): number => open.reduce((sum, reader) => sum + reader.bytesRead, 0)

@@ -169,6 +169,7 @@ t.test('the control socket: the same', async (t) => {
       change: () => Promise.reject(new Error('no services')),
       signal: () => false,
       reload: () => Promise.resolve(),
+      guards: () => false,
     },
   })
   t.teardown(() => server.close())

@@ -8,7 +8,7 @@ setTimeout(() => {
 }, 0)
 setTimeout(() => {
   // A rejection that nobody handles, which is the point.
-  Promise.reject(new Error('rejected'))
+  void Promise.reject(new Error('rejected'))
 }, 1)
 setTimeout(() => {
   process.stdout.write('went on\n', () => {
