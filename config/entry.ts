@@ -65,7 +65,8 @@ export function outliveFaults(logger: Logger): () => void {
   return () => void process.off('uncaughtException', tell)
 }
 
-function tellFault(logger: Logger, where: object, error: unknown): void {
+/** @param where what it was about, as fields of the log. Never throws. */
+export function tellFault(logger: Logger, where: object, error: unknown): void {
   try {
     const stack = error instanceof Error ? error.stack : undefined
     logger.error({ ...where, reason: reasonOf(error), stack }, 'a fault of ours')

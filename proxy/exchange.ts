@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
+import { tellFault } from '../config/entry.js'
 import type { Logger } from '../config/logger.js'
 import type { CacheRequest, FetchVariation, ResponseCache, UpstreamResponse } from './cache/contract.js'
 import { watchClient } from './client-stall.js'
@@ -76,7 +77,7 @@ export class Exchanges {
     return this.#deps.settings().timeouts.idle
   }
 
-  /** Answers one request, from the cache or from upstream. Never rejects. */
+  /** Answers one request, from the cache or from upstream. Rejects as `run` does. */
   serve(request: ClientRequest, response: ClientResponse, client: ClientConnection): Promise<void> {
     return this.run(request, response, client, (admitted) =>
       this.#answer(request, response, client, admitted),
@@ -84,8 +85,8 @@ export class Exchanges {
   }
 
   /**
-   * Lets `answer` answer a request that has one authority and passes the policy. Never rejects: what goes
-   * wrong is answered with its reason, or cuts the connection if an answer has begun.
+   * Lets `answer` answer a request that has one authority and passes the policy. What goes wrong is answered with
+   * its reason, or cuts the connection if an answer has begun. Rejects only for a fault of ours in what is left to do.
    */
   async run(
     request: ClientRequest,
@@ -258,11 +259,17 @@ export class Exchanges {
     started: number,
     witness: Witness,
   ): void {
+    // The client has its answer: what fails then is no reason for another.
+    if (response.writableFinished) throw error
     const authority = to?.target.authority ?? client.tunnel?.target.authority ?? 'the target'
     const refusal = refusalOf(error, authority)
     if (response.destroyed || client.socket.destroyed) {
       this.#log(request, to, { status: 499 }, started, witness, 'the client left')
-    } else if (response.headersSent || isGrpcReset(error, request)) {
+      return
+    }
+    if (refusal.type === 'proxy_internal_error')
+      tellFault(this.#deps.logger, { entry: 'exchange', host: authority }, error)
+    if (response.headersSent || isGrpcReset(error, request)) {
       // Ended properly, the part would pass for the whole.
       resetClient(client.socket, response, error)
       const problem = `broke off: ${refusal.message}`

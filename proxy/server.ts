@@ -177,6 +177,7 @@ export class ProxyServer {
           serveSocks5(socket, {
             handshakeMs: this.#settings.timeouts.headers,
             auth: this.#settings.auth,
+            logger: options.logger,
             tunnel: async (client, target, accepted) => {
               await interceptor.admit(client, target)
               await interceptor.serve(client, target, accepted)

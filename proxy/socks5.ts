@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
-import { codeOf } from '../config/errors.js'
+import { codeOf, reasonOf } from '../config/errors.js'
+import type { Logger } from '../config/logger.js'
 import type { ProxyAuth } from './auth.js'
 import { closeWith } from './close-with.js'
 import { take } from './exact-bytes.js'
@@ -37,6 +38,7 @@ export interface Socks5Options {
   /** A client has this long for greeting and request together. */
   readonly handshakeMs: number
   readonly auth: ProxyAuth
+  readonly logger: Logger
   /**
    * Admits and serves the tunnel. Calls `accepted` when the client may speak; what it throws before that
    * becomes the protocol's own reply.
@@ -44,10 +46,14 @@ export interface Socks5Options {
   readonly tunnel: (socket: Socket, target: Target, accepted: () => void) => Promise<void>
 }
 
-/** Serves one SOCKS5 client: no authentication or RFC 1929, CONNECT only, by name, IPv4 or IPv6. */
+/**
+ * Serves one SOCKS5 client: no authentication or RFC 1929, CONNECT only, by name, IPv4 or IPv6.
+ *
+ * @throws what is a fault of ours in the handshake.
+ */
 export async function serveSocks5(
   socket: Socket,
-  { handshakeMs, auth, tunnel }: Socks5Options,
+  { handshakeMs, auth, logger, tunnel }: Socks5Options,
 ): Promise<void> {
   const timer = setTimeout(() => socket.destroy(), handshakeMs)
   try {
@@ -61,11 +67,13 @@ export async function serveSocks5(
         socket.write(reply(REPLY.succeeded))
       })
     } catch (error) {
+      logger.warn({ method: 'SOCKS5', host: target.authority, problem: reasonOf(error) }, 'refused')
       if (replied) socket.destroy()
       else closeWith(socket, reply(replyFor(error)))
     }
-  } catch {
-    // The client left in the middle of the handshake.
+  } catch (error) {
+    // The client left in the middle of the handshake, or took too long.
+    if (!socket.readableEnded && !socket.destroyed) throw error
     socket.destroy()
   } finally {
     clearTimeout(timer)

@@ -279,7 +279,7 @@ export class Supervisor {
   }
 
   #onEnded(spec: ServiceSpec, { failed, end, reason }: ServiceEnding): void {
-    void spec.sockets?.refuse()
+    if (spec.sockets !== undefined) unattended(this.#deps.logger, 'sockets', spec.sockets.refuse())
     if (!spec.essential || this.#stopping !== undefined) return
     const exitCode = !failed && end !== undefined && endedWell(end) ? 0 : failureExitCode(end)
     this.#deps.onEssentialFailure({ service: spec.name, reason, end, exitCode })

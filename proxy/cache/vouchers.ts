@@ -40,7 +40,7 @@ export class Vouchers {
 /** Digests of the configuration and the layers (OCI image specification, "Image Manifest"); none of other documents. */
 function blobsOf(manifest: Buffer): string[] {
   const document = parsed(manifest)
-  const layers = Array.isArray(document['layers']) ? document['layers'] : []
+  const layers: unknown[] = Array.isArray(document['layers']) ? document['layers'] : []
   return [document['config'], ...layers].slice(0, MAX_BLOBS).flatMap((part: unknown) => {
     const digest = typeof part === 'object' && part !== null && 'digest' in part ? part.digest : undefined
     return typeof digest === 'string' ? [digest] : []

@@ -23,7 +23,7 @@ import { Observations } from '../observations.js'
 import { resolveSecrets, type Secrets } from '../secrets.js'
 import { ProxyServer } from '../server.js'
 import { ensureAuthority, type Authority } from '../tls/authority.js'
-import { createServerContexts } from '../tls/contexts.js'
+import { createServerContexts, type ServerContexts } from '../tls/contexts.js'
 import { createLeafIssuer } from '../tls/leaf.js'
 
 /** Every name a test uses leads here; nothing outside this machine is ever asked. */
@@ -50,6 +50,7 @@ export interface TestProxyOptions {
   readonly upstreamProxy?: Partial<Config['upstream_proxy']>
   readonly timeouts?: Partial<Config['timeouts']>
   readonly cache?: ResponseCache
+  readonly contexts?: (own: ServerContexts) => ServerContexts
   readonly logger?: Logger
   /** Instead of `addresses`. */
   readonly resolve?: Resolve
@@ -111,11 +112,12 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
   const observations = new Observations(options.logger ?? silentLogger, Date.now)
   const secrets = await resolveSecrets(config.secrets, options.env ?? {}, options.withheld)
   const trust = createSecureContext({ ca: [originAuthority.certPem] })
+  const contexts = createServerContexts(authority, Date.now)
   const server = new ProxyServer({
     observations,
     config,
     secrets,
-    contexts: createServerContexts(authority, Date.now),
+    contexts: options.contexts?.(contexts) ?? contexts,
     trust,
     cache: options.cache ?? noCache(),
     resolve: options.resolve ?? ((host) => Promise.resolve(options.addresses?.[host] ?? [LOOPBACK])),
