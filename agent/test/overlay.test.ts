@@ -59,7 +59,8 @@ async function makePlace(t: Scope): Promise<Place> {
     calls,
     base,
     home,
-    view: (sessionId) => new SessionOverlay({ calls, base, home, sessionId, logger: silentLogger }),
+    view: (sessionId) =>
+      new SessionOverlay({ calls, base, rename: true, home, sessionId, logger: silentLogger }),
     read: (name) => readFileSync(join(home, name), 'utf8'),
     write: (name, text) => writeFileSync(join(home, name), text),
     isMounted,
@@ -91,7 +92,7 @@ void t.test('the mount table is read with its escapes', (t) => {
 })
 
 void t.test('what parts options and layers is escaped', (t) => {
-  const options = overlayOptions({ lower: '/a:b', upper: '/c,d', work: String.raw`/e\f` })
+  const options = overlayOptions({ lower: '/a:b', upper: '/c,d', work: String.raw`/e\f` }, false)
   t.match(options, String.raw`lowerdir=/a\:b,upperdir=/c\,d,workdir=/e\\f,index=off`)
   t.end()
 })
@@ -179,27 +180,33 @@ void t.test(
   },
 )
 
+const PASSED = { works: true, rename: true }
+
 void t.test('a trial tells where overlays work, and leaves no mount', { skip: NEEDS_ROOT }, async (t) => {
   const { calls, base, view, home } = await makePlace(t)
-  t.equal(tryOverlay(base, calls), undefined)
+  t.strictSame(tryOverlay(base, calls), PASSED)
   const scratch = (): string[] => readdirSync(base).filter((name) => name.startsWith('.overlay-trial'))
-  t.strictSame(scratch(), ['.overlay-trial'], 'what has passed stays')
-  t.equal(tryOverlay(base, calls), undefined, 'and passes again')
+  t.strictSame(scratch(), ['.overlay-trial-renames'], 'what has passed stays')
+  t.strictSame(tryOverlay(base, calls), PASSED, 'and passes again')
   // As if this kernel showed again what another has deleted.
-  rmSync(join(base, '.overlay-trial/upper'), { recursive: true })
-  mkdirSync(join(base, '.overlay-trial/upper'))
-  t.equal(tryOverlay(base, calls), undefined, 'what has come back is tried anew')
-  t.ok(existsSync(join(base, '.overlay-trial/upper/file')), 'with the mark of what was deleted')
-  t.strictSame(scratch(), ['.overlay-trial'])
+  rmSync(join(base, '.overlay-trial-renames/upper'), { recursive: true })
+  mkdirSync(join(base, '.overlay-trial-renames/upper'))
+  t.strictSame(tryOverlay(base, calls), PASSED, 'what has come back is tried anew')
+  t.ok(existsSync(join(base, '.overlay-trial-renames/upper/file')), 'with the mark of what was deleted')
+  t.strictSame(scratch(), ['.overlay-trial-renames'])
   const overlay = view('one')
   await overlay.mount(never)
-  t.equal(tryOverlay(home, calls), 'the file system there cannot hold one', 'an overlay on an overlay')
+  t.strictSame(
+    tryOverlay(home, calls),
+    { reason: 'the file system there cannot hold one' },
+    'an overlay on an overlay',
+  )
   overlay.release()
   const refusing: MountCalls = {
     ...calls,
     mount: () => calls.mount('x', '/proc/absent', 'overlay', ''),
   }
-  t.match(tryOverlay(base, refusing), /^cannot mount overlay on \/proc\/absent: E/)
+  t.match(tryOverlay(base, refusing), { reason: /^cannot mount overlay on \/proc\/absent: E/ })
   t.strictSame(scratch(), [], 'nothing stays of what has not passed')
   t.strictSame(mountsAt(base), [])
 })
