@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -177,6 +178,38 @@ void t.test(
     t.notOk(isMounted())
     guest.kill('SIGKILL')
     await ended
+  },
+)
+
+void t.test(
+  'folders of the base can be renamed, and stay so in the next mount',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const { base, view, home, read } = await makePlace(t)
+    mkdirSync(join(base, 'src/lib'), { recursive: true })
+    writeFileSync(join(base, 'src/lib/file'), 'of the base')
+    writeFileSync(join(base, 'src/other'), 'of the base')
+    const first = view('one')
+    await first.mount(never)
+    renameSync(join(home, 'src/lib'), join(home, 'src/library'))
+    renameSync(join(home, 'src'), join(home, 'source'))
+    writeFileSync(join(home, 'source/library/new'), 'of the session')
+    t.equal(read('source/library/file'), 'of the base')
+    first.release()
+
+    // What was fetched into the base meanwhile.
+    writeFileSync(join(base, 'later'), 'later')
+    const again = view('one')
+    await again.mount(never)
+    t.strictSame(readdirSync(join(home, 'source/library')).sort(), ['file', 'new'])
+    t.equal(read('source/other'), 'of the base')
+    t.equal(read('later'), 'later')
+    t.notOk(existsSync(join(home, 'src')))
+    again.release()
+    const other = view('two')
+    await other.mount(never)
+    t.equal(read('src/lib/file'), 'of the base', 'another session has it as it was')
+    other.release()
   },
 )
 
