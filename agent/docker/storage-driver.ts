@@ -8,6 +8,11 @@ import { loadMountCalls, type MountCalls } from '../system/mount-calls.js'
 import type { Choice } from './choice.js'
 import type { DaemonSettings } from './daemon-settings.js'
 
+function whyNoOverlay(dataRoot: string, calls: MountCalls): string | undefined {
+  const trial = tryOverlay(dataRoot, calls)
+  return 'works' in trial ? undefined : trial.reason
+}
+
 export interface StorageOptions {
   readonly settings: DaemonSettings
   readonly dataRoot: string
@@ -34,7 +39,7 @@ export async function chooseStorage(options: StorageOptions): Promise<Choice> {
   const reasons: string[] = []
   const order = former === undefined ? TRIED : [former, ...TRIED.filter((driver) => driver !== former)]
   for (const driver of order) {
-    const reason = driver === 'overlay2' ? tryOverlay(dataRoot, calls) : await tryFuse(options, calls)
+    const reason = driver === 'overlay2' ? whyNoOverlay(dataRoot, calls) : await tryFuse(options, calls)
     if (reason === undefined) return chosen(driver, former, reasons)
     reasons.push(`${driver}: ${reason}`)
   }

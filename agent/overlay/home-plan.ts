@@ -22,6 +22,8 @@ export type HomePlan =
       readonly calls: MountCalls
       /** Lower folder: the image's home and the workspace, the same for every session. */
       readonly base: string
+      /** Folders of it can be renamed in the overlay. */
+      readonly rename: boolean
     }
 
 export interface HomePlanOptions {
@@ -48,11 +50,11 @@ export async function planHome({ wanted, home, homeDir }: HomePlanOptions): Prom
     if (foreign !== undefined) return { kind: 'plain', reason: `something is mounted at ${foreign.target}` }
     const calls = await loadMountCalls()
     await mkdir(homeDir, { recursive: true })
-    const reason = tryOverlay(homeDir, calls)
-    if (reason === undefined) return { kind: 'layered', calls, base: join(homeDir, 'base') }
+    const trial = tryOverlay(homeDir, calls)
+    if ('works' in trial) return { kind: 'layered', calls, base: join(homeDir, 'base'), rename: trial.rename }
     return {
       kind: 'plain',
-      reason: `cannot lay an overlay over ${home} from ${homeDir}: ${reason}`,
+      reason: `cannot lay an overlay over ${home} from ${homeDir}: ${trial.reason}`,
       remedy: REMEDY,
     }
   } catch (error) {

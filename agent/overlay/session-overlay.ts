@@ -17,6 +17,8 @@ export class OverlayError extends DiscobotError {
 export interface SessionOverlayOptions {
   readonly calls: MountCalls
   readonly base: string
+  /** Whether the kernel renames folders of it. */
+  readonly rename: boolean
   readonly home: string
   readonly sessionId: string
   readonly logger: Logger
@@ -44,7 +46,7 @@ export class SessionOverlay {
    * @throws OverlayError when another agent has the session, the kernel refuses, or `signal` aborted first.
    */
   async mount(signal: AbortSignal): Promise<string> {
-    const { calls, base, home, sessionId } = this.#options
+    const { calls, base, home, sessionId, rename } = this.#options
     const upper = join(this.#folder, 'upper')
     const work = join(this.#folder, 'work')
     await mkdir(dirname(this.#folder), { recursive: true, mode: 0o700 })
@@ -64,9 +66,10 @@ export class SessionOverlay {
       signal.throwIfAborted()
       // Of an agent that was killed, in another session.
       if (present !== undefined) calls.unmount(home, 'detach')
-      calls.mount(source, home, 'overlay', overlayOptions({ lower: base, upper, work }))
+      calls.mount(source, home, 'overlay', overlayOptions({ lower: base, upper, work }, rename))
       this.#mounted = true
-      return `session ${sessionId}, ${fresh ? 'new' : 'with its changes'}`
+      const limit = rename ? '' : '; the kernel renames no folders in it (EXDEV)'
+      return `session ${sessionId}, ${fresh ? 'new' : 'with its changes'}${limit}`
     } catch (error) {
       this.#letGo()
       throw new OverlayError(`cannot show session ${sessionId}: ${reasonOf(error)}`, { cause: error })

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { unattended } from '../../config/entry.js'
+import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 import type { ServiceGroups } from '../cgroups/service-groups.js'
 import type { ChildRegistry } from '../init/children.js'
@@ -279,7 +280,9 @@ export class Supervisor {
   }
 
   #onEnded(spec: ServiceSpec, { failed, end, reason }: ServiceEnding): void {
-    if (spec.sockets !== undefined) unattended(this.#deps.logger, 'sockets', spec.sockets.refuse())
+    spec.sockets?.refuse().catch((error: unknown) => {
+      this.#deps.logger.warn({ service: spec.name, reason: reasonOf(error) }, 'who connects is not refused')
+    })
     if (!spec.essential || this.#stopping !== undefined) return
     const exitCode = !failed && end !== undefined && endedWell(end) ? 0 : failureExitCode(end)
     this.#deps.onEssentialFailure({ service: spec.name, reason, end, exitCode })

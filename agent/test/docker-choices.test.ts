@@ -208,7 +208,7 @@ void t.test('the storage driver is one that works in the data root', { skip: NEE
   const merged = join(base, 'merged')
   for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(join(base, name))
   const layers = { lower: join(base, 'lower'), upper: join(base, 'upper'), work: join(base, 'work') }
-  calls.mount('overlay', merged, 'overlay', overlayOptions(layers))
+  calls.mount('overlay', merged, 'overlay', overlayOptions(layers, false))
   t.teardown(() => {
     calls.unmount(merged, 'detach')
     rmSync(base, { recursive: true, force: true })

@@ -50,7 +50,7 @@ time.sleep(600)`
     t.equal(degraded.length, 1)
     t.match(
       degraded[0],
-      /^proxy: .*cannot listen on 127\.0\.0\.1:17080: another process has it; .*proxy\.port/,
+      /^proxy: .*cannot listen on 127\.0\.0\.1:17080: another process has it; stop that one \(pid \d+, python3\S*\); .*proxy\.port/,
     )
     t.match(
       services.find(({ name }) => name === 'agent-api'),

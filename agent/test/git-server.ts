@@ -18,20 +18,26 @@ export interface GitServer {
  * Git's own smart HTTP server below `root`, for whoever sends these Basic credentials; or a redirect to
  * another server for paths below `/moved/`.
  *
- * @param more `tls` makes it https; of as many packs as `breakOff` says only the first bytes are sent.
+ * @param more `tls` makes it https; of as many packs as `breakOff` says only the first bytes are sent; with
+ *   `filtersOnce` it leaves out what is filtered, and does not give it out when it is asked for.
  */
 export async function startGitServer(
   t: Scope,
   root: string,
   credentials?: { readonly username: string; readonly password: string },
   movedTo?: string,
-  more: { readonly tls?: { readonly cert: string; readonly key: string }; readonly breakOff?: number } = {},
+  more: {
+    readonly tls?: { readonly cert: string; readonly key: string }
+    readonly breakOff?: number
+    readonly filtersOnce?: boolean
+  } = {},
 ): Promise<GitServer> {
   const authorizations: string[] = []
   const wanted =
     credentials &&
     `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64')}`
   let toBreakOff = more.breakOff ?? 0
+  let hasFiltered = false
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     const authorization = request.headers.authorization ?? ''
     authorizations.push(authorization)
@@ -43,6 +49,16 @@ export async function startGitServer(
       toBreakOff -= 1
       response.writeHead(200, { 'content-type': 'application/x-git-upload-pack-result' })
       response.write('0008NAK\n', () => response.destroy())
+    } else if (more.filtersOnce === true && request.method === 'POST') {
+      const chunks: Buffer[] = []
+      request.on('data', (chunk: Buffer) => chunks.push(chunk))
+      request.on('end', () => {
+        const body = Buffer.concat(chunks)
+        const isFiltered = body.includes('filter blob:none')
+        if (isFiltered && hasFiltered) response.writeHead(403).end()
+        else serve(root, request, response, body)
+        hasFiltered ||= isFiltered
+      })
     } else serve(root, request, response)
   }
   const server = more.tls === undefined ? createServer(answer) : createTlsServer(more.tls, answer)
@@ -56,7 +72,7 @@ export async function startGitServer(
 }
 
 /** CGI/1.1, RFC 3875, as much of it as git http-backend needs. */
-function serve(root: string, request: IncomingMessage, response: ServerResponse): void {
+function serve(root: string, request: IncomingMessage, response: ServerResponse, body?: Buffer): void {
   const url = new URL(request.url ?? '/', 'http://localhost')
   const child = spawn('git', ['http-backend'], {
     env: {
@@ -78,7 +94,8 @@ function serve(root: string, request: IncomingMessage, response: ServerResponse)
     },
     stdio: ['pipe', 'pipe', 'ignore'],
   })
-  request.pipe(child.stdin)
+  if (body === undefined) request.pipe(child.stdin)
+  else child.stdin.end(body)
   child.stdin.on('error', () => undefined)
   let head = Buffer.alloc(0)
   child.stdout.on('data', (chunk: Buffer) => {

@@ -404,3 +404,136 @@ void t.test('large files take the place of their pointers, in a step of their ow
   place.forget()
   t.match((await bootWith(place, { source, lfs: 'off' })).lfs, /is "off"/)
 })
+
+void t.test(
+  'a server that leaves files out and does not give them later costs the saving, not the files',
+  async (t) => {
+    const place = makePlace(t)
+    history(place)
+    const { url } = await startGitServer(t, place.origins, undefined, undefined, { filtersOnce: true })
+    t.match(await place.prepare({ source: `${url}/repo.git` }), /^cloned main at [0-9a-f]{7}$/)
+    t.equal(readFileSync(join(place.path, 'file'), 'utf8'), 'three')
+    t.equal(missingObjects(place.path), 0)
+  },
+)
+
+void t.test(
+  'a head that names no branch gives the branch that there is, or says which to name',
+  async (t) => {
+    const place = makePlace(t)
+    const { last } = history(place)
+    const bare = join(place.origins, 'repo.git')
+    git(bare, 'symbolic-ref', 'HEAD', 'refs/heads/gone')
+    const source = `file://${bare}`
+    for (const kind of [undefined, { kind: 'shallow', commits: 1 }] as const) {
+      place.forget()
+      const remark = await place.prepare({ source, ...(kind === undefined ? {} : { history: kind }) })
+      t.match(remark, `cloned main at ${last.slice(0, 7)}`)
+      t.equal(git(place.path, 'rev-parse', '--abbrev-ref', 'main@{upstream}'), 'origin/main')
+    }
+    // `side` alone, whatever it is called; and of two, neither of them usual.
+    git(bare, 'branch', '-D', 'main')
+    place.forget()
+    t.match(await place.prepare({ source }), /^cloned side at/)
+    git(bare, 'branch', 'other', 'side')
+    place.forget()
+    await t.rejects(place.prepare({ source }), {
+      message: /HEAD names "gone", which is not there; name one of other, side in DISCOBOT_WORKSPACE_REF/,
+    })
+  },
+)
+
+void t.test('what of a repository cannot be had costs the rest of it nothing', async (t) => {
+  const place = makePlace(t)
+  for (const name of ['good', 'bad', 'late'])
+    place.origin(name, (work) => {
+      commit(work, 'own', name)
+      commit(work, '.gitattributes', '*.bin filter=lfs diff=lfs merge=lfs -text\n')
+    })
+  place.origin('repo', (work) => {
+    for (const name of ['bad', 'good', 'late'])
+      git(work, 'submodule', '--quiet', 'add', `file://${place.origins}/${name}.git`, name)
+    // An entry that no `.gitmodules` knows, and a section that no entry has.
+    const stray = `160000,${git(join(place.base, 'work', 'good'), 'rev-parse', 'HEAD')},old/stray`
+    git(work, 'update-index', '--add', '--cacheinfo', stray)
+    git(work, 'config', '--file', '.gitmodules', 'submodule.gone.path', 'gone')
+    git(work, 'config', '--file', '.gitmodules', 'submodule.gone.url', '../gone.git')
+    git(work, 'add', '.gitmodules')
+    git(work, 'commit', '--quiet', '-m', 'own')
+  })
+  rmSync(join(place.origins, 'bad.git'), { recursive: true })
+  const source = `file://${place.origins}/repo.git`
+  const { submodules, lfs } = await bootWith(place, { source })
+  t.match(submodules, /cannot check out its submodules: bad: .*; the workspace is there without them/)
+  for (const name of ['good', 'late']) t.equal(readFileSync(join(place.path, name, 'own'), 'utf8'), name)
+  t.equal(lfs, 'fetched')
+
+  git(
+    place.base,
+    'clone',
+    '--quiet',
+    '--bare',
+    join(place.base, 'work', 'bad'),
+    join(place.origins, 'bad.git'),
+  )
+  t.match(await bootWith(place, { source }), { submodules: '3 checked out', lfs: 'nothing to do' })
+})
+
+void t.test('a repository cannot have the token sent elsewhere, nor programs run', async (t) => {
+  const place = makePlace(t)
+  const token = { username: 'x-access-token', password: 'T0ken-s3cret' }
+  const server = await startGitServer(t, place.origins, token)
+  const stranger = await startGitServer(t, place.origins, { username: 'x', password: 'y' })
+  const ran = join(place.base, 'ran')
+  const options = { source: `${server.url}/repo.git`, gitToken: token.password }
+  place.origin('leaf', (work) => commit(work, 'own', 'leaf'))
+  const module = (work: string, name: string, url: string): void => {
+    git(work, 'config', '--file', '.gitmodules', `submodule.${name}.path`, name)
+    git(work, 'config', '--file', '.gitmodules', `submodule.${name}.url`, url)
+    const head = git(join(place.base, 'work', 'leaf'), 'rev-parse', 'HEAD')
+    git(work, 'update-index', '--add', '--cacheinfo', `160000,${head},${name}`)
+  }
+  place.origin('repo', (work) => {
+    module(work, 'elsewhere', `${stranger.url}/leaf.git`)
+    module(work, 'program', `ext::sh -c "echo ext >>${ran}"`)
+    module(work, 'option', `--upload-pack=touch ${ran}`)
+    module(work, 'host', `ssh://-oProxyCommand=touch%20${ran}/x`)
+    module(work, 'itself', './../repo.git')
+    writeFileSync(join(work, '.gitattributes'), '*.bin filter=lfs diff=lfs merge=lfs -text\n')
+    writeFileSync(
+      join(work, '.lfsconfig'),
+      `[lfs]\n\turl = ${stranger.url}/lfs\n\tstandalonetransferagent = x\n[lfs "customtransfer.x"]\n\tpath = ${ran}\n[credential]\n\thelper = !touch ${ran}\n[core]\n\tsshCommand = touch ${ran}\n\tfsmonitor = touch ${ran}\n`,
+    )
+    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'a'.repeat(64)}\nsize 12\n`
+    writeFileSync(join(work, 'model.bin'), pointer)
+    git(
+      work,
+      '-c',
+      'filter.lfs.clean=cat',
+      '-c',
+      'filter.lfs.process=',
+      '-c',
+      'filter.lfs.required=false',
+      'add',
+      '.gitmodules',
+      '.gitattributes',
+      '.lfsconfig',
+      'model.bin',
+    )
+    git(work, 'commit', '--quiet', '-m', 'hostile')
+  })
+  const { submodules, lfs } = await bootWith(place, options)
+  t.match(submodules, /cannot check out its submodules: /)
+  t.match(lfs, /cannot fetch its large files: /)
+  t.equal(
+    readFileSync(join(place.path, 'model.bin'), 'utf8').split('\n')[0],
+    'version https://git-lfs.github.com/spec/v1',
+  )
+  t.notOk(readdirSync(place.base).includes('ran'), 'nothing of it has run')
+  t.ok(server.authorizations.some((sent) => sent !== ''))
+  t.ok(stranger.authorizations.length > 0, 'it was asked')
+  t.ok(
+    stranger.authorizations.every((sent) => sent === ''),
+    'and was told nothing',
+  )
+})

@@ -5,6 +5,6 @@ import { loadMountCalls } from '../system/mount-calls.js'
 
 const [, , base = '', home = '', sessionId = ''] = process.argv
 const calls = await loadMountCalls()
-const overlay = new SessionOverlay({ calls, base, home, sessionId, logger: silentLogger })
+const overlay = new SessionOverlay({ calls, base, rename: true, home, sessionId, logger: silentLogger })
 process.stdout.write(await overlay.mount(new AbortController().signal))
 setInterval(() => undefined, 60_000)

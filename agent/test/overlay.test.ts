@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -59,7 +60,8 @@ async function makePlace(t: Scope): Promise<Place> {
     calls,
     base,
     home,
-    view: (sessionId) => new SessionOverlay({ calls, base, home, sessionId, logger: silentLogger }),
+    view: (sessionId) =>
+      new SessionOverlay({ calls, base, rename: true, home, sessionId, logger: silentLogger }),
     read: (name) => readFileSync(join(home, name), 'utf8'),
     write: (name, text) => writeFileSync(join(home, name), text),
     isMounted,
@@ -91,7 +93,7 @@ void t.test('the mount table is read with its escapes', (t) => {
 })
 
 void t.test('what parts options and layers is escaped', (t) => {
-  const options = overlayOptions({ lower: '/a:b', upper: '/c,d', work: String.raw`/e\f` })
+  const options = overlayOptions({ lower: '/a:b', upper: '/c,d', work: String.raw`/e\f` }, false)
   t.match(options, String.raw`lowerdir=/a\:b,upperdir=/c\,d,workdir=/e\\f,index=off`)
   t.end()
 })
@@ -179,27 +181,65 @@ void t.test(
   },
 )
 
+void t.test(
+  'folders of the base can be renamed, and stay so in the next mount',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const { base, view, home, read } = await makePlace(t)
+    mkdirSync(join(base, 'src/lib'), { recursive: true })
+    writeFileSync(join(base, 'src/lib/file'), 'of the base')
+    writeFileSync(join(base, 'src/other'), 'of the base')
+    const first = view('one')
+    await first.mount(never)
+    renameSync(join(home, 'src/lib'), join(home, 'src/library'))
+    renameSync(join(home, 'src'), join(home, 'source'))
+    writeFileSync(join(home, 'source/library/new'), 'of the session')
+    t.equal(read('source/library/file'), 'of the base')
+    first.release()
+
+    // What was fetched into the base meanwhile.
+    writeFileSync(join(base, 'later'), 'later')
+    const again = view('one')
+    await again.mount(never)
+    t.strictSame(readdirSync(join(home, 'source/library')).sort(), ['file', 'new'])
+    t.equal(read('source/other'), 'of the base')
+    t.equal(read('later'), 'later')
+    t.notOk(existsSync(join(home, 'src')))
+    again.release()
+    const other = view('two')
+    await other.mount(never)
+    t.equal(read('src/lib/file'), 'of the base', 'another session has it as it was')
+    other.release()
+  },
+)
+
+const PASSED = { works: true, rename: true }
+
 void t.test('a trial tells where overlays work, and leaves no mount', { skip: NEEDS_ROOT }, async (t) => {
   const { calls, base, view, home } = await makePlace(t)
-  t.equal(tryOverlay(base, calls), undefined)
+  t.strictSame(tryOverlay(base, calls), PASSED)
   const scratch = (): string[] => readdirSync(base).filter((name) => name.startsWith('.overlay-trial'))
-  t.strictSame(scratch(), ['.overlay-trial'], 'what has passed stays')
-  t.equal(tryOverlay(base, calls), undefined, 'and passes again')
+  t.strictSame(scratch(), ['.overlay-trial-renames'], 'what has passed stays')
+  t.strictSame(tryOverlay(base, calls), PASSED, 'and passes again')
   // As if this kernel showed again what another has deleted.
-  rmSync(join(base, '.overlay-trial/upper'), { recursive: true })
-  mkdirSync(join(base, '.overlay-trial/upper'))
-  t.equal(tryOverlay(base, calls), undefined, 'what has come back is tried anew')
-  t.ok(existsSync(join(base, '.overlay-trial/upper/file')), 'with the mark of what was deleted')
-  t.strictSame(scratch(), ['.overlay-trial'])
+  rmSync(join(base, '.overlay-trial-renames/upper'), { recursive: true })
+  mkdirSync(join(base, '.overlay-trial-renames/upper'))
+  t.strictSame(tryOverlay(base, calls), PASSED, 'what has come back is tried anew')
+  t.ok(existsSync(join(base, '.overlay-trial-renames/upper/file')), 'with the mark of what was deleted')
+  t.strictSame(scratch(), ['.overlay-trial-renames'])
   const overlay = view('one')
   await overlay.mount(never)
-  t.equal(tryOverlay(home, calls), 'the file system there cannot hold one', 'an overlay on an overlay')
+  t.strictSame(
+    tryOverlay(home, calls),
+    { reason: 'the file system there cannot hold one' },
+    'an overlay on an overlay',
+  )
   overlay.release()
   const refusing: MountCalls = {
     ...calls,
     mount: () => calls.mount('x', '/proc/absent', 'overlay', ''),
   }
-  t.match(tryOverlay(base, refusing), /^cannot mount overlay on \/proc\/absent: E/)
+  t.match(tryOverlay(base, refusing), { reason: /^cannot mount overlay on \/proc\/absent: E/ })
   t.strictSame(scratch(), [], 'nothing stays of what has not passed')
   t.strictSame(mountsAt(base), [])
 })

@@ -291,7 +291,7 @@ void t.test('a taken port costs the proxy and its variables, loudly, and nothing
   t.match(agent.output(), /going on WITHOUT the proxy/)
   const { degraded } = await agent.status()
   t.match(degraded, [
-    /^proxy: cannot start proxy: exit code 1 before it was ready: .*another process has it.*; name other ports as proxy\.port/,
+    /^proxy: cannot listen on 127\.0\.0\.1:\d+: another process has it; stop that one \(pid \d+, \S+\); name other ports as proxy\.port/,
   ])
   t.notMatch(readFileSync(join(agent.dataDir, 'workspace/env'), 'utf8'), /proxy=|SSL_CERT_FILE/i)
   agent.child.kill('SIGTERM')

@@ -30,11 +30,28 @@ export interface CheckedOut {
  * @throws CommandError from git; WorkspaceSourceError when the remote has no such ref.
  */
 export async function cloneInto(options: CloneOptions): Promise<CheckedOut> {
+  let fetched = false
+  try {
+    return await cloneOnce(options, () => (fetched = true))
+  } catch (error) {
+    // A server may leave out what was not asked for and then not give it out when it is.
+    const { history, run, into, command } = options
+    if (history.kind !== 'partial' || !fetched || !(error instanceof CommandError)) throw error
+    command.signal.throwIfAborted()
+    await run(['rm', '-rf', '--', into], command)
+    return cloneOnce({ ...options, history: { kind: 'full' } })
+  }
+}
+
+async function cloneOnce(options: CloneOptions, onFetched?: () => void): Promise<CheckedOut> {
   const history = await fetchInto(options)
+  onFetched?.()
   const { into, run, command } = options
   const git = (...args: string[]): Promise<string> => run(['git', ...args], { ...command, cwd: into })
   const found =
-    options.ref === undefined ? await defaultBranch(git) : await resolveRef(git, options.ref, history)
+    options.ref === undefined
+      ? await defaultBranch(git, history)
+      : await resolveRef(git, options.ref, history)
   if (found.commit === undefined) return { branch: found.branch, history }
   await git('checkout', '--progress', '-B', found.branch, found.commit, '--')
   if (found.upstream !== undefined)
@@ -87,7 +104,7 @@ interface Found {
   readonly upstream?: string
 }
 
-async function defaultBranch(git: Git): Promise<Found> {
+async function defaultBranch(git: Git, history: FetchedHistory): Promise<Found> {
   const upstream = await attempt(git('symbolic-ref', '--quiet', '--short', 'refs/remotes/origin/HEAD'))
   if (upstream !== undefined) {
     const commit = await commitOf(git, `refs/remotes/${upstream}`)
@@ -97,7 +114,31 @@ async function defaultBranch(git: Git): Promise<Found> {
   // The remote's own head is detached, or there is nothing in it yet.
   const commit = await commitOf(git, 'HEAD')
   if (commit !== undefined) return { branch: localBranch(commit.slice(0, 12)), commit }
-  return { branch: (await attempt(git('symbolic-ref', '--quiet', '--short', 'HEAD'))) ?? 'main' }
+  const named = (await attempt(git('symbolic-ref', '--quiet', '--short', 'HEAD'))) ?? 'main'
+  return (await branchInItsPlace(git, history, named)) ?? { branch: named }
+}
+
+/** By their age: a server's default was the one, and has become the other. */
+const USUAL = ['main', 'master']
+
+/** The remote's head names a branch that it does not have. Undefined when it has none at all. @throws WorkspaceSourceError */
+async function branchInItsPlace(
+  git: Git,
+  history: FetchedHistory,
+  named: string,
+): Promise<Found | undefined> {
+  // A shallow clone has only what the head leads to.
+  const listed = await git('ls-remote', '--heads', 'origin')
+  const branches = [...listed.matchAll(/\trefs\/heads\/(.+)$/gm)].flatMap(([, branch]) => branch ?? [])
+  if (branches.length === 0) return undefined
+  const branch = branches.length === 1 ? branches[0] : USUAL.find((usual) => branches.includes(usual))
+  if (branch === undefined)
+    throw new WorkspaceSourceError(
+      `cannot tell which branch to check out: the repository's HEAD names ${JSON.stringify(named)}, which is not there; name one of ${branches.slice(0, 10).join(', ')} in DISCOBOT_WORKSPACE_REF`,
+    )
+  if (history.kind === 'shallow') await addBranch(git, branch, history.commits)
+  const commit = await commitOf(git, `refs/remotes/origin/${branch}`)
+  return commit === undefined ? undefined : { branch, commit, upstream: `origin/${branch}` }
 }
 
 async function resolveRef(git: Git, ref: string, history: FetchedHistory): Promise<Found> {

@@ -1,13 +1,15 @@
 import { realpath, stat } from 'node:fs/promises'
 import { dirname, sep } from 'node:path'
 import { codeOf } from '../../config/errors.js'
-import type { CommandOptions, RunCommand } from '../system/command.js'
+import { CommandError, type CommandOptions, type RunCommand } from '../system/command.js'
 import { WorkspaceSourceError } from './source.js'
 
 /**
- * Copies a directory with links, modes and times, as the account that will own it.
+ * Copies a directory with links, modes and times, as the account that will own it. What that account may not read is
+ * left out.
  *
  * @param into must not exist yet; its parent must.
+ * @returns what was left out, as cp says it.
  * @throws WorkspaceSourceError when the source is no directory, or one of the two holds the other;
  *   CommandError from cp.
  */
@@ -17,7 +19,7 @@ export async function copyInto(
   workspace: string,
   run: RunCommand,
   command: CommandOptions,
-): Promise<void> {
+): Promise<readonly string[]> {
   const from = await realSource(source)
   const parent = await realpath(dirname(into))
   const target = workspace.replace(dirname(workspace), parent)
@@ -27,7 +29,25 @@ export async function copyInto(
     )
   }
   await run(['mkdir', '--', into], command)
-  await run(['cp', '-a', '--', `${from}/.`, into], command)
+  try {
+    await run(['cp', '-a', '--', `${from}/.`, into], command)
+    return []
+  } catch (error) {
+    const leftOut = whatWasLeftOut(error, from)
+    if (leftOut === undefined) throw error
+    return leftOut
+  }
+}
+
+/** Undefined when something else is wrong too, or nothing could be read at all. */
+function whatWasLeftOut(error: unknown, from: string): readonly string[] | undefined {
+  if (!(error instanceof CommandError) || error.exitCode !== 1) return undefined
+  const lines = error.stderr.split('\n').filter((line) => line.trim() !== '')
+  // Of what is longer than is kept, the first line is the end of one.
+  if (lines.length > 1 && !/^cp: /.test(lines[0] ?? '')) lines.shift()
+  const isRefusal = (line: string): boolean => /: (Permission denied|Operation not permitted)$/.test(line)
+  if (lines.length === 0 || !lines.every(isRefusal)) return undefined
+  return lines.some((line) => line.includes(`${from}/.'`)) ? undefined : lines
 }
 
 async function realSource(source: string): Promise<string> {

@@ -1,4 +1,4 @@
-import { lstat } from 'node:fs/promises'
+import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CommandOptions, RunCommand } from '../system/command.js'
 
@@ -36,9 +36,10 @@ export async function submodulesOf(folder: string, { run, command }: RepositoryD
   return linked.filter((path) => known.has(path))
 }
 
-/** Whether a submodule has been checked out. */
+/** Whether a submodule has been checked out; one that was only cloned, when something broke off, has no file yet. */
 export async function isCheckedOut(folder: string): Promise<boolean> {
-  return (await lstat(join(folder, '.git')).catch(() => undefined)) !== undefined
+  const names: string[] = await readdir(folder).catch(() => [])
+  return names.includes('.git') && names.length > 1
 }
 
 /**

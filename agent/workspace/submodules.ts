@@ -29,11 +29,28 @@ export interface Completed {
 export async function checkOutSubmodules(options: SubmodulesOptions): Promise<Completed> {
   const { workspace, history, run, command, withSecrets } = options
   const depth = history.kind === 'shallow' ? ['--depth', String(history.commits)] : []
+  // By force: git takes one that was cloned and not checked out for done when its commit is the right one. None of those
+  // that are named has a file that could be lost.
   const update = (folder: string, ...paths: string[]): Promise<string> =>
-    run(['git', 'submodule', 'update', '--init', '--progress', '--jobs', '4', ...depth, '--', ...paths], {
-      ...withSecrets,
-      cwd: folder,
-    })
+    run(
+      [
+        'git',
+        'submodule',
+        'update',
+        '--init',
+        '--force',
+        '--progress',
+        '--jobs',
+        '4',
+        ...depth,
+        '--',
+        ...paths,
+      ],
+      {
+        ...withSecrets,
+        cwd: folder,
+      },
+    )
   const failures: string[] = []
   let count = 0
   await eachRepository(workspace, { run, command }, async (folder, submodules) => {

@@ -33,7 +33,14 @@ export function overlayStep(deps: OverlayStepDeps, findings: BootFindings): Boot
         if (plan.remedy === undefined) return `none: ${plan.reason}`
         throw new OverlayError(`${plan.reason}; every session sees the same home; ${plan.remedy}`)
       }
-      const overlay = new SessionOverlay({ calls: plan.calls, base: plan.base, home, sessionId, logger })
+      const overlay = new SessionOverlay({
+        calls: plan.calls,
+        base: plan.base,
+        rename: plan.rename,
+        home,
+        sessionId,
+        logger,
+      })
       deps.onMount(overlay)
       try {
         return await overlay.mount(signal)

@@ -228,7 +228,7 @@ function bind(addresses: readonly SocketAddress[]): HeldSockets {
     const { host, port } = error.address
     const holder = portHolder(port)
     throw new ProxyMissingError(
-      `cannot listen on ${host}:${port}: another process has it${holder === undefined ? '' : ` (${holder})`}; stop that one`,
+      `cannot listen on ${host}:${port}: another process has it; stop that one${holder === undefined ? '' : ` (${holder})`}`,
       { cause: error },
     )
   }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { realpath } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { mkdir } from '../../../config/files-at-once.js'
 import type { Account } from '../../services/run-as.js'
@@ -7,9 +8,15 @@ import type { CheckedOut } from '../../workspace/clone.js'
 import { cloneWithRetries } from '../../workspace/clone-with-retries.js'
 import { EXTRAS, readCloneRecord, writeCloneRecord, type CloneRecord } from '../../workspace/clone-record.js'
 import { copyInto } from '../../workspace/copy.js'
+import { detachCopy } from '../../workspace/detach-copy.js'
 import { fetchIntoClone } from '../../workspace/fetch.js'
 import { removeStaleGitAccess } from '../../workspace/git-access.js'
-import { explainWorkspaceFailure, reasonAndRemedy, WorkspaceError } from '../../workspace/remedy.js'
+import {
+  explainWorkspaceFailure,
+  reasonAndRemedy,
+  WorkspaceError,
+  WorkspaceIncompleteError,
+} from '../../workspace/remedy.js'
 import { findPartials, partialPath, settle, whatExists, type Existing } from '../../workspace/settle.js'
 import { parseSource, type GitSource, type WorkspaceSource } from '../../workspace/source.js'
 import { ownerCommand, type GitDeps } from '../../workspace/with-git-access.js'
@@ -89,6 +96,7 @@ async function obtain(
 ): Promise<Prepared> {
   const { options, run } = deps
   const partial = partialPath(options.path, randomBytes(4).toString('hex'))
+  let incomplete: readonly string[] = []
   try {
     if (source.kind === 'git') {
       deps.logger.info(
@@ -103,15 +111,23 @@ async function obtain(
       return { remark, clone: { path: options.path, source, record, fresh: true } }
     }
     deps.logger.info({ path: source.path }, 'copying the workspace')
-    await copyInto(source.path, partial, options.path, run, command)
+    const leftOut = await copyInto(source.path, partial, options.path, run, command)
+    const tree = { source: await realpath(source.path), copy: partial, run, command }
+    const detached = await detachCopy(tree)
     await settle(partial, options.path, run, command)
-    return { remark: `copied ${source.path}` }
+    incomplete = [...leftOut, ...detached.map((why) => `no history in ${why}`)]
   } catch (error) {
     // The step's own signal may be the reason; what is left must go all the same.
     const cleanup = { ...command, signal: AbortSignal.timeout(CLEANUP_MS) }
     await run(['rm', '-rf', '--', partial], cleanup).catch(() => undefined)
     throw explainWorkspaceFailure(error, source)
   }
+  const [first, ...others] = incomplete
+  if (first === undefined) return { remark: `copied ${source.path}` }
+  for (const reason of incomplete) deps.logger.warn({ reason }, 'left out of the workspace')
+  throw new WorkspaceIncompleteError(
+    `cannot copy all of ${source.path}: ${first}${others.length === 0 ? '' : ` (and ${others.length} more, see the log)`}; the rest is there`,
+  )
 }
 
 const CLEANUP_MS = 30_000
