@@ -51,6 +51,8 @@ export interface TestProxyOptions {
   readonly timeouts?: Partial<Config['timeouts']>
   readonly cache?: ResponseCache
   readonly logger?: Logger
+  /** How often the proxy looks for what is dead. */
+  readonly watchMs?: number
   /** Instead of `addresses`. */
   readonly resolve?: Resolve
   /** Ports of the proxy's besides the one it listens on. */
@@ -121,6 +123,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     resolve: options.resolve ?? ((host) => Promise.resolve(options.addresses?.[host] ?? [LOOPBACK])),
     isOwnPort: (port) => options.ownPorts?.includes(port) === true,
     ...(options.connectionCeiling === undefined ? {} : { connectionCeiling: options.connectionCeiling }),
+    ...(options.watchMs === undefined ? {} : { watchMs: options.watchMs }),
     logger: options.logger ?? silentLogger,
     now: () => performance.now(),
   })
