@@ -15,6 +15,11 @@ export function limitSecuring(socket: Socket, limitMs: number): void {
   limit(socket, 'secureConnect', limitMs)
 }
 
+/** For a connection that is closed before it could be used, and says nothing of the reason. */
+export function closedEarly(): NodeJS.ErrnoException {
+  return Object.assign(new Error('the connection was closed before it could be used'), { code: 'ECONNRESET' })
+}
+
 function limit(socket: Socket, until: 'connect' | 'secureConnect', limitMs: number): void {
   const timer = setTimeout(() => {
     const error = new Error(`no connection after ${limitMs / 1000} s`)

@@ -10,6 +10,9 @@ export function take(socket: Socket, count: number): Promise<Buffer> {
       else reject(new Error('cannot read on: the connection ended'))
     }
     const onGone = (): void => settle(null)
+    // Neither event comes a second time.
+    if (socket.readableEnded || socket.destroyed)
+      return reject(new Error('cannot read on: the connection ended'))
     const onReadable = (): void => {
       const bytes = socket.read(count) as Buffer | null
       if (bytes !== null) settle(bytes)

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { tellFault } from '../config/entry.js'
 import type { Logger } from '../config/logger.js'
+import { whenClosed } from '../config/waiting-answers.js'
 import type { CacheRequest, FetchVariation, ResponseCache, UpstreamResponse } from './cache/contract.js'
 import { watchClient } from './client-stall.js'
 import type { Route } from './dial.js'
@@ -62,7 +63,6 @@ export interface Outcome {
 
 export class Exchanges {
   readonly #deps: ExchangeDeps
-  #open = 0
 
   constructor(deps: ExchangeDeps) {
     this.#deps = deps
@@ -100,7 +100,6 @@ export class Exchanges {
     const stop = watchClient(response, client.socket, this.idleMs, () => resetClient(client.socket, response))
     const witness = this.#deps.traffic.begin(request, response, client.socket)
     let to: RequestTarget | undefined
-    this.#open += 1
     try {
       this.#assertRoom()
       assertFraming(request)
@@ -118,14 +117,13 @@ export class Exchanges {
       if (response.writableEnded && !response.writableFinished && !response.destroyed)
         response.once('close', stop)
       else stop()
-      this.#open -= 1
     }
   }
 
   /** @throws OverloadError */
   #assertRoom(): void {
     const { requests } = this.#deps.settings().limits
-    if (this.#open <= requests) return
+    if (this.#deps.traffic.size <= requests) return
     throw new OverloadError(`the proxy serves ${requests} requests (limits.requests)`, RETRY_AFTER_S)
   }
 
@@ -212,7 +210,7 @@ export class Exchanges {
   ): Promise<Outcome> {
     const gone = new AbortController()
     // Once upstream's answer is complete, so is what it wants of an upload.
-    response.once('close', () => gone.abort())
+    whenClosed(response, () => gone.abort())
     const hasBody = bodyFollows(request)
     const answer = await this.send(
       request,

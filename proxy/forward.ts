@@ -20,6 +20,7 @@ import { basic } from './auth.js'
 import { connectRefused } from './parent/connect-handshake.js'
 import { assertName, type Dialer } from './parent/dialer.js'
 import { headerValue, pairs, type RawHeaders } from './headers.js'
+import type { OpenSockets } from './watch/open-sockets.js'
 import { IdleError, watchIdle } from './idle-watch.js'
 import type { UpstreamMessage } from './message.js'
 
@@ -68,12 +69,15 @@ export class Upstream {
   #closed = false
   readonly #timeouts: TimeoutsSection
   readonly #dialer: Dialer | undefined
+  readonly #sockets: OpenSockets
 
   /**
    * @param trust what upstream certificates are verified with.
+   * @param sockets takes down every connection that is made.
    * @param dialer by way of the operator's own proxy, where there is one.
    */
-  constructor(trust: SecureContext, timeouts: TimeoutsSection, dialer?: Dialer) {
+  constructor(trust: SecureContext, timeouts: TimeoutsSection, sockets: OpenSockets, dialer?: Dialer) {
+    this.#sockets = sockets
     this.#dialer = dialer
     this.#timeouts = timeouts
     const pool = {
@@ -82,7 +86,7 @@ export class Upstream {
       maxFreeSockets: MAX_IDLE_PER_HOST,
       timeout: IDLE_LIMIT_MS,
     }
-    this.#http = new PlainAgent(pool)
+    this.#http = new PlainAgent(pool, sockets)
     this.#https = new SpareAgent(
       {
         ...pool,
@@ -91,8 +95,10 @@ export class Upstream {
         rejectUnauthorized: true,
       },
       timeouts.connect,
+      sockets,
     )
     this.#http2 = new UpstreamPool({
+      sockets,
       trust,
       timeouts,
       tunnel: (route) => this.#tunnel(route),
@@ -150,6 +156,7 @@ export class Upstream {
         allowHalfOpen: true,
         noDelay: true,
       })
+      this.#sockets.add(socket)
       limitConnecting(socket, 'connect', this.#timeouts.connect)
       socket.once('error', reject)
       socket.once('connect', () => {

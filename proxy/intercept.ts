@@ -17,6 +17,7 @@ import type { Settings } from './settings.js'
 import type { Target } from './target.js'
 import type { ServerContexts } from './tls/contexts.js'
 import type { Minting } from './tls/minting.js'
+import type { Traffic } from './traffic.js'
 import { splice } from './tunnel.js'
 import { tunnelProtocol, type TunnelProtocol } from './tunnel-protocol.js'
 
@@ -44,6 +45,7 @@ export interface InterceptDeps {
   readonly register: (inner: Socket, client: ClientConnection) => void
   /** Serves the connections of clients that chose HTTP/2. */
   readonly http2: { accept(inner: TLSSocket, client: ClientConnection): void }
+  readonly traffic: Traffic
   readonly logger: Logger
 }
 
@@ -157,7 +159,8 @@ export class Interceptor {
   }
 
   async #splice(socket: Socket, server: Socket, target: Target): Promise<void> {
-    const how = await splice(socket, server, this.#deps.settings().timeouts.idle)
+    const ended = this.#deps.traffic.tunnel(socket, server)
+    const how = await splice(socket, server, this.#deps.settings().timeouts.idle).finally(ended)
     if (how === 'idle') {
       const problem = 'nothing flowed for timeouts.idle'
       this.#deps.logger.info({ host: target.authority, problem }, 'tunnel closed')

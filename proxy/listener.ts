@@ -62,6 +62,15 @@ export class Listener {
     return this.#sockets.size
   }
 
+  get sockets(): Iterable<Socket> {
+    return this.#sockets
+  }
+
+  /** That listens on the first address. */
+  get server(): Server | undefined {
+    return this.#servers.values().next().value
+  }
+
   /** Resolves once the first address listens. @throws the system's error when it cannot. */
   async start(): Promise<void> {
     const [first = '127.0.0.1', ...others] = this.#options.hosts

@@ -24,6 +24,11 @@ export function resetClient(socket: Socket, response: ClientResponse, cause?: un
 /** Sends an upstream answer on as it comes. @throws what broke the body off. */
 export function relay(upstream: UpstreamResponse, response: ClientResponse, socket: Socket): Promise<void> {
   const { body, rawHeaders } = upstream
+  // It has left while upstream was waited for, and tells of that only once.
+  if (response.destroyed) {
+    body.destroy()
+    return Promise.reject(new Error('the client connection closed'))
+  }
   const headers = [...withoutFraming(rawHeaders), 'Via', via(upstream.httpVersion)]
   response.writeHead(upstream.status, upstream.reason, headers)
   // What ends with its head must do so in HTTP/2 too: gRPC tells an error by it.

@@ -10,6 +10,7 @@ import { codeOf } from '../config/errors.js'
 import { bindItself, type ListenAt } from '../config/held-listeners.js'
 import type { Logger } from '../config/logger.js'
 import { takeOver } from '../config/take-over.js'
+import { WaitingAnswers } from '../config/waiting-answers.js'
 import { basic, type ProxyAuth } from './auth.js'
 import type { ResponseCache } from './cache/contract.js'
 import { closeWith } from './close-with.js'
@@ -40,9 +41,14 @@ import type { ServerContexts } from './tls/contexts.js'
 import { Traffic } from './traffic.js'
 import { Minting } from './tls/minting.js'
 import { serveUpgrade, withoutOffer } from './upgrade.js'
+import { DeadWatch } from './watch/dead-watch.js'
+import { inodeOf } from './watch/kernel-sockets.js'
+import { OpenSockets } from './watch/open-sockets.js'
 
 /** How often it is looked for clients that are slow with their headers. */
 const HEADERS_LOOK_MS = 1_000
+/** What is dead at two looks is let go of: within a minute and a half. */
+const WATCH_MS = 30_000
 /** The SOCKS4 reply "request rejected". */
 const SOCKS4_REJECTED = Buffer.from([0x00, 0x5b, 0, 0, 0, 0, 0, 0])
 /** Somebody set an https:// address as proxy. A TLS alert (RFC 8446, 6.2: unexpected_message) is all it can read. */
@@ -67,6 +73,8 @@ export interface ProxyServerOptions {
   readonly connectionCeiling?: number
   /** Binds for itself unless given. */
   readonly listenAt?: ListenAt
+  /** How often what is counted is held against what the kernel has, in milliseconds. */
+  readonly watchMs?: number
   readonly logger: Logger
   /** Milliseconds, monotonic. */
   readonly now: () => number
@@ -82,7 +90,9 @@ export interface Reconfiguration {
 /** The proxy port and everything behind it. */
 export class ProxyServer {
   readonly traffic: Traffic
+  readonly watch: DeadWatch
   readonly #listener: Listener
+  readonly #sockets = new OpenSockets()
   readonly #http: HttpServer
   readonly #http2: Http2Front
   readonly #clients = new WeakMap<Duplex, ClientConnection>()
@@ -117,12 +127,12 @@ export class ProxyServer {
       }),
       upstream: () => this.#upstream,
       settings: () => this.#settings,
+      traffic: this.traffic,
       pseudonym: this.#pseudonym,
       logger: options.logger,
     }
     const exchanges = new Exchanges({
       ...shared,
-      traffic: this.traffic,
       cache: options.cache,
       now: options.now,
     })
@@ -187,6 +197,21 @@ export class ProxyServer {
         tls: (socket) => closeWith(socket, UNEXPECTED_TLS),
       },
     })
+    this.watch = this.#createWatch(options.logger, options.watchMs ?? WATCH_MS)
+  }
+
+  /** What we count, for the watch. */
+  #createWatch(logger: Logger, intervalMs: number): DeadWatch {
+    return new DeadWatch({
+      intervalMs,
+      sockets: { connection: () => this.#listener.sockets, upstream: () => this.#sockets },
+      others: {
+        request: () => this.traffic.countedRequests(),
+        tunnel: () => this.traffic.countedTunnels(),
+      },
+      witness: () => this.#listener.server && inodeOf(this.#listener.server),
+      logger,
+    })
   }
 
   get port(): number {
@@ -200,6 +225,10 @@ export class ProxyServer {
 
   /** What the operator should look at though nothing is broken. */
   findings(): readonly string[] {
+    return [...this.#exposure(), ...this.watch.findings()]
+  }
+
+  #exposure(): readonly string[] {
     const exposed = this.#settings.auth.isOn ? [] : exposedHosts(this.#hosts, networkInterfaces())
     return exposed.length === 0 ? [] : [exposureFinding(exposed)]
   }
@@ -224,8 +253,14 @@ export class ProxyServer {
     return this.#listener.connections
   }
 
+  /** To upstream servers or by way of the upstream proxy, open now. */
+  get upstreamConnections(): number {
+    return this.#sockets.size
+  }
+
   async start(): Promise<void> {
     await this.#listener.start()
+    this.watch.start()
     this.#warn()
   }
 
@@ -246,6 +281,7 @@ export class ProxyServer {
    * connection is left.
    */
   async stop(graceMs: number): Promise<void> {
+    this.watch.stop()
     this.#listener.stop()
     this.#http.close()
     this.#http2.close()
@@ -263,12 +299,18 @@ export class ProxyServer {
 
   #createUpstream({ config, secrets, trust }: Reconfiguration): Upstream {
     const parent = compileParentProxy(config.upstream_proxy, secrets)
-    if (parent === undefined) return new Upstream(trust, config.timeouts)
+    if (parent === undefined) return new Upstream(trust, config.timeouts, this.#sockets)
     const isOurself = (address: string, port: number): boolean =>
       this.#guard.isOwnPort(port) && this.#guard.isOwnAddress(address)
     const limitMs = config.timeouts.connect
-    const dialer = new Dialer({ parent, via: via('1.1', this.#pseudonym), isOurself, limitMs })
-    return new Upstream(trust, config.timeouts, dialer)
+    const dialer = new Dialer({
+      parent,
+      via: via('1.1', this.#pseudonym),
+      isOurself,
+      limitMs,
+      sockets: this.#sockets,
+    })
+    return new Upstream(trust, config.timeouts, this.#sockets, dialer)
   }
 
   #createHttp(exchanges: Exchanges): HttpServer {
@@ -280,9 +322,11 @@ export class ProxyServer {
     })
     // One more than is served: so it shows. Node drops what is beyond that, and from 24 on refuses it by itself.
     http.maxHeadersCount = MAX_FIELDS + 1
+    const waiting = new WaitingAnswers()
     const serve = entry(
       { name: 'HTTP', logger: this.#logger, ends: ({ socket }) => socket },
       (request: IncomingMessage, response: ServerResponse) => {
+        waiting.note(request, response)
         if (!this.#pipelineOf(request.socket).admits(request, response)) return
         return exchanges.serve(request, response, this.#clientOf(request.socket))
       },
@@ -336,7 +380,7 @@ export class ProxyServer {
   }
 
   #warn(): void {
-    for (const finding of this.findings()) this.#logger.warn({ finding }, 'open to others')
+    for (const finding of this.#exposure()) this.#logger.warn({ finding }, 'open to others')
     if (this.#withheld === undefined) return
     const { names, reason } = this.#withheld
     this.#logger.warn(

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { ClientRequest, ClientResponse } from './message.js'
+import { sayClosed, type Counted } from './watch/dead-watch.js'
 import type { RequestTarget } from './request-target.js'
 
 /** A path may be as long as a request's head. */
@@ -20,6 +21,18 @@ export interface LiveRequest {
   /** Sent to the client: over HTTP/2 of the body, otherwise with heads and TLS. */
   readonly bytes: number
   readonly age_ms: number
+}
+
+interface Live {
+  readonly view: () => LiveRequest
+  readonly response: ClientResponse
+  /** Its client's. */
+  readonly socket: Socket
+}
+
+interface Tunnel {
+  readonly client: Socket
+  readonly upstream: Socket
 }
 
 /** Tells of one request as it goes on. */
@@ -43,7 +56,8 @@ export interface Ended {
 /** The requests under way, and how many have ended how. */
 export class Traffic {
   readonly #now: () => number
-  readonly #live = new Map<number, () => LiveRequest>()
+  readonly #live = new Map<number, Live>()
+  readonly #tunnels = new Set<Tunnel>()
   readonly #ended = new Map<string, Ended>()
   #lastId = 0
   #durationMs = 0
@@ -59,14 +73,15 @@ export class Traffic {
     const sentBefore = socket.bytesWritten
     let state: LiveState = 'deciding'
     let goal: Pick<LiveRequest, 'host' | 'path'> = {}
-    this.#live.set(id, () => ({
+    const view = (): LiveRequest => ({
       id,
       method,
       ...goal,
       state: state === 'waiting' && response.headersSent ? 'answering' : state,
       bytes: response.bodyBytes ?? socket.bytesWritten - sentBefore,
       age_ms: Math.round(this.#now() - began),
-    }))
+    })
+    this.#live.set(id, { view, response, socket })
     return {
       decided: ({ target, path }) => {
         goal = { host: target.authority, path: path.split('?', 1)[0]?.slice(0, MAX_PATH_LENGTH) ?? '' }
@@ -81,9 +96,48 @@ export class Traffic {
     }
   }
 
+  /** Requests under way. */
+  get size(): number {
+    return this.#live.size
+  }
+
   /** The oldest first. */
   live(): readonly LiveRequest[] {
-    return [...this.#live.values()].map((view) => view())
+    return [...this.#live.values()].map(({ view }) => view())
+  }
+
+  /** Notes a tunnel in which nobody looks at the bytes; returns what ends that. */
+  tunnel(client: Socket, upstream: Socket): () => void {
+    const tunnel = { client, upstream }
+    this.#tunnels.add(tunnel)
+    return () => this.#tunnels.delete(tunnel)
+  }
+
+  get tunnels(): number {
+    return this.#tunnels.size
+  }
+
+  /** For the watch. A request is over with its client, a tunnel with both its sides. */
+  *countedRequests(): Generator<Counted> {
+    for (const [id, live] of this.#live) {
+      const { response, socket } = live
+      const letGo = (): void => {
+        this.#live.delete(id)
+        sayClosed(response)
+      }
+      yield { key: live, over: response.destroyed || socket.destroyed, letGo }
+    }
+  }
+
+  *countedTunnels(): Generator<Counted> {
+    for (const tunnel of this.#tunnels) {
+      const { client, upstream } = tunnel
+      const letGo = (): void => {
+        this.#tunnels.delete(tunnel)
+        for (const side of [client, upstream]) if (!side.closed) sayClosed(side)
+      }
+      yield { key: tunnel, over: client.destroyed && upstream.destroyed, letGo }
+    }
   }
 
   /** Since the start. */

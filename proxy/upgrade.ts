@@ -1,6 +1,7 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
+import { whenClosed } from '../config/waiting-answers.js'
 import { closeWith } from './close-with.js'
 import type { ClientConnection, Exchanges } from './exchange.js'
 import { FramingError } from './framing.js'
@@ -55,7 +56,7 @@ export async function serveUpgrade(
   if (head.length > 0) inner.unshift(head)
   return exchanges.run(request, response, client, async (admitted) => {
     const gone = new AbortController()
-    inner.once('close', () => gone.abort())
+    whenClosed(inner, () => gone.abort())
     // RFC 9110, 7.8: the new protocol begins after the whole request.
     const body = await takeBytes(inner, length, exchanges.idleMs)
     if (body === undefined) throw new FramingError(400, 'cannot read the request: its body ended early')

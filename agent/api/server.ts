@@ -5,6 +5,7 @@ import { entry } from '../../config/entry.js'
 import { DiscobotError, codeOf } from '../../config/errors.js'
 import { bindItself, type ListenAt } from '../../config/held-listeners.js'
 import type { Logger } from '../../config/logger.js'
+import { WaitingAnswers } from '../../config/waiting-answers.js'
 import type { TokenCheck } from './access.js'
 import { answer, answerUpgrade } from './answer.js'
 import { isLoopback } from './request-guard.js'
@@ -60,10 +61,13 @@ export async function startAgentApi(options: AgentApiOptions): Promise<AgentApi>
   }
   const underWay = new UnderWay()
   const service = { ...options, router: makeRouter(options.routes) }
+  const waiting = new WaitingAnswers()
   const serve = entry(
     { name: 'agent API', logger, ends: ({ socket }) => socket },
-    (request: IncomingMessage, response: ServerResponse) =>
-      underWay.add((leave) => answer(service, request, response, leave)),
+    (request: IncomingMessage, response: ServerResponse) => {
+      waiting.note(request, response)
+      return underWay.add((leave) => answer(service, request, response, leave))
+    },
   )
   const server = createServer(
     {

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { whenClosed } from '../../config/waiting-answers.js'
 import { jsonEntry, type LogEntry } from '../logs/log-entry.js'
 import type { LogStore } from '../logs/log-store.js'
 
@@ -31,7 +32,7 @@ export async function streamLogs(
   response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
   response.flushHeaders()
   const left = new AbortController()
-  response.once('close', () => left.abort())
+  whenClosed(response, () => left.abort())
   let seq = question.after ?? startOf(logs, lines, service)
   // A number from another life of the agent means nothing now.
   if (seq > logs.seq) seq = 0

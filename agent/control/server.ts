@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream'
 import { entry } from '../../config/entry.js'
 import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
+import { WaitingAnswers } from '../../config/waiting-answers.js'
 import type { AgentActions } from './actions.js'
 import { sendProblem } from './answer.js'
 import { Callers, type CallerRules } from './caller.js'
@@ -38,11 +39,13 @@ export async function startControlServer(deps: ControlDeps): Promise<ControlServ
   await clearWay(socketPath)
   const callers = new Callers(deps)
   const routes = controlRoutes(deps.actions)
+  const waiting = new WaitingAnswers()
   const server = createServer(
     { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
     entry(
       { name: 'control socket', logger, ends: ({ socket }) => socket },
       async (request: IncomingMessage, response: ServerResponse) => {
+        waiting.note(request, response)
         response.on('error', () => undefined)
         try {
           await answer(request, response, routes, callers)

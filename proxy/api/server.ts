@@ -5,6 +5,7 @@ import { codeOf, reasonOf } from '../../config/errors.js'
 import { canonicalHost } from '../../config/host-name.js'
 import { bindItself, type ListenAt } from '../../config/held-listeners.js'
 import type { Logger } from '../../config/logger.js'
+import { WaitingAnswers } from '../../config/waiting-answers.js'
 import { discardBody } from './body.js'
 import { ReplyError, StreamBody, TextBody, type Reply, type Routes } from './routes.js'
 
@@ -41,11 +42,15 @@ export class ApiServer {
       requireHostHeader: false,
     }
     const { logger } = options
+    const waiting = new WaitingAnswers()
     this.#server = createServer(
       limits,
       entry(
         { name: 'proxy API', logger, ends: ({ socket }) => socket },
-        (request: IncomingMessage, response: ServerResponse) => this.#serve(request, response),
+        (request: IncomingMessage, response: ServerResponse) => {
+          waiting.note(request, response)
+          return this.#serve(request, response)
+        },
       ),
     )
   }

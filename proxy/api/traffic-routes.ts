@@ -1,5 +1,6 @@
 import type { CacheStats, ResponseCache } from '../cache/contract.js'
 import type { Traffic } from '../traffic.js'
+import { KINDS, type CountedKind, type DeadWatch } from '../watch/dead-watch.js'
 import { PROMETHEUS_TYPE, renderMetrics, type Metric } from './prometheus.js'
 import { TextBody, type Routes } from './routes.js'
 
@@ -8,6 +9,8 @@ export interface TrafficDeps {
   readonly cache: ResponseCache
   /** Client connections that are open. */
   readonly connections: () => number
+  readonly upstreamConnections: () => number
+  readonly watch: DeadWatch
 }
 
 /** What is going on, and what has been. */
@@ -25,7 +28,7 @@ export function trafficRoutes(deps: TrafficDeps): Routes {
   }
 }
 
-function trafficMetrics({ traffic, connections }: TrafficDeps): Metric[] {
+function trafficMetrics({ traffic, connections, upstreamConnections, watch }: TrafficDeps): Metric[] {
   const ended = traffic.ended()
   return [
     {
@@ -45,6 +48,24 @@ function trafficMetrics({ traffic, connections }: TrafficDeps): Metric[] {
     },
     gauge('discobot_proxy_requests_live', 'Requests under way.', traffic.live().length),
     gauge('discobot_proxy_client_connections', 'Client connections that are open.', connections()),
+    gauge(
+      'discobot_proxy_upstream_connections',
+      'Connections to upstream that are open.',
+      upstreamConnections(),
+    ),
+    gauge('discobot_proxy_tunnels', 'Tunnels in which nobody looks at the bytes.', traffic.tunnels),
+    {
+      name: 'discobot_proxy_dead',
+      type: 'gauge',
+      help: 'Counted though the peer is gone, at the last look.',
+      samples: perKind((kind) => watch.dead(kind)),
+    },
+    {
+      name: 'discobot_proxy_let_go_total',
+      type: 'counter',
+      help: 'Let go of because it was counted though the peer had gone.',
+      samples: perKind((kind) => watch.letGo(kind)),
+    },
     gauge('process_resident_memory_bytes', 'Resident memory.', process.memoryUsage.rss()),
     gauge(
       'process_start_time_seconds',
@@ -52,6 +73,10 @@ function trafficMetrics({ traffic, connections }: TrafficDeps): Metric[] {
       Date.now() / 1000 - process.uptime(),
     ),
   ]
+}
+
+function perKind(value: (kind: CountedKind) => number): Metric['samples'] {
+  return KINDS.map((kind) => ({ labels: { kind }, value: value(kind) }))
 }
 
 function cacheMetrics({ rules, ...all }: CacheStats): Metric[] {

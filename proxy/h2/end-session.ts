@@ -19,7 +19,7 @@ export function endSession(session: Http2Session, below: Socket): void {
  * Ends a connection at once. A session that is destroyed waits for the write it is at, and where the peer was
  * killed in the middle of one that never comes back: Node has stopped reading and so does not see the reset.
  */
-export function cutSession(session: Http2Session, below: Socket): void {
-  session.destroy()
+export function cutSession(session: Http2Session, below: Socket, reason?: Error): void {
+  session.destroy(reason)
   below.destroy()
 }

@@ -10,6 +10,7 @@ import type { TLSSocket } from 'node:tls'
 import { entry, type Entry } from '../../config/entry.js'
 import type { Logger } from '../../config/logger.js'
 import type { ClientConnection, Exchanges } from '../exchange.js'
+import { watchIdle } from '../idle-watch.js'
 import { sendRefusal } from '../refusal.js'
 import { cutSession, endSession } from './end-session.js'
 import { FloodGauge } from './flood-gauge.js'
@@ -97,19 +98,28 @@ export class Http2Front {
     this.#sessions.add(session)
     const gauge = new FloodGauge((what) => this.#calm(session, client, what))
     let open = 0
-    // Counts from the last stream, not from the last byte: bytes that never make a request are no life.
+    // Counts from the last stream, not from the last byte: bytes that never make a request are no life. A session
+    // that Node destroys for what its peer has sent takes no more streams, and may wait for a write for ever.
     const whenIdle = (): NodeJS.Timeout =>
-      setTimeout(() => endSession(session, client.socket), this.#options.keepAliveMs())
+      setTimeout(
+        () => endSession(session, client.socket),
+        session.destroyed ? 0 : this.#options.keepAliveMs(),
+      )
     let idle = whenIdle()
     // A stream whose last bytes cannot be sent any more never closes. Twice the limit, because an upstream that is
-    // silent for all of it is still to be answered for with 504.
-    session.setTimeout(2 * this.#options.exchanges.idleMs, () => cutSession(session, client.socket))
+    // silent for all of it is still to be answered for with 504. The session's own timer ends when it is destroyed.
+    const stop = watchIdle({
+      limitMs: 2 * this.#options.exchanges.idleMs,
+      progress: () => client.socket.bytesRead + client.socket.bytesWritten,
+      onIdle: () => cutSession(session, client.socket),
+    })
     session.on('error', () => undefined)
     session.on('ping', () => gauge.add('pings'))
     session.on('remoteSettings', () => gauge.add('settings'))
     session.once('close', () => {
       this.#sessions.delete(session)
       clearTimeout(idle)
+      stop()
       // The session lets go of a connection it was handed without closing it.
       inner.destroy()
       client.socket.destroy()
@@ -121,7 +131,7 @@ export class Http2Front {
         clearTimeout(idle)
         stream.once('close', () => {
           open -= 1
-          if (open === 0 && !session.destroyed) idle = whenIdle()
+          if (open === 0) idle = whenIdle()
         })
         stream.on('aborted', () => gauge.add('resets'))
         if (stream.closed) gauge.add('resets')

@@ -2,8 +2,9 @@ import { Agent, type AgentOptions } from 'node:https'
 import type { LookupFunction } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Duplex } from 'node:stream'
-import { limitSecuring } from '../connect-limit.js'
+import { closedEarly, limitSecuring } from '../connect-limit.js'
 import { failed, type TunnelOption } from '../parent/plain-agent.js'
+import type { OpenSockets } from '../watch/open-sockets.js'
 
 /** The request that asked for the connection is about to use it. */
 const UNUSED_LIMIT_MS = 1_000
@@ -17,10 +18,12 @@ type CreateConnection = Agent['createConnection']
 export class SpareAgent extends Agent {
   readonly #spares = new WeakMap<LookupFunction, TLSSocket>()
   readonly #limitMs: number
+  readonly #sockets: OpenSockets
 
   /** @param limitMs for TLS over a connection that exists already. */
-  constructor(options: AgentOptions, limitMs: number) {
+  constructor(options: AgentOptions, limitMs: number, sockets: OpenSockets) {
     super(options)
+    this.#sockets = sockets
     this.#limitMs = limitMs
   }
 
@@ -43,14 +46,18 @@ export class SpareAgent extends Agent {
     return spare
   }
 
+  #note(socket: Duplex | null | undefined): Duplex | null | undefined {
+    return socket instanceof TLSSocket ? this.#sockets.add(socket) : socket
+  }
+
   #make(...[options, done]: Parameters<CreateConnection>): Duplex | null | undefined {
     const { tunnel } = options as typeof options & TunnelOption
-    if (tunnel === undefined || done === undefined) return super.createConnection(options, done)
+    if (tunnel === undefined || done === undefined) return this.#note(super.createConnection(options, done))
     const createDirectly = (more: object): Duplex | null | undefined =>
       super.createConnection({ ...options, ...more }, done)
     tunnel().then(
       (socket) => {
-        const secure = createDirectly(socket === undefined ? {} : { socket })
+        const secure = socket === undefined ? this.#note(createDirectly({})) : createDirectly({ socket })
         if (!(secure instanceof TLSSocket) || socket === undefined) {
           if (secure !== null && secure !== undefined) done(null, secure)
           return
@@ -58,9 +65,11 @@ export class SpareAgent extends Agent {
         // A body is touched only once there is a connection, which here is when TLS is agreed on.
         limitSecuring(secure, this.#limitMs)
         const refused = (error: Error): void => failed(done, error)
-        secure.once('error', refused)
+        // Cut below TLS, it closes without an error.
+        const closed = (): void => refused(closedEarly())
+        secure.once('error', refused).once('close', closed)
         secure.once('secureConnect', () => {
-          secure.off('error', refused)
+          secure.off('error', refused).off('close', closed)
           done(null, secure)
         })
       },

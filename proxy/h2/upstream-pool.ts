@@ -2,9 +2,10 @@ import type { Socket } from 'node:net'
 import { connect, type SecureContext, type TLSSocket } from 'node:tls'
 import { LRUCache } from 'lru-cache'
 import type { TimeoutsSection } from '../../config/config.js'
-import { limitSecuring } from '../connect-limit.js'
+import { closedEarly, limitSecuring } from '../connect-limit.js'
 import type { Route } from '../dial.js'
 import type { Target } from '../target.js'
+import type { OpenSockets } from '../watch/open-sockets.js'
 import type { Http2Answer } from './answer.js'
 import { UpstreamSession, type Http2Outgoing } from './upstream-session.js'
 
@@ -26,6 +27,8 @@ export interface UpstreamPoolOptions {
   /** What upstream certificates are verified with. */
   readonly trust: SecureContext
   readonly timeouts: TimeoutsSection
+  /** Takes down every connection that is made. */
+  readonly sockets: OpenSockets
   /** A connection by way of the upstream proxy; undefined where there is none on the way. */
   readonly tunnel: (route: Route) => Promise<Socket | undefined>
   /** Takes a connection that was made for HTTP/2 to a server that wants HTTP/1.1. */
@@ -101,8 +104,8 @@ export class UpstreamPool {
 
   async #connect(route: Route, place: Place): Promise<UpstreamSession | undefined> {
     const { target } = route
-    const { trust, timeouts, tunnel } = this.#options
-    const socket = await handshake(route, await tunnel(route), trust, timeouts.connect)
+    const { trust, timeouts, tunnel, sockets } = this.#options
+    const socket = await handshake(route, await tunnel(route), trust, timeouts.connect, sockets)
     if (socket.alpnProtocol !== 'h2') {
       this.#speaks.set(target.authority, 'http/1.1')
       this.#options.spare(route, socket)
@@ -138,6 +141,7 @@ function handshake(
   socketBelow: Socket | undefined,
   trust: SecureContext,
   limitMs: number,
+  sockets: OpenSockets,
 ): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({
@@ -151,9 +155,12 @@ function handshake(
       ALPNProtocols: ['h2', 'http/1.1'],
       rejectUnauthorized: true,
     })
+    if (socketBelow === undefined) sockets.add(socket)
     socket.setNoDelay(true)
     limitSecuring(socket, limitMs)
     socket.on('error', reject)
+    // Cut below TLS, it closes without an error.
+    socket.once('close', () => reject(closedEarly()))
     socket.once('secureConnect', () => resolve(socket))
   })
 }

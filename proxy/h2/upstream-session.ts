@@ -16,7 +16,7 @@ import { IdleError, watchIdle } from '../idle-watch.js'
 import { Http2Answer } from './answer.js'
 import { cutSession, endSession } from './end-session.js'
 import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
-import { streamError } from './stream-error.js'
+import { StreamResetError, streamError } from './stream-error.js'
 
 /** Upstream servers commonly keep idle connections for 60 s or more; ours end first, so that few are stale. */
 const IDLE_LIMIT_MS = 30_000
@@ -64,7 +64,9 @@ export class UpstreamSession {
   #retired = false
   #lastStreamId = Infinity
   #failure: Error | undefined
+  #read = 0
   #quietSince = performance.now()
+  #asking: NodeJS.Timeout | undefined
   #idle: NodeJS.Timeout
 
   /** @param socket its handshake is done, and HTTP/2 was agreed on. */
@@ -89,6 +91,7 @@ export class UpstreamSession {
     this.#session.once('connect', () => this.#session.setLocalWindowSize(CONNECTION_WINDOW_BYTES))
     this.#session.once('close', () => {
       clearTimeout(this.#idle)
+      clearTimeout(this.#asking)
       this.#retired = true
       onClose()
     })
@@ -123,20 +126,22 @@ export class UpstreamSession {
       })
     }
     const answer = new Http2Answer(stream)
+    const { onInformation, signal } = outgoing
     const cancel = (): void => this.#cancel(stream)
-    outgoing.signal.addEventListener('abort', cancel, { once: true })
-    stream.once('close', () => outgoing.signal.removeEventListener('abort', cancel))
     if (outgoing.body !== undefined) sendBody(outgoing.body, stream, cancel)
-    let idle: IdleError | undefined
-    limitIdling(stream, answer, outgoing.body, this.#timeouts.idle, (error) => {
-      idle = error
-      cancel()
-    })
-    const { onInformation } = outgoing
     stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
       onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
     })
     return new Promise((resolve) => {
+      // Whoever gives up does not wait for the stream to close, which takes a connection that still works.
+      const giveUp = (error: Error): void => {
+        resolve({ error, untouched: false })
+        cancel()
+      }
+      const left = (): void => giveUp(new StreamResetError(constants.NGHTTP2_CANCEL))
+      signal.addEventListener('abort', left, { once: true })
+      stream.once('close', () => signal.removeEventListener('abort', left))
+      limitIdling(stream, answer, outgoing.body, this.#timeouts.idle, giveUp)
       stream.once('response', (fields: Fields, flags: number, raw?: string[]) => {
         this.#answered = true
         answer.begin(
@@ -147,9 +152,7 @@ export class UpstreamSession {
         resolve(answer)
       })
       stream.on('error', () => undefined)
-      stream.once('close', () =>
-        resolve(idle === undefined ? this.#failureOf(stream) : { error: idle, untouched: false }),
-      )
+      stream.once('close', () => resolve(this.#failureOf(stream)))
     })
   }
 
@@ -175,9 +178,10 @@ export class UpstreamSession {
     clearTimeout(this.#idle)
     stream.once('close', () => {
       this.#open -= 1
-      this.#quietSince = performance.now()
+      this.#noteRead()
       if (this.#open > 0) return
-      if (this.#retired) endSession(this.#session, this.#socket)
+      // One that Node has destroyed for what the server sent may wait for a write for ever.
+      if (this.#retired || this.#session.destroyed) endSession(this.#session, this.#socket)
       else this.#idle = this.#whenIdle()
     })
     return stream
@@ -201,18 +205,33 @@ export class UpstreamSession {
     return { error: this.#failure ?? reset, untouched: refused || stale }
   }
 
-  /** A peer that vanished leaves a connection that looks open, and a request on it would wait for minutes. */
+  /**
+   * A peer that vanished leaves a connection that looks open, and so does one that broke the protocol: nghttp2 reads
+   * no more of it. A request on it would wait for minutes.
+   */
   #checkLife(): void {
-    if (this.#open > 0 || performance.now() - this.#quietSince < QUIET_MS) return
-    const timer = setTimeout(() => this.#session.destroy(vanished()), PING_LIMIT_MS)
-    this.#session.once('close', () => clearTimeout(timer))
-    if (!this.#session.ping(() => clearTimeout(timer))) clearTimeout(timer)
+    this.#noteRead()
+    if (this.#asking !== undefined || performance.now() - this.#quietSince < QUIET_MS) return
+    const answered = (): void => {
+      clearTimeout(this.#asking)
+      this.#asking = undefined
+    }
+    this.#asking = setTimeout(() => cutSession(this.#session, this.#socket, vanished()), PING_LIMIT_MS)
+    if (!this.#session.ping(answered)) answered()
+  }
+
+  #noteRead(): void {
+    const { bytesRead } = this.#socket
+    if (bytesRead === this.#read) return
+    this.#read = bytesRead
+    this.#quietSince = performance.now()
   }
 
   #limitsKnown(): Promise<void> {
     return new Promise((resolve) => {
       // A server says its limits first of all (RFC 9113, 3.4); one that does not is not there.
-      const timer = setTimeout(() => this.#session.destroy(vanished()), this.#timeouts.connect)
+      const giveUp = (): void => cutSession(this.#session, this.#socket, vanished())
+      const timer = setTimeout(giveUp, this.#timeouts.connect)
       const settle = (): void => {
         clearTimeout(timer)
         this.#limitKnown = true

@@ -3,6 +3,7 @@ import { codeOf } from '../../config/errors.js'
 import { limitConnecting } from '../connect-limit.js'
 import { DialForbiddenError, type Route } from '../dial.js'
 import { SecretWithheldError } from '../secrets.js'
+import type { OpenSockets } from '../watch/open-sockets.js'
 import { connectHandshake } from './connect-handshake.js'
 import { ProxyLoopError, UpstreamProxyError } from './errors.js'
 import type { ParentProxy } from './parent-proxy.js'
@@ -22,6 +23,8 @@ export interface DialerOptions {
   /** Whether one of our own listeners is there. */
   readonly isOurself: (address: string, port: number) => boolean
   readonly limitMs: number
+  /** Takes down every connection that is made. */
+  readonly sockets: OpenSockets
 }
 
 /** Connections by way of the upstream proxy. */
@@ -70,7 +73,7 @@ export class Dialer {
 
   /** A connection to the upstream proxy itself. @throws UpstreamProxyError, ProxyLoopError */
   reach(): Promise<Socket> {
-    const { parent, isOurself, limitMs } = this.#options
+    const { parent, isOurself, limitMs, sockets } = this.#options
     return new Promise((resolve, reject) => {
       const socket = connect({
         ...HAPPY_EYEBALLS,
@@ -79,6 +82,7 @@ export class Dialer {
         allowHalfOpen: true,
         noDelay: true,
       })
+      sockets.add(socket)
       limitConnecting(socket, 'connect', limitMs)
       socket.on('error', (error) => {
         reject(unreachable(parent, error))

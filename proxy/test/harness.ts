@@ -52,6 +52,8 @@ export interface TestProxyOptions {
   readonly cache?: ResponseCache
   readonly contexts?: (own: ServerContexts) => ServerContexts
   readonly logger?: Logger
+  /** How often the proxy looks for what is dead. */
+  readonly watchMs?: number
   /** Instead of `addresses`. */
   readonly resolve?: Resolve
   /** Ports of the proxy's besides the one it listens on. */
@@ -123,6 +125,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
     resolve: options.resolve ?? ((host) => Promise.resolve(options.addresses?.[host] ?? [LOOPBACK])),
     isOwnPort: (port) => options.ownPorts?.includes(port) === true,
     ...(options.connectionCeiling === undefined ? {} : { connectionCeiling: options.connectionCeiling }),
+    ...(options.watchMs === undefined ? {} : { watchMs: options.watchMs }),
     logger: options.logger ?? silentLogger,
     now: () => performance.now(),
   })

@@ -20,7 +20,13 @@ async function startWatched(t: Test, options: TestProxyOptions = {}): Promise<Wa
   t.teardown(() => cache.close())
   const proxy = await startProxy(t, { cache, ...options })
   const { server } = proxy
-  const routes = trafficRoutes({ traffic: server.traffic, cache, connections: () => server.connections })
+  const routes = trafficRoutes({
+    traffic: server.traffic,
+    cache,
+    connections: () => server.connections,
+    upstreamConnections: () => server.upstreamConnections,
+    watch: server.watch,
+  })
   const api = new ApiServer({ host: '127.0.0.1', port: 0, routes, logger: silentLogger })
   const port = await api.start()
   t.teardown(() => api.stop())

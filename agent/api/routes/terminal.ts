@@ -1,6 +1,7 @@
 import type { WebSocket, WebSocketServer } from 'ws'
 import type { ServiceGroup } from '../../cgroups/service-group.js'
 import type { WorkspaceTree } from '../files/tree.js'
+import { ClientGoneError } from '../paced-write.js'
 import { refuse, RefusedRequestError } from '../problem.js'
 import type { Route, Upgrade } from '../route.js'
 import type { Limits } from '../settings.js'
@@ -117,7 +118,7 @@ async function openTerminal({ tree, env, shell, groups }: TerminalDeps, { query 
   }
 }
 
-function accept(server: WebSocketServer, { request, socket, head }: Upgrade): Promise<WebSocket> {
+function accept(server: WebSocketServer, { request, socket, head, signal }: Upgrade): Promise<WebSocket> {
   return new Promise((resolve, reject) => {
     // ws would answer in its own words.
     const onRefused = (error: Error, refused: unknown): void => {
@@ -126,7 +127,17 @@ function accept(server: WebSocketServer, { request, socket, head }: Upgrade): Pr
       const detail = `this is no WebSocket handshake: ${error.message}`
       reject(new RefusedRequestError({ status: 400, detail }, { cause: error }))
     }
-    const done = (): void => void server.off('wsClientError', onRefused)
+    // Of a client that has left meanwhile ws says nothing.
+    const onLeft = (): void => {
+      done()
+      reject(new ClientGoneError('the client has left'))
+    }
+    const done = (): void => {
+      server.off('wsClientError', onRefused)
+      signal.removeEventListener('abort', onLeft)
+    }
+    if (signal.aborted) return onLeft()
+    signal.addEventListener('abort', onLeft)
     server.on('wsClientError', onRefused)
     server.handleUpgrade(request, socket, head, (accepted) => {
       done()
