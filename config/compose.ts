@@ -6,7 +6,8 @@ import {
   type ConfigTexts,
   type FoundFile,
 } from './config-texts.js'
-import type { Layer } from './layer.js'
+import { cutOffProblem } from './cut-off.js'
+import { readLayer, type Layer } from './layer.js'
 import { layerOfFile, loadConfigFile, mergeChecked, readBase, type LoadOptions } from './load.js'
 import { deepFreeze, mergeLayers, type Merged, type Sources } from './merge.js'
 import { dataPaths } from './paths.js'
@@ -21,6 +22,8 @@ export interface ComposeOptions extends LoadOptions, ConfigFiles {
   readonly dataDir: string
   /** What is in the files, when they have been read before. */
   readonly texts?: ConfigTexts
+  /** What the operator's file said when it was last put in force, where that is known. */
+  readonly formerOperator?: string | undefined
   /** What an earlier start wrote; `<data>/proxy/config.yaml` unless given. */
   readonly previousFile?: string | undefined
 }
@@ -56,7 +59,10 @@ export async function composeConfig(options: ComposeOptions): Promise<Composed> 
   const { dataDir, base } = readBase(options)
   const texts = options.texts ?? (await readConfigTexts(options))
   const operatorFile = texts.operator?.file
-  const operator = texts.operator === undefined ? NOTHING_SAID : operatorLayer(texts.operator, dataDir, base)
+  const operator =
+    texts.operator === undefined
+      ? NOTHING_SAID
+      : operatorLayer(texts.operator, dataDir, base, options.formerOperator)
   if (operator.kind === 'problems') {
     return failClosed(operator.file, operator.problems, { ...options, dataDir }, base)
   }
@@ -71,9 +77,12 @@ export async function composeConfig(options: ComposeOptions): Promise<Composed> 
     texts.workspace === undefined ? undefined : layerOfFile('workspace', texts.workspace, dataDir)
   if (workspaceFile === undefined || workspace === undefined) return alone
   if (workspace.kind === 'problems') return rendered({ ...alone, problems: workspace.problems })
-  const limits = { operator: operator.layer, inForce, dataDir }
+  const limits = { operator: operator.layer, inForce }
   const { narrowing, tuning, problems } = restrictWorkspace(workspace.layer, limits)
-  const merged = mergeLayers([...narrowing, ...layers.slice(0, -1), tuning, base])
+  // What it says may be right in itself and contradict the operator's: the text written must load again.
+  const checked = mergeChecked([...narrowing, ...layers.slice(0, -1), tuning, base])
+  if (checked.kind === 'problems') return rendered({ ...alone, problems: checked.problems })
+  const { merged } = checked
   const apart = workspaceApart(inForce.config, merged.config)
   const together = finished({ ...merged, config: withApart(merged.config, apart) }, problems, {
     operatorFile,
@@ -117,14 +126,22 @@ function tooLarge(file: string): Problem {
 
 const NOTHING_SAID = { kind: 'layer', layer: undefined } as const
 
-function operatorLayer(said: FoundFile, dataDir: string, base: Layer) {
+function operatorLayer(said: FoundFile, dataDir: string, base: Layer, former: string | undefined) {
   const { file } = said
   const result = layerOfFile('operator', said, dataDir)
   if (result === undefined)
     return { kind: 'problems', file, problems: [unreadable(file, 'it does not exist')] } as const
   if (result.kind === 'problems') return { ...result, file }
   const merged = mergeChecked([result.layer, base])
-  return merged.kind === 'problems' ? { ...merged, file } : result
+  if (merged.kind === 'problems') return { ...merged, file }
+  const { found } = said
+  if (former === undefined || found.kind !== 'text' || !former.startsWith(found.text)) return result
+  const before = readLayer({ name: 'operator', file, text: former, dataDir })
+  if (before.kind === 'problems') return result
+  const { config } = mergeLayers([before.layer, base])
+  const next = { text: found.text, config: merged.merged.config }
+  const cutOff = cutOffProblem(file, next, { text: former, config })
+  return cutOff === undefined ? result : ({ kind: 'problems', file, problems: [cutOff] } as const)
 }
 
 async function failClosed(

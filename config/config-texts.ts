@@ -6,6 +6,9 @@ import { readTextFile, type TextFile } from './text-file.js'
 /** A blocklist of some 40,000 hosts. Parsing that takes about a second. */
 export const MAX_CONFIG_BYTES = 1024 * 1024
 
+/** The text that means the default; an empty one may be what is left of another. */
+export const SAYS_NOTHING = '{}'
+
 /** Where a workspace keeps its file, below its root. */
 export const WORKSPACE_CONFIG = join('.discobot', 'proxy', 'config.yaml')
 

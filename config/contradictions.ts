@@ -46,10 +46,12 @@ function repeatedHeaders(pattern: string, rule: Partial<HeaderRule>, document: Y
 }
 
 function allowedAndBlocked(key: 'domains' | 'ips', values: FileValues, document: YamlDocument): Complaint[] {
-  const blocked = values.blocklist?.[key] ?? []
+  const blocked = new Map<string, number>()
+  for (const [index, entry] of (values.blocklist?.[key] ?? []).entries())
+    if (!blocked.has(entry)) blocked.set(entry, index)
   return (values.allowlist?.[key] ?? []).flatMap((entry, index) => {
-    const other = blocked.indexOf(entry)
-    if (other === -1) return []
+    const other = blocked.get(entry)
+    if (other === undefined) return []
     const { line } = document.valueMark(['blocklist', key, other])
     const path = ['allowlist', key, index]
     const message = `option ${quoteOption(path)}: "${entry}" is on the blocklist too, in line ${line}; keep one`

@@ -1,4 +1,4 @@
-import { knownKeys } from './schema/file.js'
+import { knownKeys, MAX_LOCKS } from './schema/file.js'
 import type { KeyPath } from './yaml-document.js'
 
 export interface ShapedDocument {
@@ -6,6 +6,8 @@ export interface ShapedDocument {
   readonly value: unknown
   /** Lists that stand where the schema has a mapping; replaced by empty mappings. */
   readonly misplacedLists: readonly KeyPath[]
+  /** Lists with more items than are worth checking one by one; replaced by empty ones. */
+  readonly overlongLists: readonly KeyPath[]
   /** Keys the schema does not have; removed. */
   readonly unknownKeys: readonly KeyPath[]
 }
@@ -16,9 +18,14 @@ export interface ShapedDocument {
  */
 export function shapeDocument(root: unknown): ShapedDocument {
   const misplacedLists: KeyPath[] = []
+  const overlongLists: KeyPath[] = []
   const unknownKeys: KeyPath[] = []
   const visit = (value: unknown, path: KeyPath): unknown => {
     if (Array.isArray(value)) {
+      if (path.length === 1 && path[0] === 'locks' && value.length > MAX_LOCKS) {
+        overlongLists.push(path)
+        return []
+      }
       if (!isMappingPlace(path)) return value.map((item, index) => visit(item, [...path, index]))
       misplacedLists.push(path)
       return {}
@@ -32,10 +39,11 @@ export function shapeDocument(root: unknown): ShapedDocument {
     })
     return Object.fromEntries(kept.map(([key, part]) => [key, visit(part, [...path, key])]))
   }
-  return { value: visit(root, []), misplacedLists, unknownKeys }
+  return { value: visit(root, []), misplacedLists, overlongLists, unknownKeys }
 }
 
-function isMappingPlace(path: KeyPath): boolean {
+/** Whether the schema has a mapping at `path`. */
+export function isMappingPlace(path: KeyPath): boolean {
   const [section, key, action, part] = path
   if (section === 'cache' && key === 'rules')
     return path.length === 3 || (path.length === 4 && part === 'match')
@@ -45,7 +53,7 @@ function isMappingPlace(path: KeyPath): boolean {
     case 0:
       return true
     case 1:
-      return section !== 'locks' && section !== 'rules'
+      return section !== 'locks' && section !== 'rules' && section !== 'end_marker'
     case 2:
       return section === 'headers' || section === 'rules' || section === 'secrets'
     case 3:

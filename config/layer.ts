@@ -10,6 +10,7 @@ import { fileSchema, type FileValues } from './schema/file.js'
 import { canonicalPattern } from './schema/values.js'
 import { issueComplaints, shapeComplaints } from './schema-complaints.js'
 import { secretComplaints } from './secret-complaints.js'
+import { endComplaints, silenceComplaints } from './silence.js'
 import { readYaml, type KeyPath, type YamlDocument } from './yaml-document.js'
 
 export type LayerName = 'operator' | 'workspace' | 'default'
@@ -30,6 +31,7 @@ export interface LayerValues extends LayerSections {
   readonly rules?: readonly AccessRule[]
   readonly secrets?: Readonly<Record<string, Partial<SecretSource>>>
   readonly locks?: readonly string[]
+  readonly end_marker?: true
 }
 
 export interface Layer {
@@ -63,6 +65,9 @@ export function readLayer(source: LayerSource): LayerResult {
   const complaints = [
     ...document.problems,
     ...shapeComplaints(shaped, document),
+    // A workspace's file only adds to the operator's, so that what it leaves out opens nothing.
+    ...(source.name === 'workspace' ? [] : silenceComplaints(shaped.value, document)),
+    ...endComplaints(document),
     ...(parsed.success
       ? [
           ...findContradictions(parsed.output, document),

@@ -7,6 +7,10 @@ export interface YamlDocument {
   /** Strings, numbers, booleans, null, arrays and objects; an empty text is an empty object. */
   readonly value: unknown
   readonly problems: readonly YamlProblem[]
+  /** It holds no value at all: no bytes, only comments, `---`, or null. */
+  readonly isEmpty: boolean
+  /** It ends with `...`, the mark of YAML 1.2.2, 9.1.2. */
+  readonly endsExplicitly: boolean
   /** Where a key is written, or the nearest key above it that is. */
   keyMark(path: KeyPath): Mark
   /** Where a value is written; its key's place when there is nothing to point at. */
@@ -30,18 +34,23 @@ export function documentOf({ value, keyMarks, valueMarks }: ParsedYaml): YamlDoc
   return {
     value,
     problems: [],
+    isEmpty: false,
+    // What is kept was whole when it was read.
+    endsExplicitly: true,
     keyMark: (path) => nearestMark((key) => keyMarks[key], path),
     valueMark: (path) => nearestMark((key) => valueMarks[key], path),
   }
 }
 
-export function nearestMark(markOf: (key: string) => Mark | undefined, path: KeyPath): Mark {
+function nearestMark(markOf: (key: string) => Mark | undefined, path: KeyPath): Mark {
   for (let length = path.length; length > 0; length--) {
     const mark = markOf(keyOf(path.slice(0, length)))
     if (mark !== undefined) return mark
   }
-  return { line: 1, col: 1 }
+  return START
 }
+
+export const START: Mark = { line: 1, col: 1 }
 
 export function keyOf(path: KeyPath): string {
   return JSON.stringify(path)

@@ -27,7 +27,8 @@ export function renderConfig(config: Config, parts: ConfigParts): string {
   ]
   const { stringify } = yamlPackage()
   // Lines are not folded: a value that goes on in the next line is hard to compare.
-  return `${head.join('\n')}\n\n${stringify(config, { lineWidth: 0, aliasDuplicateObjects: false })}`
+  const body = stringify({ end_marker: true, ...config }, { lineWidth: 0, aliasDuplicateObjects: false })
+  return `${head.join('\n')}\n\n${body}...\n`
 }
 
 /** Whether a text is a configuration that was put together of others, and will be again. */

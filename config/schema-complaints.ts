@@ -2,7 +2,7 @@ import type * as v from 'valibot'
 import type { ShapedDocument } from './document-shape.js'
 import { nearestName } from './nearest-name.js'
 import type { Complaint } from './problem.js'
-import { knownKeys, LEAF_NAMES, type fileSchema } from './schema/file.js'
+import { knownKeys, LEAF_NAMES, MAX_LOCKS, type fileSchema } from './schema/file.js'
 import { quoteOption, type KeyPath, type YamlDocument } from './yaml-document.js'
 
 /** One complaint for each key at most: the first is the cause of the others. */
@@ -40,7 +40,7 @@ function issueComplaint(
   return { mark, message: `option ${option}: ${describe(issue.input, path)} ${issue.message}` }
 }
 
-/** For keys that are unknown, and lists where a mapping belongs. */
+/** For keys that are unknown, lists where a mapping belongs, and lists that are too long. */
 export function shapeComplaints(shaped: ShapedDocument, document: YamlDocument): readonly Complaint[] {
   const unknown = shaped.unknownKeys.map((path) => ({
     mark: document.keyMark(path),
@@ -50,7 +50,11 @@ export function shapeComplaints(shaped: ShapedDocument, document: YamlDocument):
     const subject = path.length === 0 ? 'the file' : `option ${quoteOption(path)}: the value`
     return { mark: document.valueMark(path), message: `${subject} is a list; write a mapping, KEY: VALUE` }
   })
-  return [...unknown, ...misplaced]
+  const overlong = shaped.overlongLists.map((path) => ({
+    mark: document.valueMark(path),
+    message: `option ${quoteOption(path)}: the list has more than ${MAX_LOCKS} items`,
+  }))
+  return [...unknown, ...misplaced, ...overlong]
 }
 
 function unknownMessage(path: KeyPath): string {

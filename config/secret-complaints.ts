@@ -1,5 +1,4 @@
-import { parseHostPattern } from './host-pattern.js'
-import { patternCovers } from './host-pattern-order.js'
+import { compilePatternCover } from './host-pattern-index.js'
 import { nearestName } from './nearest-name.js'
 import type { Complaint } from './problem.js'
 import type { FileValues } from './schema/file.js'
@@ -47,11 +46,14 @@ function sourceComplaints(secrets: Secrets, document: YamlDocument): Complaint[]
 }
 
 function referenceComplaints(values: FileValues, secrets: Secrets, document: YamlDocument): Complaint[] {
+  const mayGo = new Map(
+    Object.entries(secrets).map(([name, { hosts }]) => [name, compilePatternCover(hosts)] as const),
+  )
   return Object.entries(values.headers ?? {}).flatMap(([pattern, rule]) =>
     (['set', 'append'] as const).flatMap((action) =>
       Object.entries(rule[action] ?? {}).flatMap(([header, value]) => {
         const path: KeyPath = ['headers', pattern, action, header]
-        return reasonsAgainst(value, pattern, secrets).map((reason) => ({
+        return reasonsAgainst(value, pattern, secrets, mayGo).map((reason) => ({
           mark: document.valueMark(path),
           message: `option ${quoteOption(path)}: ${reason}`,
         }))
@@ -83,7 +85,7 @@ function upstreamProxyComplaints(values: FileValues, secrets: Secrets, document:
     const reason =
       secret === undefined
         ? unknownSecret(name, secrets)
-        : secret.hosts.some((host) => covers(host, url.host))
+        : compilePatternCover(secret.hosts)(url.host)
           ? undefined
           : `secret "${name}" may not go to ${url.host}; add it to secrets.${name}.hosts`
     if (reason === undefined) return []
@@ -109,21 +111,22 @@ function unknownSecret(name: string, secrets: Secrets): string {
   return `there is no secret "${name}"; ${hint}`
 }
 
-function reasonsAgainst(value: string, pattern: string, secrets: Secrets): string[] {
+/** @param mayGo name of a secret → whether it may go to a host, or to all hosts of a pattern. */
+function reasonsAgainst(
+  value: string,
+  pattern: string,
+  secrets: Secrets,
+  mayGo: ReadonlyMap<string, (pattern: string) => boolean>,
+): string[] {
   const parts = parseTemplate(value)
   if (typeof parts === 'string') return [`the value ${parts}`]
   const names = new Set(parts.flatMap((part) => (part.kind === 'secret' ? [part.name] : [])))
   return [...names].flatMap((name) => {
-    const secret = Object.hasOwn(secrets, name) ? secrets[name] : undefined
-    if (secret === undefined) return [unknownSecret(name, secrets)]
-    if (secret.hosts.some((host) => covers(host, pattern))) return []
+    const isCovered = mayGo.get(name)
+    if (isCovered === undefined) return [unknownSecret(name, secrets)]
+    if (isCovered(pattern)) return []
     return [
       `the rule reaches hosts to which secret "${name}" may not go; narrow the rule, or widen secrets.${name}.hosts`,
     ]
   })
-}
-
-function covers(outer: string, inner: string): boolean {
-  const [a, b] = [parseHostPattern(outer), parseHostPattern(inner)]
-  return typeof a === 'object' && typeof b === 'object' && patternCovers(a, b)
 }

@@ -1,5 +1,5 @@
-import { closeSync, constants, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
-import { relative } from 'node:path'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { openBeneath } from './beneath.js'
 import { codeOf, reasonOf } from './errors.js'
 
 export type TextFile =
@@ -9,7 +9,7 @@ export type TextFile =
 
 export interface TextFileLimits {
   readonly maxBytes: number
-  /** Where the file must really be once symbolic links are followed. */
+  /** Folder below which no symbolic link is followed on the way to the file. */
   readonly within?: string
   /** Refuse a file that any account of the machine may read or change. */
   readonly private?: boolean
@@ -27,11 +27,11 @@ export function readTextFile(path: string, limits: TextFileLimits): Promise<Text
 
 function readNow(path: string, limits: TextFileLimits): TextFile {
   try {
-    if (limits.within !== undefined && !isReallyWithin(path, limits.within)) {
-      return unreadable('it is a symbolic link that leads elsewhere')
-    }
+    const { within } = limits
     // Opening a FIFO that nobody writes to would otherwise wait for ever.
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK
+    const fd = within === undefined ? openSync(path, flags) : openBeneath(within, path)
+    if (fd === undefined) return unreadable('it is a symbolic link that leads elsewhere')
     try {
       const found = fstatSync(fd)
       if (!found.isFile()) return unreadable('it is not a regular file')
@@ -68,12 +68,6 @@ function decode(bytes: Uint8Array): TextFile {
   } catch {
     return unreadable('it is not UTF-8 text')
   }
-}
-
-/** Whether following every link from `folder` on leads to the very place that `path` names. */
-function isReallyWithin(path: string, folder: string): boolean {
-  const { native: realpath } = realpathSync
-  return relative(realpath(folder), realpath(path)) === relative(folder, path)
 }
 
 function unreadable(reason: string): TextFile {

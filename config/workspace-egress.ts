@@ -1,5 +1,5 @@
 import type { AccessRule, EgressSection } from './config.js'
-import { blockCovers, parseIpBlock } from './ip-set.js'
+import { compileIpCover } from './ip-set.js'
 import type { Layer, Origin } from './layer.js'
 import type { Merged } from './merge.js'
 import { MAX_RULES } from './schema/access.js'
@@ -32,14 +32,15 @@ export function narrowEgress(
   }
   const cutDown = <K extends 'allow' | 'connect_ports'>(
     key: K,
-    covers: (outer: EgressSection[K][number], inner: EgressSection[K][number]) => boolean,
+    covered: (outer: EgressSection[K]) => (inner: EgressSection[K][number]) => boolean,
   ): readonly EgressSection[K][number][] | undefined => {
     const outer = config.egress[key]
+    const isCovered = covered(outer)
     const kept: EgressSection[K][number][] = []
     const keptOrigins: (readonly Origin[])[] = []
     for (const [index, entry] of (egress?.[key] ?? []).entries()) {
       const path = ['egress', key, index]
-      if (outer.length > 0 && !outer.some((one) => covers(one, entry))) {
+      if (outer.length > 0 && !isCovered(entry)) {
         refuse(path, `"${entry}" is not covered by the operator's egress.${key}`)
         continue
       }
@@ -50,8 +51,11 @@ export function narrowEgress(
     from(['egress', key], keptOrigins)
     return kept
   }
-  const allow = cutDown('allow', ipCovers)
-  const ports = cutDown('connect_ports', (outer, inner) => outer === inner)
+  const allow = cutDown('allow', compileIpCover)
+  const ports = cutDown('connect_ports', (outer) => {
+    const among = new Set(outer)
+    return (port) => among.has(port)
+  })
   if (egress?.private === 'deny') from(['egress', 'private'])
   if (policy?.mode === 'enforce') from(['policy', 'mode'])
   const joined = <T>(path: KeyPath, present: readonly T[], added: readonly (readonly [T, number])[]): T[] => {
@@ -65,9 +69,10 @@ export function narrowEgress(
     ])
     return [...present, ...added.map(([value]) => value)]
   }
+  const blocked = new Set(config.egress.block)
   const block = (egress?.block ?? [])
     .map((entry, index) => [entry, index] as const)
-    .filter(([entry]) => !config.egress.block.includes(entry))
+    .filter(([entry]) => !blocked.has(entry))
   const addedRules = acceptableRules(rules ?? [], workspace, inForce, refuse)
   return {
     values: {
@@ -112,9 +117,4 @@ function acceptableRules(
 
 function spelling({ name, action, hosts, methods, paths, ports }: AccessRule): string {
   return JSON.stringify([name, action, hosts, methods, paths, ports])
-}
-
-function ipCovers(outer: string | number, inner: string | number): boolean {
-  const [a, b] = [parseIpBlock(String(outer)), parseIpBlock(String(inner))]
-  return typeof a === 'object' && typeof b === 'object' && blockCovers(a, b)
 }

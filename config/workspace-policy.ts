@@ -1,6 +1,5 @@
-import { parseHostPattern } from './host-pattern.js'
-import { patternCovers } from './host-pattern-order.js'
-import { blockCovers, parseIpBlock } from './ip-set.js'
+import { compilePatternCover } from './host-pattern-index.js'
+import { compileIpCover } from './ip-set.js'
 import type { Layer, Origin } from './layer.js'
 import type { Merged } from './merge.js'
 
@@ -32,9 +31,10 @@ export function narrowPolicy(
     return [...new Set([...config.blocklist[key], ...entries])]
   }
   const intersect = (key: 'domains' | 'ips', entries: readonly string[]): readonly string[] => {
-    const covers = key === 'domains' ? domainCovers : ipCovers
+    const compile = key === 'domains' ? compilePatternCover : compileIpCover
+    const isCovered = compile(config.allowlist[key])
     const covered = entries.filter((entry, index) => {
-      if (config.allowlist[key].some((outer) => covers(outer, entry))) return true
+      if (isCovered(entry)) return true
       refuse(['allowlist', key, index], `"${entry}" is not covered by the operator's allowlist`)
       return false
     })
@@ -59,14 +59,4 @@ export function narrowPolicy(
     },
     originsOf: ([section, key]) => origins.get(`${section}.${key}`) ?? [],
   }
-}
-
-function domainCovers(outer: string, inner: string): boolean {
-  const [a, b] = [parseHostPattern(outer), parseHostPattern(inner)]
-  return typeof a === 'object' && typeof b === 'object' && patternCovers(a, b)
-}
-
-function ipCovers(outer: string, inner: string): boolean {
-  const [a, b] = [parseIpBlock(outer), parseIpBlock(inner)]
-  return typeof a === 'object' && typeof b === 'object' && blockCovers(a, b)
 }

@@ -1,20 +1,17 @@
 import type { Document, YAMLError } from 'yaml'
-import {
-  keyOf,
-  nearestMark,
-  type KeyPath,
-  type ParsedYaml,
-  type YamlDocument,
-  type YamlProblem,
-} from './parsed-yaml.js'
+import { START, type KeyPath, type ParsedYaml, type YamlDocument, type YamlProblem } from './parsed-yaml.js'
 import type { Complaint, Mark } from './problem.js'
 import { breachOfLimits } from './yaml-limits.js'
 import { yamlPackage } from './yaml-package.js'
+import { keyMarkIn, marksOf, valueMarkIn, type YamlPlace } from './yaml-places.js'
 
 export type { KeyPath, YamlDocument } from './parsed-yaml.js'
 
-/** Each alias is read anew, so what it stands for counts each time. */
 const MAX_NODES = 500_000
+/** Each alias is read anew, so what it stands for counts each time. A hundred of them may stand for a whole file each. */
+const MAX_ALIASED_NODES = 20_000
+/** As YAML has it for a key that is not marked by `?` (1.2.2, 7.4.2). A host pattern has 255 at most. */
+const MAX_KEY_LENGTH = 1024
 
 /**
  * Reads one YAML 1.2 document. Of syntax errors only the first is told: what the parser makes of the rest
@@ -23,12 +20,14 @@ const MAX_NODES = 500_000
 export function readYaml(text: string): YamlDocument {
   const read = readNodes(text)
   if (!(read instanceof NodeReader)) return read
-  const { keyMarks, valueMarks, value, problems } = read
+  const { root, value, problems, document } = read
   return {
-    value,
+    value: value ?? {},
     problems,
-    keyMark: (path) => nearestMark((key) => keyMarks.get(key), path),
-    valueMark: (path) => nearestMark((key) => valueMarks.get(key), path),
+    isEmpty: value === null,
+    endsExplicitly: document.directives?.docEnd === true,
+    keyMark: (path) => keyMarkIn(root, path),
+    valueMark: (path) => valueMarkIn(root, path),
   }
 }
 
@@ -38,8 +37,7 @@ export function parseYaml(text: string): ParsedYaml {
   const [problem] = read.problems
   if (!(read instanceof NodeReader) || problem !== undefined)
     throw new Error(problem?.message ?? 'not valid YAML')
-  const { value, keyMarks, valueMarks } = read
-  return { value, keyMarks: Object.fromEntries(keyMarks), valueMarks: Object.fromEntries(valueMarks) }
+  return { value: read.value ?? {}, ...marksOf(read.root) }
 }
 
 /** The reader at the end of its work, or a document that says why there is nothing to be read. */
@@ -57,85 +55,127 @@ function readNodes(text: string): NodeReader | YamlDocument {
   })
   const markAt = (offset: number): Mark => lines.linePos(offset)
   const error = document.errors[0] ?? document.warnings[0]
-  if (error !== undefined) return unusable(markAt(error.pos[0]), syntaxMessage(error))
+  if (error !== undefined) {
+    const mark = markAt(error.pos[0])
+    return unusable(mark, bareStarMessage(text, mark) ?? syntaxMessage(error))
+  }
   const reader = new NodeReader(document, markAt)
-  reader.value = reader.read(document.contents, [], { line: 1, col: 1 }) ?? {}
-  return reader.failure === undefined ? reader : unusable(reader.failure.mark, reader.failure.message)
+  const { failure } = reader
+  if (failure === undefined) return reader
+  return unusable(failure.mark, bareStarMessage(text, failure.mark) ?? failure.message)
 }
 
+const NOTHING_BELOW: YamlPlace['below'] = new Map()
+
 class NodeReader {
-  value: unknown
+  readonly value: unknown
+  readonly root: YamlPlace
   readonly problems: YamlProblem[] = []
-  readonly keyMarks = new Map<string, Mark>()
-  readonly valueMarks = new Map<string, Mark>()
   failure: Complaint | undefined
   readonly #yaml = yamlPackage()
   #nodes = 0
+  #aliasedNodes = 0
   #aliasDepth = 0
 
   constructor(
     readonly document: Document,
     readonly markAt: (offset: number) => Mark,
-  ) {}
+  ) {
+    const { value, place } = this.#read(document.contents, [], START, undefined)
+    this.value = value
+    this.root = place
+  }
 
-  read(node: unknown, path: KeyPath, keyMark: Mark): unknown {
+  #read(
+    node: unknown,
+    path: KeyPath,
+    above: Mark,
+    key: Mark | undefined,
+  ): { readonly value: unknown; readonly place: YamlPlace } {
     const { isAlias, isMap, isScalar, isSeq } = this.#yaml
-    this.#nodes++
-    // An alias inside what it stands for has no end; two levels of aliases are more than anyone writes.
-    if (this.#nodes > MAX_NODES || this.#aliasDepth > 2) {
-      this.failure ??= { mark: keyMark, message: 'its aliases expand to too much' }
-    }
-    if (this.failure !== undefined) return null
+    this.#count(above)
     const start = hasRange(node) ? node.range[0] : undefined
     const isWritten = start !== undefined && !(isScalar(node) && node.source === '' && node.type === 'PLAIN')
     // What an alias stands for is written elsewhere, once: the alias is the place to point at.
-    const mark = isWritten && this.#aliasDepth === 0 ? this.markAt(start) : keyMark
-    this.valueMarks.set(keyOf(path), mark)
+    const mark = isWritten && this.#aliasDepth === 0 ? this.markAt(start) : above
+    const place: YamlPlace = { value: mark, key, below: NOTHING_BELOW }
+    if (this.failure !== undefined) return { value: null, place }
     if (isAlias(node)) {
       const target = node.resolve(this.document)
       if (target === undefined) this.failure ??= { mark, message: 'an alias (*) has no anchor (&) before it' }
       this.#aliasDepth++
-      const value = this.read(target, path, mark)
+      const read = this.#read(target, path, mark, key)
       this.#aliasDepth--
-      return value
+      return read
     }
-    if (isScalar(node)) return node.value
-    if (isSeq(node)) return node.items.map((item, index) => this.read(item, [...path, index], mark))
-    if (!isMap(node)) return null
+    if (isScalar(node)) return { value: node.value, place }
+    const below = new Map<string | number, YamlPlace>()
+    if (isSeq(node)) {
+      const items = node.items.map((item, index) => {
+        const read = this.#read(item, [...path, index], mark, undefined)
+        below.set(index, read.place)
+        return read.value
+      })
+      return { value: items, place: { ...place, below } }
+    }
+    if (!isMap(node)) return { value: null, place }
     const object: Record<string, unknown> = {}
     for (const pair of node.items) {
       const name = isScalar(pair.key) ? String(pair.key.value) : ''
       const nameMark = hasRange(pair.key) && this.#aliasDepth === 0 ? this.markAt(pair.key.range[0]) : mark
       const itemPath = [...path, name]
-      const complaint = this.#keyComplaint(name, itemPath)
+      const complaint = keyComplaint(name, itemPath, below.get(name)?.key)
       if (complaint !== undefined) {
         this.problems.push({ kind: 'key', mark: nameMark, message: complaint })
         continue
       }
-      this.keyMarks.set(keyOf(itemPath), nameMark)
-      object[name] = this.read(pair.value, itemPath, nameMark)
+      const read = this.#read(pair.value, itemPath, nameMark, nameMark)
+      below.set(name, read.place)
+      object[name] = read.value
     }
-    return object
+    return { value: object, place: { ...place, below } }
   }
 
-  #keyComplaint(name: string, path: KeyPath): string | undefined {
-    const first = this.keyMarks.get(keyOf(path))
-    if (first !== undefined)
-      return `option ${quoteOption(path)} is given twice; the first is in line ${first.line}`
-    // `__proto__`, `constructor` and their like are in every object, so a check for them finds them.
-    return name in {} ? `unknown option ${quoteOption(path)}` : undefined
+  #count(mark: Mark): void {
+    this.#nodes++
+    if (this.#aliasDepth > 0) this.#aliasedNodes++
+    // An alias inside what it stands for has no end; two levels of aliases are more than anyone writes.
+    if (this.#nodes > MAX_NODES || this.#aliasedNodes > MAX_ALIASED_NODES || this.#aliasDepth > 2)
+      this.failure ??= { mark, message: 'its aliases expand to too much' }
   }
+}
+
+function keyComplaint(name: string, path: KeyPath, first: Mark | undefined): string | undefined {
+  if (name.length > MAX_KEY_LENGTH)
+    return `option ${quoteOption(path)}: the key is longer than ${MAX_KEY_LENGTH} characters`
+  if (first !== undefined)
+    return `option ${quoteOption(path)} is given twice; the first is in line ${first.line}`
+  // `__proto__`, `constructor` and their like are in every object, so a check for them finds them.
+  return name in {} ? `unknown option ${quoteOption(path)}` : undefined
 }
 
 /** `cache.patterns[0]`, with its quotes; what is not printable is escaped, what is long is cut. */
 export function quoteOption(path: KeyPath): string {
-  const name = path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`)).join('')
+  // Cut before they are joined, too: a path may be of many long keys.
+  const name = path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${part.slice(0, 120)}`))
+    .join('')
   const bare = name.startsWith('.') ? name.slice(1) : name
   return JSON.stringify(bare.length > 120 ? `${bare.slice(0, 119)}…` : bare)
 }
 
 function syntaxMessage(error: YAMLError): string {
   return `not valid YAML: ${SYNTAX_MESSAGES[error.code] ?? 'the text cannot be understood here'}`
+}
+
+/** `*` or `*.`, as no anchor is called, where a value or a key begins. */
+const BARE_STAR = /(?:^|[\s[{,])\*(?:[.\s,\]}:]|$)/
+
+/** In the line of the error, or in the one before: a key with its values below is found wrong only there. */
+function bareStarMessage(text: string, { line }: Mark): string | undefined {
+  const lines = text.split('\n', line).slice(Math.max(0, line - 2))
+  if (!lines.some((one) => BARE_STAR.test(one))) return undefined
+  return `not valid YAML: what begins with * is an alias; put a host pattern in quotes: '*.example.com'`
 }
 
 const SYNTAX_MESSAGES: Readonly<Partial<Record<YAMLError['code'], string>>> = {
@@ -162,6 +202,8 @@ function unusable(mark: Mark, reason: string): YamlDocument {
   return {
     value: {},
     problems: [{ kind: 'syntax', mark, message }],
+    isEmpty: false,
+    endsExplicitly: false,
     keyMark: () => mark,
     valueMark: () => mark,
   }

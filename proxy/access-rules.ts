@@ -52,9 +52,10 @@ export function compileAccessRules(rules: readonly AccessRule[]): readonly Compi
 }
 
 function compileRest({ action, methods, paths, ports }: AccessRule): CompiledRule['matchesRest'] {
+  const [methodSet, portSet] = [new Set(methods), new Set(ports)]
   const matchers = paths?.map(compileRulePath)
   const matchesMethod = (method: string): boolean =>
-    methods === undefined || methods.includes(method) || (method === 'HEAD' && methods.includes('GET'))
+    methods === undefined || methodSet.has(method) || (method === 'HEAD' && methodSet.has('GET'))
   const matchesPath = (written: string): boolean => {
     if (matchers === undefined) return true
     const [path = ''] = written.split('?', 1)
@@ -65,7 +66,7 @@ function compileRest({ action, methods, paths, ports }: AccessRule): CompiledRul
     return action === 'block' ? readings.some(fits) : readings.every(fits)
   }
   return ({ port }, asked) => {
-    if (ports !== undefined && !ports.includes(port)) return 'no'
+    if (ports !== undefined && !portSet.has(port)) return 'no'
     if (asked.kind !== 'request') return methods === undefined && paths === undefined ? 'yes' : 'perhaps'
     return matchesMethod(asked.method) && matchesPath(asked.path) ? 'yes' : 'no'
   }

@@ -3,7 +3,7 @@ import type { Config } from '../config/config.js'
 import { outliveFaults } from '../config/entry.js'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
 import { createLiveLogger, type LiveLogger } from '../config/live-logger.js'
-import { readConfigText } from '../config/config-texts.js'
+import { readConfigText, SAYS_NOTHING } from '../config/config-texts.js'
 import type { ListenAt } from '../config/held-listeners.js'
 import type { Logger } from '../config/logger.js'
 import { knownOf, mergedOf, readDescription } from '../config/known-config.js'
@@ -167,8 +167,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
 }
 
 async function load({ configFile, dataDir = DEFAULT_DATA_DIR }: RunOptions): Promise<LoadedConfig> {
-  // An empty text over the default is the default.
-  const text = configFile === undefined ? '' : await readConfigText(configFile)
+  const text = configFile === undefined ? SAYS_NOTHING : await readConfigText(configFile)
   const file = configFile ?? 'config.yaml'
   return { text, merged: (await known(text, file, dataDir)) ?? (await loaded(text, file, dataDir)) }
 }

@@ -100,7 +100,7 @@ export function planBoot(deps: StepDeps): BootPlan {
     const nothing = { withheld: [], trustedVariables: [], ownPorts: [], hasPolicy: false }
     findings.wall = exposure === undefined ? nothing : { ...nothing, exposure }
   }
-  const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger }
+  const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger, operatorSaid: {} }
   const steps: BootStep[] = [
     ...(proxy === undefined ? [] : [proxy.load]),
     followedBy(homeStep({ options, docker: docker.run, run }, findings), async () =>

@@ -36,7 +36,7 @@ const sections = {
   logging: loggingKeys,
 }
 
-/** Section → its keys; `headers`, `secrets`, `rules` and `locks` have no fixed ones. */
+/** Section → its keys; `headers`, `secrets`, `rules`, `locks` and `end_marker` have no fixed ones. */
 const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
   Object.entries(sections).map(([name, keys]) => [name, Object.keys(keys)]),
 )
@@ -48,9 +48,16 @@ export const LEAF_NAMES: readonly string[] = [
   'secrets',
   'rules',
   'locks',
+  'end_marker',
 ]
 
-const LOCKABLE = [...LEAF_NAMES.filter((name) => name !== 'locks'), ...Object.keys(SECTION_KEYS)]
+const LOCKABLE = [
+  ...LEAF_NAMES.filter((name) => name !== 'locks' && name !== 'end_marker'),
+  ...Object.keys(SECTION_KEYS),
+]
+
+/** More than there are keys. For each that is none, the nearest is looked for. */
+export const MAX_LOCKS = 256
 
 const lock = v.pipe(
   text,
@@ -90,6 +97,10 @@ export const fileSchema = v.strictObject(
     ),
     logging: optional(mapping(v.strictObject(sections.logging, NOT_A_MAPPING)), 'What is logged, and how.'),
     locks: optional(list(lock), "Keys or sections that a workspace's file may not change."),
+    end_marker: optional(
+      v.literal(true, 'is not true; write true, or remove the key'),
+      'The file ends with a line "...", and one without it is not used: it was cut off.',
+    ),
   },
   'is not a mapping; write proxy:, cache: and so on',
 )

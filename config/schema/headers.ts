@@ -4,10 +4,16 @@ import { parseHostPattern } from '../host-pattern.js'
 import { described, judged, list, mapping, onlyComplaint, optional } from './keys.js'
 import { text, toggle } from './values.js'
 
-const headerFields = v.record(
-  v.pipe(v.string(), judged(ruleHeaderComplaint)),
-  v.pipe(v.string('is not text; put it in quotes'), judged(headerValueComplaint)),
-  'is not a mapping of header names to values',
+/** Each request to the host gets them, or is compared with them. */
+const MAX_IN_RULE = 64
+
+const headerFields = v.pipe(
+  v.record(
+    v.pipe(v.string(), judged(ruleHeaderComplaint)),
+    v.pipe(v.string('is not text; put it in quotes'), judged(headerValueComplaint)),
+    'is not a mapping of header names to values',
+  ),
+  v.maxEntries(MAX_IN_RULE, `has more than ${MAX_IN_RULE} headers`),
 )
 
 export const condition = v.strictObject(
@@ -21,7 +27,10 @@ export const condition = v.strictObject(
 export const ruleKeys = {
   set: optional(mapping(headerFields), 'Header → value that replaces what the client sent.'),
   append: optional(mapping(headerFields), 'Header → value joined to what the client sent with ", ".'),
-  conditions: optional(list(condition), 'All must hold for the rule to apply; none means always.'),
+  conditions: optional(
+    v.pipe(list(condition), v.maxLength(MAX_IN_RULE, `has more than ${MAX_IN_RULE} conditions`)),
+    'All must hold for the rule to apply; none means always.',
+  ),
   insecure: optional(
     toggle,
     'Whether the rule applies to plain HTTP too, where anybody on the way can read it.',

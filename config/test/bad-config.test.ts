@@ -13,7 +13,7 @@ const BAD_FILES: readonly (readonly [string, ...string[]])[] = [
   ['cach:\n  enabled: true', '1:1: unknown option "cach"; did you mean "cache"?'],
   [
     'zzz: 1',
-    '1:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, upstream_proxy, timeouts, limits, logging, locks',
+    '1:1: unknown option "zzz"; known here: proxy, tls, cache, headers, secrets, allowlist, blocklist, rules, policy, egress, upstream_proxy, timeouts, limits, logging, locks, end_marker',
   ],
   [
     'proxy:\n  port: 70000',
@@ -224,6 +224,20 @@ const BAD_FILES: readonly (readonly [string, ...string[]])[] = [
     'a: b: c',
     '1:4: not valid YAML: a second ": " in one line; put the value in quotes, or the key on its own line',
   ],
+  ...[
+    ['a: [*.example.com]', '1:5'],
+    ['blocklist:\n  domains:\n    - *.example.com\n', '3:7'],
+    ['allowlist: { domains: [*] }', '1:24'],
+    ['headers:\n  *.example.com: {}\n', '2:18'],
+    ['headers:\n  *:\n    set: {}\n', '3:1'],
+    ['headers: {*.example.com: {}}', '1:11'],
+  ].map(
+    ([text = '', place]) =>
+      [
+        text,
+        `${place}: not valid YAML: what begins with * is an alias; put a host pattern in quotes: '*.example.com'`,
+      ] as const,
+  ),
   ['cache: *none', '1:8: not usable: an alias (*) has no anchor (&) before it'],
   ['cache: !foo 1', '1:8: not valid YAML: a tag (!) is not known, or does not fit its value'],
   ['logging: |secret\n  x', '1:11: not valid YAML: this does not belong here'],

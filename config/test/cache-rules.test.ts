@@ -99,5 +99,5 @@ t.test('a workspace may not take more memory, nor leave less of the disk, than i
   t.equal(config.cache.rules.find(({ name }) => name === 'npm')?.ttl, 86_400_000, 'rules it may tune')
   const messages = problems.map(formatProblem).join()
   t.match(messages, /"cache\.memory" is refused: a workspace may only choose less than/)
-  t.match(messages, /"cache\.min_free" is refused: a workspace may only choose more than/)
+  t.match(messages, /"cache\.min_free" is refused: the disk and the store are every session's/)
 })

@@ -1,7 +1,8 @@
 import t from 'tap'
+import fc from 'fast-check'
 import { canonicalHost } from '../host-name.js'
-import { compileHostPatterns, HostPatternError, parseHostPattern, type HostPattern } from '../host-pattern.js'
-import { patternCovers, patternOverrules } from '../host-pattern-order.js'
+import { compileHostPatterns, HostPatternError, parseHostPattern } from '../host-pattern.js'
+import { compileOverruled, compilePatternCover } from '../host-pattern-index.js'
 
 t.test('of the patterns that match a host, the most specific is chosen', async (t) => {
   const patterns = [
@@ -158,7 +159,8 @@ t.test(
     const patterns = texts.map((text) => ({
       text,
       matcher: compileHostPatterns([[text, 1]]),
-      pattern: valid(text),
+      covers: compilePatternCover([text]),
+      overruledBy: compileOverruled([text]),
     }))
     let wrong = 0
     for (const outer of patterns) {
@@ -167,30 +169,53 @@ t.test(
         const covers = hosts.every(
           (host) => !inner.matcher.matchesAny(host) || outer.matcher.matchesAny(host),
         )
-        if (patternCovers(outer.pattern, inner.pattern) && !covers) wrong++
+        if (outer.covers(inner.text) && !covers) wrong++
         const both = compileHostPatterns([
           [outer.text, 'outer'],
           [inner.text, 'inner'],
         ])
-        const overrules =
-          outer.text !== inner.text &&
-          hosts.some((host) => inner.matcher.matchesAny(host) && both.best(host)?.value === 'outer')
-        if (overrules && !patternOverrules(outer.pattern, inner.pattern)) wrong++
-        if (
-          !overrules &&
-          patternOverrules(outer.pattern, inner.pattern) &&
-          outer.text.length + inner.text.length < 8
+        const overrules = hosts.some(
+          (host) => inner.matcher.matchesAny(host) && both.best(host)?.value === 'outer',
         )
-          wrong++
+        const found = inner.overruledBy(outer.text)
+        if (outer.text === inner.text) {
+          if (found !== inner.text) wrong++
+          continue
+        }
+        if (overrules && found !== inner.text) wrong++
+        if (!overrules && found !== undefined && outer.text.length + inner.text.length < 8) wrong++
       }
     }
     t.equal(wrong, 0)
-    t.ok(patternCovers(valid('*.example.com'), valid('*.a.example.com')))
-    t.ok(patternCovers(valid('*'), valid('api.*')))
-    t.notOk(patternCovers(valid('*.example.com'), valid('example.com')))
-    t.notOk(patternCovers(valid('*.com'), valid('api.*')))
+    t.ok(compilePatternCover(['*.example.com'])('*.a.example.com'))
+    t.ok(compilePatternCover(['*'])('api.*'))
+    t.notOk(compilePatternCover(['*.example.com'])('example.com'))
+    t.notOk(compilePatternCover(['*.com'])('api.*'))
+    t.notOk(compilePatternCover(['not a pattern'])('a'))
+    t.notOk(compilePatternCover(['*'])('not a pattern'))
   },
 )
+
+t.test('what holds of each of many patterns is found among all of them', async () => {
+  const name = fc.array(fc.constantFrom('a', 'b', 'long'), { minLength: 1, maxLength: 4 })
+  const rest = name.map((labels) => labels.join('.'))
+  const text = fc.oneof(
+    rest,
+    rest.map((part) => `*.${part}`),
+    rest.map((part) => `${part}.*`),
+    fc.constant('*'),
+  )
+  fc.assert(
+    fc.property(fc.array(text, { maxLength: 12 }), text, (patterns, rival) => {
+      const found = compileOverruled(patterns)(rival)
+      const overruled = patterns.filter((pattern) => compileOverruled([pattern])(rival) !== undefined)
+      if (found === undefined ? overruled.length > 0 : !overruled.includes(found)) return false
+      const isCovered = patterns.some((pattern) => compilePatternCover([pattern])(rival))
+      return compilePatternCover(patterns)(rival) === isCovered
+    }),
+    { numRuns: 2000 },
+  )
+})
 
 t.test('a lookup among 100,000 patterns does not look at each', async (t) => {
   const entries = Array.from({ length: 100_000 }, (_, index) => [`*.h${index}.example`, index] as const)
@@ -200,9 +225,3 @@ t.test('a lookup among 100,000 patterns does not look at each', async (t) => {
   // A scan would take minutes; this takes some 10 ms.
   t.ok(performance.now() - started < 2000)
 })
-
-function valid(text: string): HostPattern {
-  const pattern = parseHostPattern(text)
-  if (typeof pattern === 'string') throw new TypeError(`${text} ${pattern}`)
-  return pattern
-}

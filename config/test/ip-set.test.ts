@@ -1,7 +1,7 @@
 import t from 'tap'
 import { formatIpAddress, parseIpAddress } from '../ip-address.js'
 import {
-  blockCovers,
+  compileIpCover,
   compileIpSet,
   formatIpBlock,
   IpBlockError,
@@ -120,11 +120,16 @@ t.test('addresses and blocks have one spelling', async (t) => {
 })
 
 t.test('a block covers what lies within it, of its own family', async (t) => {
-  t.ok(blockCovers(valid('10.0.0.0/8'), valid('10.1.0.0/16')))
-  t.ok(blockCovers(valid('10.0.0.0/8'), valid('10.0.0.0/8')))
-  t.notOk(blockCovers(valid('10.1.0.0/16'), valid('10.0.0.0/8')))
-  t.notOk(blockCovers(valid('10.0.0.0/8'), valid('11.0.0.1')))
-  t.notOk(blockCovers(valid('::/0'), valid('10.0.0.1')))
+  t.ok(compileIpCover(['10.0.0.0/8'])('10.1.0.0/16'))
+  t.ok(compileIpCover(['10.0.0.0/8'])('10.0.0.0/8'))
+  t.notOk(compileIpCover(['10.1.0.0/16'])('10.0.0.0/8'))
+  t.notOk(compileIpCover(['10.0.0.0/8'])('11.0.0.1'))
+  t.notOk(compileIpCover(['::/0'])('10.0.0.1'))
+  const several = compileIpCover(['fd00::/8', '10.0.0.0/8', '192.168.1.1'])
+  t.strictSame(
+    ['10.255.0.0/16', '192.168.1.1', 'fd12::/16', '0.0.0.0/0', '192.168.1.0/24', '*'].map(several),
+    [true, true, true, false, false, false],
+  )
 })
 
 function valid(entry: string): IpBlock {

@@ -74,7 +74,7 @@ t.test(
       password: '[redacted]',
       loopback: 'required',
     })
-    writeFileSync(file, '')
+    writeFileSync(file, '{}')
     const nobody = { user: '', password: '', loopback: 'required' }
     t.strictSame(redactConfig((await loadConfigFile(file)).config).proxy.auth, nobody)
   },

@@ -67,9 +67,9 @@ export function requestedText(
   return { text, value }
 }
 
-/** JSON is YAML; one key a line, as the limits on a line are meant for people. */
+/** JSON is YAML; one key a line, as the limits on a line are meant for people. With the end that `end_marker` asks for. */
 function textOf(value: unknown): string {
-  return JSON.stringify(value, null, 1)
+  return `${JSON.stringify(value, null, 1)}\n...\n`
 }
 
 /** The keys only the file may change stay as they are when they are left out. */

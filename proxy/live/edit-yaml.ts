@@ -12,6 +12,8 @@ export function editYaml(text: string, value: unknown): string | undefined {
   let written: string
   try {
     document.contents = edited(document.contents, value, document) as typeof document.contents
+    if (isObject(value) && value['end_marker'] === true && document.directives)
+      document.directives.docEnd = true
     // Lines are not folded: a value that goes on in the next line is hard to compare.
     written = document.toString({ lineWidth: 0 })
   } catch {

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Config } from '../../config/config.js'
+import { cutOffProblem, type SaidText } from '../../config/cut-off.js'
 import { DiscobotError, reasonOf } from '../../config/errors.js'
-import { MAX_CONFIG_BYTES, readConfigText } from '../../config/config-texts.js'
+import { MAX_CONFIG_BYTES, readConfigText, SAYS_NOTHING } from '../../config/config-texts.js'
 import type { Logger } from '../../config/logger.js'
 import type { Merged } from '../../config/merge.js'
 import { ConfigError, formatProblem, type Problem } from '../../config/problem.js'
@@ -66,6 +67,8 @@ export class LiveConfig {
   readonly #run = randomBytes(4).toString('hex')
   readonly #watch: FileWatch | undefined
   #state: ConfigState
+  /** What the file said when it was last put in force. */
+  #taken: SaidText
   #revisions = 1
   /** Of the file, when it was last read; undefined when it could not be. */
   #seen: string | undefined
@@ -76,6 +79,7 @@ export class LiveConfig {
     this.#options = options
     const { text, merged } = options.initial
     this.#seen = text
+    this.#taken = { text, config: merged.config }
     this.#state = {
       config: merged.config,
       desired: merged,
@@ -177,9 +181,13 @@ export class LiveConfig {
           if (!anyway && text === this.#seen && this.#state.rejected === undefined) return
           this.#seen = text
         }
-        const merged = (await this.#loader())(text ?? '')
+        const merged = (await this.#loader())(text ?? SAYS_NOTHING)
+        if (file !== undefined && text !== undefined) {
+          const cutOff = cutOffProblem(file, { text, config: merged.config }, this.#taken)
+          if (cutOff !== undefined) throw new ConfigError(file, [cutOff])
+        }
         await (await this.#prepare(merged, 'file')).commit()
-        this.#accept({ text: text ?? '', merged, from: file === undefined ? 'default' : 'file' })
+        this.#accept({ text: text ?? SAYS_NOTHING, merged, from: file === undefined ? 'default' : 'file' })
         logger.info({}, 'configuration reloaded')
       } catch (error) {
         // So that the file is read as new when it can be read again.
@@ -221,6 +229,7 @@ export class LiveConfig {
     readonly merged: Merged
     readonly rejected?: ConfigState['rejected']
   }): void {
+    if (from === 'file') this.#taken = { text, config: merged.config }
     const config = withoutRestart(this.#state.config, merged.config)
     const pendingRestart = keysPendingRestart(config, merged.config)
     if (pendingRestart.length > 0) {

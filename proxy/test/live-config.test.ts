@@ -131,6 +131,36 @@ t.test('a broken save changes nothing and says where it is wrong: log, health an
   t.match(await json(`http://127.0.0.1:${program.apiPort}/api/config`), { state: 'in force', problems: [] })
 })
 
+t.test(
+  'a file that is cut off while it is in force changes nothing, even where what is left is right',
+  async (t) => {
+    const dir = folder(t)
+    const text = `${PORTS}blocklist: { domains: [bad.example] }\nallowlist: { enabled: true, domains: [good.example] }\n`
+    const program = await start(t, dir, text)
+    const file = join(dir, 'config.yaml')
+    const isEnabled = ({ config }: Record<string, unknown>) =>
+      (config as { allowlist: { enabled: boolean } }).allowlist.enabled
+    for (const left of [
+      '',
+      '\n',
+      PORTS,
+      text.slice(0, text.indexOf('allowlist')),
+      `${PORTS}blocklist:`,
+      '# \n',
+    ]) {
+      writeFileSync(file, left)
+      await soon(program, '/health', ({ config }) => config !== undefined)
+      const answer = await json(`http://127.0.0.1:${program.apiPort}/api/config`)
+      t.ok(blocks('bad.example')(answer) && isEnabled(answer), JSON.stringify(left))
+      writeFileSync(file, text)
+      await soon(program, '/health', ({ config }) => config === undefined)
+    }
+    t.match(program.log(), /it is the beginning of the file in force, as if it had been cut off/)
+    writeFileSync(file, `${PORTS}...\n`)
+    await soon(program, '/api/config', (answer) => !isEnabled(answer))
+  },
+)
+
 t.test('of twenty rapid saves the last one counts', async (t) => {
   const dir = folder(t)
   const program = await start(t, dir, PORTS)

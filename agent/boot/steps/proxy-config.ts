@@ -33,6 +33,8 @@ export interface ProxyConfigStepDeps {
   /** dockerd will run, and its containers are to reach the proxy by the bridge. */
   readonly bridge: boolean
   readonly logger: Logger
+  /** Remembers what the operator's file said, so that a reload can tell when it was cut off. */
+  readonly operatorSaid?: { text?: string }
   /** Of our own code; that of the bundle we run from unless given. */
   readonly release?: string
 }
@@ -89,7 +91,12 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   await writeText(place, present.text)
   await writeDescription(place, description)
   tell(known.config, await findWall(deps, known.config), findings)
+  remember(deps, texts)
   return FORCE.composed
+}
+
+function remember({ operatorSaid }: ProxyConfigStepDeps, { operator }: ConfigTexts): void {
+  if (operatorSaid !== undefined && operator?.found.kind === 'text') operatorSaid.text = operator.found.text
 }
 
 interface Place extends DataPaths {
@@ -111,7 +118,9 @@ async function composeAnew(
     import('../../../config/compose.js'),
     import('../../../config/problem.js'),
   ])
-  const composed = await composeConfig({ dataDir: place.root, ...files, texts })
+  const formerOperator = deps.operatorSaid?.text
+  const composed = await composeConfig({ dataDir: place.root, ...files, texts, formerOperator })
+  if (composed.inForce === 'composed') remember(deps, texts)
   const wanted = bridge ? await withBridge(composed) : composed
   await writeText(place, wanted.yaml)
   const problems = composed.problems.map(formatProblem)
