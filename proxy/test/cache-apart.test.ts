@@ -28,7 +28,7 @@ t.test('what one session’s rules keep is not what later sessions are given', a
     if (headers['x-cache'] === 'MISS') await until(() => cache.stats().stores > before)
     await cache.close()
     await front.close()
-    return `${headers['x-cache']} ${body.toString()}`
+    return `${String(headers['x-cache'])} ${body.toString()}`
   }
   const mine: Section = { rules: IGNORING, apart: { by: 'mine', rules: ['crates'], hosts: [] } }
   const theirs: Section = { rules: IGNORING, apart: { by: 'theirs', rules: ['crates'], hosts: [] } }

@@ -90,7 +90,7 @@ t.test('an entry answers those who ask for the same, or for anything', async (t)
   })
   const as = async (accept?: string): Promise<unknown> => {
     const { headers, body } = await get(front.port, '/plain/x', accept === undefined ? {} : { accept })
-    return `${headers['x-cache']} ${body.toString()}`
+    return `${String(headers['x-cache'])} ${body.toString()}`
   }
   t.equal(await as('text/html, image/gif, */*; q=.2'), 'MISS package')
   await until(() => cache.stats().stores === 1)
