@@ -294,7 +294,7 @@ void t.test(
         { ...blob, body: flipped },
       ]),
     )
-    const old = (key: string): Entry => ({
+    const old = (key: string): Member => ({
       name: createHash('sha256').update(key).digest('hex'),
       body: Buffer.from('old'),
     })
