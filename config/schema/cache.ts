@@ -42,10 +42,7 @@ const ruleName = v.pipe(
 
 export const cacheRuleKeys = {
   name: described(
-    v.pipe(
-      ruleName,
-      v.notValue('patterns', 'is the name of cache.patterns; choose another'),
-    ),
+    v.pipe(ruleName, v.notValue('patterns', 'is the name of cache.patterns; choose another')),
     'Name of the rule; one that is shipped is changed by it.',
   ),
   match: optional(v.strictObject(matchKeys, 'is not a mapping; write { path: REGEX }'), 'What it is for.'),

@@ -90,7 +90,8 @@ async function takeAll(entries: AsyncIterable<Entry>, target: ArchiveTarget): Pr
       continue
     }
     const meta = awaited?.name === file.name ? awaited.meta : undefined
-    if (meta === undefined || meta === 'outdated') throw new ArchiveError(`cannot import: ${file.name} does not come after its meta`)
+    if (meta === undefined || meta === 'outdated')
+      throw new ArchiveError(`cannot import: ${file.name} does not come after its meta`)
     awaited = undefined
     if (entry.header.size !== meta.size) {
       throw new ArchiveError(
