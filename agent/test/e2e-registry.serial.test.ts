@@ -63,6 +63,42 @@ void t.test(
 )
 
 void t.test(
+  'a push takes nothing from the store for what its registry has: it is whole, also after that has lost it',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const certificates = await makeOriginCertificates(t, [REGISTRY_HOST, 'second.test'])
+    const { container, shell } = await bootContainer(t, certificates, {
+      env: { DISCOBOT_DOCKER: 'off' },
+      readOnly: [folder],
+    })
+    const first = await startRegistry(container, certificates)
+    await first.push(image.layout, 'team/app:1')
+    const second = await startRegistry(container, certificates, { host: 'second.test', port: 5443 })
+    await shell(`skopeo copy -q docker://${IMAGE} dir:/tmp/pulled`)
+    const uploads = (requests: readonly string[]): number =>
+      requests.filter((request) => /^PUT \/v2\/.+\/blobs\/uploads\//.test(request)).length
+
+    for (const name of ['other/app', 'again/app']) {
+      await second.requests()
+      await shell(`skopeo copy -q docker://${IMAGE} docker://second.test:5443/${name}:1`)
+      t.ok(uploads(await second.requests()) > 0, 'it was asked what it has, and said nothing')
+      // Past the proxy: all of it is there.
+      const pulled = await container.exec(
+        `SSL_CERT_FILE='${certificates.caFile}' skopeo copy -q docker://second.test:5443/${name}:1 dir:/tmp/${name.replace('/', '-')}`,
+      )
+      t.equal(pulled.code, 0, pulled.stderr)
+    }
+    // What a garbage collection may have removed: it has said yes to each of them before.
+    await shell(`skopeo copy -q docker://second.test:5443/other/app:1 dir:/tmp/warm`)
+    const lost = await container.exec('rm -rf /tmp/second.test/docker')
+    t.equal(lost.code, 0, lost.stderr)
+    await shell(`skopeo copy -q docker://${IMAGE} docker://second.test:5443/other/app:1`)
+    t.ok(uploads(await second.requests()) >= image.blobs.length)
+    t.equal(await container.stop(), 0)
+  },
+)
+
+void t.test(
   'an image that was prewarmed is copied without a blob from the registry, also where the cache has been carried to',
   { skip: NEEDS_ROOT },
   async (t) => {

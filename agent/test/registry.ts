@@ -16,21 +16,28 @@ export interface Registry {
   requests(): Promise<readonly string[]>
 }
 
+export interface RegistryOptions {
+  readonly host?: string
+  readonly port?: number
+}
+
 /**
- * Debian's docker-registry behind TLS inside the container, with its storage in the container's memory.
- * `certificates.folder` must be seen inside.
+ * Debian's docker-registry behind TLS inside the container, with its storage in the container's memory, in
+ * `/tmp/<host>`. `certificates.folder` must be seen inside.
  */
 export async function startRegistry(
   container: Container,
   certificates: OriginCertificates,
+  { host = REGISTRY_HOST, port = 443 }: RegistryOptions = {},
 ): Promise<Registry> {
-  const { certFile, keyFile } = certificates.certificate(REGISTRY_HOST)
-  const config = join(certificates.folder, 'registry.yml')
+  const { certFile, keyFile } = certificates.certificate(host)
+  const config = join(certificates.folder, `${host}.yml`)
+  const authority = port === 443 ? host : `${host}:${port}`
   writeFileSync(
     config,
     `version: 0.1
-storage: { filesystem: { rootdirectory: /tmp/registry } }
-http: { addr: '${ORIGIN_ADDRESS}:443', tls: { certificate: '${certFile}', key: '${keyFile}' } }
+storage: { filesystem: { rootdirectory: /tmp/${host} } }
+http: { addr: '${ORIGIN_ADDRESS}:${port}', tls: { certificate: '${certFile}', key: '${keyFile}' } }
 `,
   )
   const server = container.spawnInside(['docker-registry', 'serve', config])
@@ -55,13 +62,13 @@ http: { addr: '${ORIGIN_ADDRESS}:443', tls: { certificate: '${certFile}', key: '
     const { code, stderr } = await container.exec(`SSL_CERT_FILE='${certificates.caFile}' ${script}`)
     if (code !== 0) throw new Error(`cannot reach the registry: ${stderr}\n${log}`)
   }
-  const base = `https://${REGISTRY_HOST}/v2/`
+  const base = `https://${authority}/v2/`
   const retry = '--retry 50 --retry-delay 0 --retry-connrefused --retry-max-time 20'
   await Promise.race([direct(`curl -sSf ${retry} --cacert '${certificates.caFile}' ${base}`), ended])
 
   let marks = 0
   return {
-    push: (layout, name) => direct(`skopeo copy -q oci:'${layout}':1 docker://${REGISTRY_HOST}/${name}`),
+    push: (layout, name) => direct(`skopeo copy -q oci:'${layout}':1 docker://${authority}/${name}`),
     async requests() {
       // The log is written after an answer was sent, so a request of ours must be in it before we look.
       const mark = `?mark=${(marks += 1)}`

@@ -6,7 +6,7 @@ import { entryKey, type EntryKey } from './key.js'
 import { asksFromStart } from './ranges.js'
 import type { AppliedRule, Covering } from './rules.js'
 import type { CacheSettings } from './settings.js'
-import { acceptOf, bringsBody, sharedFields, tellingField } from './shared-fields.js'
+import { acceptOf, meaningOf, sharedFields } from './shared-fields.js'
 import { onlyIfCached, refusesCache, wantsFresh } from './storable.js'
 
 /** A request that a rule covers, and what it comes to. */
@@ -32,7 +32,7 @@ export function askOf(request: CacheRequest, covering: Covering, settings: Cache
   const { rule } = covering
   const key = entryKey(request, covering)
   const offline = settings.offline || onlyIfCached(request)
-  const telling = tellingField(request.fields, rule.passHeaders) !== undefined
+  const meaning = meaningOf(request.fields, rule.passHeaders)
   return {
     request,
     settings,
@@ -43,12 +43,12 @@ export function askOf(request: CacheRequest, covering: Covering, settings: Cache
     aside:
       refusesCache(request) ||
       hasStateCondition(request) ||
-      bringsBody(request.fields) ||
-      (telling && key.digest === undefined) ||
+      meaning === 'body' ||
+      (meaning === 'telling' && key.digest === undefined) ||
       (asksForExistence(request, key) && !offline),
     reload: key.digest === undefined && !rule.servesNoCache && wantsFresh(request),
     accept: key.digest === undefined ? acceptOf(request.header('accept'), rule.ttlMs === 'upstream') : '',
-    reworded: telling,
+    reworded: meaning === 'telling',
   }
 }
 

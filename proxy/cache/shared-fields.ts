@@ -1,4 +1,4 @@
-import { endToEnd, headerValue, without, type RawHeaders } from '../headers.js'
+import { endToEnd, without, type RawHeaders } from '../headers.js'
 
 // What a request asks with when the answer is kept for everybody. A field that the key does not cover would let the
 // first client decide what all later ones get, so each is one of these:
@@ -82,19 +82,31 @@ export function isTelling(name: string): boolean {
   return !SENT.has(name) && !IDLE.has(name) && !IDLE_FAMILY.test(name)
 }
 
-/** The first field, lower case, that may make the request another one; `passed` are those that a rule sends along. */
-export function tellingField(fields: RawHeaders, passed: ReadonlySet<string>): string | undefined {
-  for (let at = 0; at < fields.length; at += 2) {
-    const name = (fields[at] ?? '').toLowerCase()
-    if (isTelling(name) && !passed.has(name)) return name
-  }
-  return undefined
-}
+/** Says that a request has a body, which a shared one has not. */
+const FRAMING = new Set(['content-length', 'transfer-encoding'])
+/** Spelt as most clients do, so that most fields of most requests need no other look: this is on the way of a hit. */
+const USUAL = new Set(
+  [...SENT, ...IDLE]
+    .filter((name) => !FRAMING.has(name))
+    .flatMap((name) => [name, name.replace(/\b[a-z]/g, (letter) => letter.toUpperCase())]),
+)
 
-/** Whether the request has a body, which a shared one has not. */
-export function bringsBody(fields: RawHeaders): boolean {
-  if (headerValue(fields, 'transfer-encoding') !== undefined) return true
-  return Number(headerValue(fields, 'content-length') ?? 0) !== 0
+/**
+ * Whether a request may mean something else than one of the same URL (`telling`) or brings something along (`body`).
+ *
+ * @param passed fields, lower case, that a rule sends along.
+ */
+export function meaningOf(fields: RawHeaders, passed: ReadonlySet<string>): 'plain' | 'telling' | 'body' {
+  let isPlain = true
+  for (let at = 0; at < fields.length; at += 2) {
+    const field = fields[at] ?? ''
+    if (USUAL.has(field)) continue
+    const name = field.toLowerCase()
+    if (name === 'transfer-encoding' || (name === 'content-length' && Number(fields[at + 1]) !== 0))
+      return 'body'
+    if (isTelling(name) && !passed.has(name)) isPlain = false
+  }
+  return isPlain ? 'plain' : 'telling'
 }
 
 /**

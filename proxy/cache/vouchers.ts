@@ -41,7 +41,7 @@ export class Vouchers {
 function blobsOf(manifest: Buffer): string[] {
   const document = parsed(manifest)
   const layers: unknown[] = Array.isArray(document['layers']) ? document['layers'] : []
-  return [document['config'], ...layers].slice(0, MAX_BLOBS).flatMap((part: unknown) => {
+  return [document['config'], ...layers].slice(0, MAX_BLOBS).flatMap((part) => {
     const digest = typeof part === 'object' && part !== null && 'digest' in part ? part.digest : undefined
     return typeof digest === 'string' ? [digest] : []
   })

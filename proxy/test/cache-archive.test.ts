@@ -294,6 +294,26 @@ void t.test(
         { ...blob, body: flipped },
       ]),
     )
+    const old = (key: string): Member => ({
+      name: createHash('sha256').update(key).digest('hex'),
+      body: Buffer.from('old'),
+    })
+    const before = old('GET http://host.example:80/old')
+    const outdated = join(to, 'outdated.tar')
+    const firstVersion = { version: 1, key: 'GET http://host.example:80/old', size: 3 }
+    writeFileSync(
+      outdated,
+      await tarOf([
+        { name: `${before.name}.meta`, body: Buffer.from(JSON.stringify(firstVersion)) },
+        before,
+        meta,
+        blob,
+      ]),
+    )
+    t.match(await run(folder(t), 'import', outdated), {
+      exitCode: 0,
+      stderr: /imported 1 entries \(.*\); 1 are of an earlier version and were left out/,
+    })
     const ran = await run(to, 'import', file)
     t.match(ran, {
       exitCode: 1,

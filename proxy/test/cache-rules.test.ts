@@ -8,6 +8,7 @@ import { startHttpOrigin, startProxy } from './harness.js'
 
 const HEX = createHash('sha256').update('content').digest('hex')
 const DAY_MS = 86_400_000
+const COMMIT = '0123456789abcdef0123456789abcdef01234567'
 
 /** A cache in front of an origin that answers as told; `asked` is what reached it. */
 async function start(
@@ -58,6 +59,30 @@ t.test('the shipped rules keep packages, not what names the newest of them', asy
       'repo1.maven.org/maven2/org/slf4j/slf4j-api/2.0.0/slf4j-api-2.0.0.jar',
       'repo1.maven.org/maven2/org/slf4j/slf4j-api/2.0.0/slf4j-api-2.0.0.pom.sha1',
     ],
+    composer: [
+      `codeload.github.com/symfony/console/legacy.zip/${COMMIT}`,
+      `codeload.github.com/symfony/console/zip/${COMMIT}`,
+      `codeload.github.com/symfony/console/tar.gz/${COMMIT}`,
+    ],
+    elpa: [
+      'elpa.gnu.org/packages/ace-window-0.10.0.tar',
+      'elpa.gnu.org/packages/ace-window-0.10.0.tar.sig',
+      'elpa.gnu.org/devel/compat-30.0.1.0.20250101.101010.tar',
+      'elpa.nongnu.org/nongnu/magit-4.1.0.tar',
+      'elpa.gnu.org/packages/let-alist-1.0.6.el',
+      'melpa.org/packages/dash-20240510.1327.tar',
+      'stable.melpa.org/packages/s-1.13.0.tar',
+    ],
+    luarocks: [
+      'luarocks.org/manifests/hisham/luafilesystem-1.8.0-1.src.rock',
+      'luarocks.org/luafilesystem-1.8.0-1.rockspec',
+      'luarocks.org/manifests/x/lpeg-1.1.0-2.linux-x86_64.rock',
+    ],
+    cpan: [
+      'www.cpan.org/authors/id/E/ET/ETHER/Moose-2.2207.tar.gz',
+      'cpan.metacpan.org/authors/id/A/AB/ABC/sub/folder/Some-Module-v1.2.3.zip',
+      'mirror.example/CPAN/authors/id/E/ET/ETHER/Moose-2.2207.meta',
+    ],
   }
   for (const [name, urls] of Object.entries(expected)) {
     t.ok(names.includes(name))
@@ -81,6 +106,19 @@ t.test('the shipped rules keep packages, not what names the newest of them', asy
     'repo1.maven.org/maven2/a/b/1.0-SNAPSHOT/b-1.0-20200101.010101-1.jar',
     'intranet.example/maven2/org/slf4j/slf4j-api/2.0.0/slf4j-api-2.0.0.jar',
     'objects.githubusercontent.com/github-production-release-asset-2e65be/1/2',
+    'codeload.github.com/symfony/console/legacy.zip/refs/heads/main',
+    'codeload.github.com/symfony/console/zip/v1.0.0',
+    `evil.example/symfony/console/zip/${COMMIT}`,
+    'elpa.gnu.org/packages/archive-contents',
+    'elpa.gnu.org/packages/ace-window.html',
+    'melpa.org/packages/dash-badge.svg',
+    'luarocks.org/manifest-5.4',
+    'luarocks.org/manifests/hisham/manifest',
+    'luarocks.org/luafilesystem-scm-1.rockspec',
+    'luarocks.org/manifests/x/thing-dev-1.src.rock',
+    'www.cpan.org/authors/id/E/ET/ETHER/CHECKSUMS',
+    'www.cpan.org/authors/01mailrc.txt.gz',
+    'www.cpan.org/modules/02packages.details.txt.gz',
   ]) {
     t.equal(ruleOf(url), undefined, url)
   }
@@ -298,6 +336,61 @@ t.test('with authorization: trust, one container owns what its credentials fetch
   await get(front.port, path, { authorization: 'Bearer good' })
   t.equal((await get(front.port, path)).headers['x-cache'], 'HIT')
   t.equal(asked.length, 1)
+})
+
+t.test('who asks for a package afresh gets it as it is; of other things, upstream is asked', async (t) => {
+  const rules = [{ name: 'versions', match: { path: '^/versions/' }, no_cache: 'serve' as const }]
+  let version = 1
+  const { front, asked, cache } = await start(
+    t,
+    (request, response) => {
+      response.setHeader('ETag', `"${version}"`)
+      if (request.headers['if-none-match'] === `"${version}"`) response.writeHead(304).end()
+      else response.end(`version ${version}`)
+    },
+    { section: { rules } },
+  )
+  await get(front.port, '/versions/x-1')
+  await get(front.port, '/plain/x')
+  while (cache.stats().stores < 2) await new Promise(setImmediate)
+  // As Maven has it, and LuaRocks.
+  const fresh = { 'cache-control': 'no-cache', 'cache-store': 'no-store', pragma: 'no-cache', expires: '0' }
+  for (const headers of [fresh, { pragma: 'no-cache' }, { 'cache-control': 'no-cache' }]) {
+    const before = asked.length
+    t.equal((await get(front.port, '/versions/x-1', headers)).headers['x-cache'], 'HIT')
+    t.equal(asked.length, before)
+    t.equal((await get(front.port, '/plain/x', headers)).headers['x-cache'], 'HIT', 'it still holds')
+    t.equal(asked.length, before + 1, 'as upstream says')
+  }
+  version = 2
+  t.equal((await get(front.port, '/plain/x', fresh)).body.toString(), 'version 2')
+  while (cache.stats().stores < 3) await new Promise(setImmediate)
+  t.equal((await get(front.port, '/plain/x')).body.toString(), 'version 2', 'and so has everybody')
+})
+
+t.test('every shipped rule without a digest says what it expects and serves', async (t) => {
+  for (const { name, verify, enabled, expect, no_cache } of loadDefaultConfig().config.cache.rules) {
+    if (verify !== undefined || enabled === false) continue
+    t.ok(expect === 'package' || expect === 'file', name)
+    t.equal(no_cache, 'serve', name)
+  }
+})
+
+t.test('a field of requests that are passed on may be in Vary', async (t) => {
+  const { front, cache } = await start(t, ({ url = '' }, response) => {
+    response.setHeader('Vary', decodeURIComponent(url.split('?')[1] ?? ''))
+    response.end('content')
+  })
+  // The archive of a commit, as GitHub sends it.
+  const github = '/plain/x?Authorization%2CAccept-Encoding%2COrigin'
+  await get(front.port, github)
+  while (cache.stats().stores < 1) await new Promise(setImmediate)
+  t.equal((await get(front.port, github)).headers['x-cache'], 'HIT')
+  t.equal((await get(front.port, github, { origin: 'https://a.test' })).headers['x-cache'], undefined)
+  for (const vary of ['*', 'Cookie', 'User-Agent', 'Accept-Language']) {
+    await get(front.port, `/plain/x?${vary}`)
+    t.equal((await get(front.port, `/plain/x?${vary}`)).headers['x-cache'], undefined, vary)
+  }
 })
 
 t.test('what a host keeps for one user is not kept by rules without a digest', async (t) => {

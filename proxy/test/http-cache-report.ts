@@ -73,7 +73,7 @@ export function report(version: string, { upstream, never }: Scores): string {
 
 [http-cache-tests](https://cache-tests.fyi) ${version} is what HTTP caches are compared by. \`proxy/test/http-cache-tests.serial.test.ts\` runs it against the proxy in CI and fails when what it measures is not what this page says; \`WRITE_SCORE=1\` writes the page anew. Tests for browsers are left out.
 
-The proxy keeps what rules name. It was measured with two rules: one with \`ttl: upstream\`, under which [RFC 9111 holds](configuration.md#entries-that-change), and one with \`ttl: 0\`, the default, which says that what it matches never changes. The columns count tests that passed; with \`ttl: 0\` most others are of freshness, which such a rule disregards.
+The proxy keeps what rules name. It was measured with two rules: one with \`ttl: upstream\`, under which [RFC 9111 holds](configuration.md#entries-that-change), and one with \`ttl: 0\`, the default, which says that what it matches never changes. The columns count tests that passed; with \`ttl: 0\` most others are of freshness, which such a rule disregards. Under a URL alone the rules send the headers along by which the tests tell their requests apart (\`pass_headers\`); others that the tests make up keep a request from being answered from the store.
 
 | tests | of | \`ttl: upstream\` | \`ttl: 0\` |
 | --- | --- | --- | --- |

@@ -47,7 +47,10 @@ async function startOrigin(t: Test): Promise<string> {
 
 /** One run of all tests, in front of a cache that is new. */
 async function run(t: Test, origin: string, ttl: string | number, atOnce: number): Promise<Run> {
-  const rules = [{ name: 'tests', match: { path: '^/test/' }, ttl }]
+  // Their origin tells by these which request of which test it is.
+  const rules = [
+    { name: 'tests', match: { path: '^/test/' }, ttl, pass_headers: ['Test-ID', 'Test-Name', 'Req-Num'] },
+  ]
   const proxy = await start(t, folder(t), { cache: { min_free: 0, rules } })
   const child = fork(CHILD, [String(proxy.port), origin, String(atOnce)])
   t.teardown(() => child.kill('SIGKILL'))

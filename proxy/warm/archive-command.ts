@@ -138,6 +138,7 @@ async function importFrom(file: string, place: Place, deps: ArchiveCommandDeps):
     `imported ${report.entries} entries (${formatBytes(report.bytes)})`,
     report.present > 0 ? `${report.present} were there already` : '',
     report.too_large > 0 ? `${report.too_large} are larger than cache.max_size` : '',
+    report.outdated > 0 ? `${report.outdated} are of an earlier version and were left out` : '',
     report.damaged > 0
       ? `${report.damaged} are damaged and were left out: ${report.damaged_keys.join(', ')}`
       : '',

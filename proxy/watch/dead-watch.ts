@@ -52,7 +52,9 @@ export class DeadWatch {
 
   start(): void {
     if (process.platform !== 'linux') return
-    this.#timer = setInterval(() => this.look().catch(() => undefined), this.#options.intervalMs).unref()
+    this.#timer = setInterval(() => {
+      this.look().catch(() => undefined)
+    }, this.#options.intervalMs).unref()
   }
 
   stop(): void {
