@@ -157,7 +157,7 @@ export class Interceptor {
   }
 
   async #splice(socket: Socket, server: Socket, target: Target): Promise<void> {
-    const how = await splice(socket, server, this.#deps.settings().timeouts.idle)
+    const how = await splice(socket, server, this.#deps.settings().timeouts.idle, socket)
     if (how === 'idle') {
       const problem = 'nothing flowed for timeouts.idle'
       this.#deps.logger.info({ host: target.authority, problem }, 'tunnel closed')

@@ -39,7 +39,7 @@ import { serveSocks5 } from './socks5.js'
 import type { ServerContexts } from './tls/contexts.js'
 import { Traffic } from './traffic.js'
 import { Minting } from './tls/minting.js'
-import { serveUpgrade, withoutOffer } from './upgrade.js'
+import { leavesParser, serveUpgrade, withoutOffer } from './upgrade.js'
 
 /** How often it is looked for clients that are slow with their headers. */
 const HEADERS_LOOK_MS = 1_000
@@ -277,6 +277,7 @@ export class ProxyServer {
       connectionsCheckingInterval: HEADERS_LOOK_MS,
       // It would answer such a request by itself, and nobody but Node would know that an answer is under way.
       requireHostHeader: false,
+      ...{ shouldUpgradeCallback: leavesParser },
     })
     // One more than is served: so it shows. Node drops what is beyond that, and from 24 on refuses it by itself.
     http.maxHeadersCount = MAX_FIELDS + 1
