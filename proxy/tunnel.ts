@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import type { Duplex, Transform } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { watchIdle } from './idle-watch.js'
 
@@ -10,12 +10,14 @@ import { watchIdle } from './idle-watch.js'
  * Resolves when both sides are closed; with `idle` where we closed them, after `idleMs` in which nothing flowed.
  *
  * @param below the TCP connection under `client`, where that is TLS or a stream of Node's: an abort must be seen there.
+ * @param guard looks at what the client sends; both sides are cut when it fails.
  */
 export function splice(
   client: Duplex,
   upstream: Socket,
   idleMs: number,
   below: Socket,
+  guard?: Transform,
 ): Promise<'ended' | 'idle'> {
   return new Promise((resolve) => {
     let open = 2
@@ -49,7 +51,14 @@ export function splice(
     }
     watch(client, upstream, upstream)
     watch(upstream, client, below)
-    client.pipe(upstream)
+    if (guard === undefined) client.pipe(upstream)
+    else {
+      guard.once('error', () => {
+        abort(below)
+        abort(upstream)
+      })
+      client.pipe(guard).pipe(upstream)
+    }
     upstream.pipe(client)
   })
 }
