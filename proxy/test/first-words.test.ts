@@ -21,6 +21,7 @@ for (const [kind, passthrough] of [
     const proxy = await startProxy(t, { passthrough })
     let received = ''
     const port = await startTcpOrigin(t, (socket) => {
+      socket.on('end', () => socket.end())
       socket.on('data', (chunk: Buffer) => {
         received += chunk.toString('latin1')
         socket.write(`answer to ${chunk.length}`)
