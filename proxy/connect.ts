@@ -13,6 +13,9 @@ import { AuthorityMismatchError, parseTarget, type Target } from './target.js'
 
 // client → CONNECT host:port → 200 → tunnel
 
+/** What `http://` means without a port. */
+const HTTP_PORT = 80
+
 /** Serves one CONNECT request. Never rejects. */
 export async function serveConnect(
   request: IncomingMessage,
@@ -47,7 +50,7 @@ function connectTarget(request: IncomingMessage): Target {
   const target = parseTarget(request.url ?? '', undefined)
   const { host } = request.headers
   // RFC 9110, 7.2 wants the port there too, but many clients leave it out; Node's http module names us.
-  if (host !== undefined && host !== ownAddress(request) && !agrees(host, target)) {
+  if (host !== undefined && !namesUs(host, request) && !agrees(host, target)) {
     throw new AuthorityMismatchError(
       `cannot open a tunnel: the Host header ${JSON.stringify(host.slice(0, 100))} does not name ${target.authority}`,
     )
@@ -59,8 +62,10 @@ function agrees(host: string, target: Target): boolean {
   return parseTarget(host, target.port).authority === target.authority
 }
 
-/** As a client writes the address of the proxy it is connected to. */
-function ownAddress({ socket }: IncomingMessage): string {
-  const { localAddress = '', localPort } = socket
-  return localAddress.includes(':') ? `[${localAddress}]:${localPort}` : `${localAddress}:${localPort}`
+/**
+ * Our port is what can be known of us: clients reach us by any name of the machine, and by those of networks in
+ * between. Nothing is decided by this field (RFC 9112, 3.2.3).
+ */
+function namesUs(host: string, { socket }: IncomingMessage): boolean {
+  return parseTarget(host, HTTP_PORT).port === socket.localPort
 }

@@ -192,6 +192,10 @@ export class Exchanges {
         case 'served':
           return outcome
         case 'relay':
+          if (mayBeSigned(request, outcome.response.status)) {
+            outcome.response.body.destroy()
+            break
+          }
           await relay(outcome.response, response, client.socket)
           return { status: outcome.response.status, cache: 'MISS' }
         case 'bypass':
@@ -243,7 +247,9 @@ export class Exchanges {
   ): Promise<UpstreamResponse> {
     const asked = [...headers, 'Via', via(request.httpVersion, this.pseudonym), 'Accept-Encoding', 'identity']
     const judged = request.rawHeaders
-    const answer = await this.send(request, admitted, asked, signal, { method: method ?? 'GET', judged })
+    const { target, scheme, path } = admitted.to
+    const canonical = { ...admitted, to: { target, scheme, path } }
+    const answer = await this.send(request, canonical, asked, signal, { method: method ?? 'GET', judged })
     if (answer.kind === 'upgraded') throw new Error('upstream switched protocols without being asked')
     return upstreamResponse(answer.message)
   }
@@ -307,6 +313,15 @@ export class Exchanges {
       message,
     )
   }
+}
+
+/**
+ * Whether a fetch for the cache was refused as one whose signature does not fit is: the client's own words may be what
+ * it covers, so they are what upstream is asked next. Only GET and HEAD come here, which may be repeated.
+ */
+function mayBeSigned({ rawHeaders }: ClientRequest, status: number): boolean {
+  const isSigned = headerValue(rawHeaders, 'authorization') !== undefined
+  return status === 400 || status === 403 || (status === 401 && isSigned)
 }
 
 /** gRPC reads the reason of a failure from the reset itself, and cannot read a page. */

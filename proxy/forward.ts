@@ -221,6 +221,8 @@ export class Upstream {
         ? // RFC 6066, 3: no server name for addresses. Never derived from a header.
           httpsRequest({ ...options, servername: isAddress ? '' : host })
         : httpRequest(options)
+    // Bounded by their size. Node would drop what is beyond a thousand, or from 24 on the whole answer.
+    request.maxHeadersCount = 0
     // Written out by now. A pooled connection keeps the options of the request it was opened for, and would so
     // keep the secrets in its headers.
     headers.length = 0

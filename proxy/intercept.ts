@@ -1,5 +1,6 @@
 import type { Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Transform } from 'node:stream'
 import { TLSSocket, type SecureContext } from 'node:tls'
 import { entry } from '../config/entry.js'
 import { codeOf } from '../config/errors.js'
@@ -10,7 +11,8 @@ import { closeWith } from './close-with.js'
 import type { ClientConnection } from './exchange.js'
 import type { Upstream } from './forward.js'
 import type { Admission, Gate } from './gate.js'
-import { judgeOpening } from './passthrough.js'
+import { judgeOpening, watchOpening } from './passthrough.js'
+import { openingGuard } from './opening-guard.js'
 import { peek } from './peek.js'
 import type { TunnelContext } from './request-target.js'
 import type { Settings } from './settings.js'
@@ -110,30 +112,33 @@ export class Interceptor {
   /** What the client speaks. While it is silent, upstream is asked whether it speaks first. */
   async #protocolOf(socket: Socket, target: Target): Promise<TunnelProtocol | 'served' | undefined> {
     const looking = new AbortController()
-    const spoken = peek(socket, tunnelProtocol, this.#deps.settings().timeouts.headers, looking.signal)
+    const { classify, undecided } = watchOpening(tunnelProtocol)
+    const spoken = peek(socket, classify, this.#deps.settings().timeouts.headers, looking.signal)
     const first = await Promise.race([spoken, silence(SERVER_FIRST_MS)])
     if (first !== 'silent') return first
     const dialled = await this.#dial(socket, target).catch(() => undefined)
     if (dialled === undefined) return spoken
     const { server, admission } = dialled
     const serverSpoke = new Promise<'server'>((resolve) => server.once('readable', () => resolve('server')))
-    const speaker = await Promise.race([spoken, serverSpoke])
-    if (speaker !== 'server') {
+    const speaker = await Promise.race([spoken, serverSpoke, undecided])
+    if (speaker !== 'server' && speaker !== 'undecided') {
       server.destroy()
       return speaker
     }
     looking.abort()
     await spoken
     this.#deps.gate.record(admission)
-    await this.#splice(socket, server, target)
+    await this.#splice(socket, server, target, speaker === 'undecided' ? openingGuard() : undefined)
     return 'served'
   }
 
   async #passThrough(socket: Socket, server: Socket, target: Target): Promise<void> {
     const { settings, logger } = this.#deps
-    switch (await judgeOpening(socket, server, target, settings().timeouts.headers, logger)) {
+    const opening = await judgeOpening(socket, server, target, settings().timeouts.headers, logger)
+    switch (opening) {
       case 'join':
-        await this.#splice(socket, server, target)
+      case 'undecided':
+        await this.#splice(socket, server, target, opening === 'undecided' ? openingGuard() : undefined)
         return
       case 'http':
         server.destroy()
@@ -158,9 +163,10 @@ export class Interceptor {
     }
   }
 
-  async #splice(socket: Socket, server: Socket, target: Target): Promise<void> {
+  async #splice(socket: Socket, server: Socket, target: Target, guard?: Transform): Promise<void> {
     const ended = this.#deps.traffic.tunnel(socket, server)
-    const how = await splice(socket, server, this.#deps.settings().timeouts.idle).finally(ended)
+    const { idle } = this.#deps.settings().timeouts
+    const how = await splice(socket, server, idle, socket, guard).finally(ended)
     if (how === 'idle') {
       const problem = 'nothing flowed for timeouts.idle'
       this.#deps.logger.info({ host: target.authority, problem }, 'tunnel closed')

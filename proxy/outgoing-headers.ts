@@ -26,11 +26,12 @@ export function bodyFollows({ headers }: ClientRequest): boolean {
   return headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0)
 }
 
-/** `Host` in its own place, in canonical form: what was decided on is what is asked for. */
+/** `Host` in its own place, naming what was decided on. */
 export function withHost(headers: RawHeaders, to: RequestTarget): RawHeaders {
   const result = [...headers]
   const at = result.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === 'host')
-  if (at === -1) result.unshift('Host', hostHeader(to))
-  else result[at + 1] = hostHeader(to)
+  const host = to.writtenHost ?? hostHeader(to)
+  if (at === -1) result.unshift('Host', host)
+  else result[at + 1] = host
   return result
 }

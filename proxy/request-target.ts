@@ -1,5 +1,5 @@
 import { canonicalHost } from '../config/host-name.js'
-import { headerValues } from './headers.js'
+import { headerValue, headerValues } from './headers.js'
 import type { ClientRequest } from './message.js'
 import { AuthorityMismatchError, TargetError, parseTarget, type Target } from './target.js'
 
@@ -19,6 +19,8 @@ export interface RequestTarget {
   readonly scheme: 'http' | 'https'
   /** Origin form: path with query, or `*`. */
   readonly path: string
+  /** In a tunnel: Host as the client wrote it, which a signature may cover. The same host and port, no more. */
+  readonly writtenHost?: string
 }
 
 const ABSOLUTE_FORM = /^(https?|wss?):\/\/([^/?#]*)([^#]*)$/i
@@ -55,7 +57,17 @@ export function requestTarget(request: ClientRequest, tunnel: TunnelContext | un
   }
   assertPseudoAgrees(request, target, scheme)
   assertHostAgrees(request, target, scheme)
-  return { target, scheme, path: absolute === null ? url : originForm(absolute[3]) }
+  const writtenHost = plainHost(request, { target, scheme })
+  const path = absolute === null ? url : originForm(absolute[3])
+  return { target, scheme, path, ...(writtenHost === undefined ? {} : { writtenHost }) }
+}
+
+/** Other spellings of a host than by case and port are ours to canonicalise: upstream might read them in another way. */
+function plainHost(request: ClientRequest, to: Pick<RequestTarget, 'target' | 'scheme'>): string | undefined {
+  const written = headerValue(request.rawHeaders, 'host') ?? request.pseudo?.authority
+  if (written === undefined || written === hostHeader(to)) return undefined
+  const lower = written.toLowerCase()
+  return lower === hostHeader(to) || lower === to.target.authority ? written : undefined
 }
 
 /** Where an absolute URI leads; undefined for what is none. @throws TargetError for a host that is none. */

@@ -40,7 +40,7 @@ import { serveSocks5 } from './socks5.js'
 import type { ServerContexts } from './tls/contexts.js'
 import { Traffic } from './traffic.js'
 import { Minting } from './tls/minting.js'
-import { serveUpgrade, withoutOffer } from './upgrade.js'
+import { leavesParser, serveUpgrade, withoutOffer } from './upgrade.js'
 import { DeadWatch } from './watch/dead-watch.js'
 import { inodeOf } from './watch/kernel-sockets.js'
 import { OpenSockets } from './watch/open-sockets.js'
@@ -319,6 +319,7 @@ export class ProxyServer {
       connectionsCheckingInterval: HEADERS_LOOK_MS,
       // It would answer such a request by itself, and nobody but Node would know that an answer is under way.
       requireHostHeader: false,
+      ...{ shouldUpgradeCallback: leavesParser },
     })
     // One more than is served: so it shows. Node drops what is beyond that, and from 24 on refuses it by itself.
     http.maxHeadersCount = MAX_FIELDS + 1

@@ -1,4 +1,4 @@
-import type { Duplex } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { IdleError, watchIdle } from './idle-watch.js'
 
 const EVENTS = ['readable', 'end', 'close'] as const
@@ -9,7 +9,11 @@ const EVENTS = ['readable', 'end', 'close'] as const
  *
  * @throws IdleError when nothing has come for `idleMs`.
  */
-export async function takeBytes(socket: Duplex, length: number, idleMs: number): Promise<Buffer | undefined> {
+export async function takeBytes(
+  socket: Readable,
+  length: number,
+  idleMs: number,
+): Promise<Buffer | undefined> {
   const pieces: Buffer[] = []
   let taken = 0
   let stop = (): void => undefined
@@ -35,7 +39,7 @@ export async function takeBytes(socket: Duplex, length: number, idleMs: number):
   return bytes.subarray(0, length)
 }
 
-function changed(socket: Duplex): Promise<void> {
+function changed(socket: Readable): Promise<void> {
   return new Promise((resolve) => {
     const look = (): void => {
       for (const event of EVENTS) socket.off(event, look)

@@ -16,6 +16,14 @@ const HTTP2_PREFACE = /^PRI \* HTTP\/2\.0\r$/
 /** The beginning of a line that may yet become one: a word of printable bytes, and a blank after it. */
 const MAY_BECOME_REQUEST = /^[\x21-\x7e]*(?:[\t\v\f ]|$)/
 
+/** Whether bytes that may yet become a request begin with the name of a method that exists, or a part of one. */
+export function beginsLikeRequest(bytes: Buffer): boolean {
+  const text = bytes.toString('latin1', 0, MAX_LINE_BYTES).replace(/^[\r\n]+/, '')
+  const [word = ''] = text.split(/[\t\v\f ]/, 1)
+  const upper = word.toUpperCase()
+  return METHODS.some((method) => (word === text ? method.startsWith(upper) : method === upper))
+}
+
 /** @returns undefined while more bytes are needed. */
 export function tunnelProtocol(bytes: Buffer): TunnelProtocol | undefined {
   // RFC 8446, 5.1: a handshake record.

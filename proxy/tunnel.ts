@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { Duplex, Transform } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { watchIdle } from './idle-watch.js'
 
@@ -8,27 +9,29 @@ import { watchIdle } from './idle-watch.js'
  *
  * Resolves when both sides are closed; with `idle` where we closed them, after `idleMs` in which nothing flowed.
  *
- * @param below the TCP connection under `client` where that is TLS: an abort must be seen there.
+ * @param below the TCP connection under `client`, where that is TLS or a stream of Node's: an abort must be seen there.
+ * @param guard looks at what the client sends; both sides are cut when it fails.
  */
 export function splice(
-  client: Socket,
+  client: Duplex,
   upstream: Socket,
   idleMs: number,
-  below: Socket = client,
+  below: Socket,
+  guard?: Transform,
 ): Promise<'ended' | 'idle'> {
   return new Promise((resolve) => {
     let open = 2
     let how: 'ended' | 'idle' = 'ended'
     const stop = watchIdle({
       limitMs: idleMs,
-      progress: () => client.bytesRead + client.bytesWritten + upstream.bytesRead + upstream.bytesWritten,
+      progress: () => below.bytesRead + below.bytesWritten + upstream.bytesRead + upstream.bytesWritten,
       onIdle() {
         how = 'idle'
         abort(below)
         abort(upstream)
       },
     })
-    const watch = (side: Socket, other: Socket, belowOther: Socket): void => {
+    const watch = (side: Duplex, other: Duplex, belowOther: Socket): void => {
       const closed = (): void => {
         // Its end was passed on by the pipe; without an end it was cut.
         if (!side.readableEnded) abort(belowOther)
@@ -48,7 +51,14 @@ export function splice(
     }
     watch(client, upstream, upstream)
     watch(upstream, client, below)
-    client.pipe(upstream)
+    if (guard === undefined) client.pipe(upstream)
+    else {
+      guard.once('error', () => {
+        abort(below)
+        abort(upstream)
+      })
+      client.pipe(guard).pipe(upstream)
+    }
     upstream.pipe(client)
   })
 }

@@ -1,6 +1,6 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import { Readable } from 'node:stream'
+import { Readable, type Duplex } from 'node:stream'
 import { whenClosed } from '../config/waiting-answers.js'
 import { closeWith } from './close-with.js'
 import type { ClientConnection, Exchanges } from './exchange.js'
@@ -16,15 +16,24 @@ import { splice } from './tunnel.js'
 /** docker exec sends its options (some 30 bytes) in the request that asks to switch; they are kept in memory. */
 const MAX_BODY_BYTES = 64 * 1024
 
-/**
- * The request again without its offer to switch protocols, and what followed it, to be parsed anew; undefined
- * where the offer stands. RFC 9110, 7.8: an offer may be left unanswered.
- */
-export function withoutOffer(request: IncomingMessage, head: Buffer): Buffer | undefined {
+/** Whether an offer to switch protocols is passed on. RFC 9110, 7.8: it may be left unanswered. */
+function standsOffer(request: IncomingMessage): boolean {
   const protocols = tokens(headerValue(request.rawHeaders, 'upgrade'))
-  // RFC 7540, 3.2: taken up, h2c would be a way past the policy. And Node's parser has left the body where it
-  // was: a short one we take from there, any other is for the parser.
-  if (!protocols.includes('h2c') && bodyLength(request) <= MAX_BODY_BYTES) return undefined
+  // RFC 7540, 3.2: taken up, h2c would be a way past the policy. And a body that is not short is for the parser.
+  return !protocols.includes('h2c') && bodyLength(request) <= MAX_BODY_BYTES
+}
+
+/**
+ * Whether Node is to stop parsing, which from 22 on it asks as the option `shouldUpgradeCallback`. Node 26 would read the
+ * body of the request all the same, so that it could not be parsed anew.
+ */
+export function leavesParser(request: IncomingMessage): boolean {
+  return bodyLength(request) === 0 || standsOffer(request)
+}
+
+/** The request again without its offer, and what followed it, to be parsed anew; undefined where the offer stands. */
+export function withoutOffer(request: IncomingMessage, head: Buffer): Buffer | undefined {
+  if (standsOffer(request)) return undefined
   const fields = pairs(without(request.rawHeaders, (name) => name === 'upgrade'))
   const lines = fields.map(([name, value]) => `${name}: ${value}\r\n`)
   const text = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n${lines.join('')}\r\n`
@@ -45,7 +54,7 @@ function bodyLength(request: IncomingMessage): number {
  */
 export async function serveUpgrade(
   request: IncomingMessage,
-  inner: Socket,
+  inner: Duplex,
   head: Buffer,
   client: ClientConnection,
   exchanges: Exchanges,
@@ -58,7 +67,7 @@ export async function serveUpgrade(
     const gone = new AbortController()
     whenClosed(inner, () => gone.abort())
     // RFC 9110, 7.8: the new protocol begins after the whole request.
-    const body = await takeBytes(inner, length, exchanges.idleMs)
+    const body = await takeBytes(bodySource(request, inner), length, exchanges.idleMs)
     if (body === undefined) throw new FramingError(400, 'cannot read the request: its body ended early')
     const headers = [
       ...requestHeaders(request, length > 0, exchanges.pseudonym),
@@ -75,7 +84,7 @@ export async function serveUpgrade(
       return { status: answer.message.statusCode ?? 0 }
     }
     admitted.witness.switched()
-    response.detachSocket(inner)
+    response.detachSocket(inner as Socket)
     inner.write(switchingHead(answer.message), 'latin1')
     if (answer.head.length > 0) inner.write(answer.head)
     const how = await splice(inner, answer.socket, exchanges.idleMs, client.socket)
@@ -83,11 +92,17 @@ export async function serveUpgrade(
   })
 }
 
-/** A response on a socket Node no longer parses; it ends the connection, as no request can follow. */
-function detachedResponse(request: IncomingMessage, inner: Socket): ServerResponse {
+/** Node from 26 on reads the body by itself; before that it leaves it at the front of the connection. */
+export function bodySource(request: IncomingMessage, inner: Duplex): Readable {
+  return !request.complete || request.readableLength > 0 ? request : inner
+}
+
+/** A response on a connection Node no longer parses; it ends the connection, as no request can follow. */
+function detachedResponse(request: IncomingMessage, inner: Duplex): ServerResponse {
   const response = new ServerResponse(request)
   response.shouldKeepAlive = false
-  response.assignSocket(inner)
+  // All it does there is to write, and to listen for the end.
+  response.assignSocket(inner as Socket)
   response.once('finish', () => closeWith(inner, ''))
   inner.once('close', () => response.destroy())
   return response

@@ -39,7 +39,8 @@ export function pinnedNode(line) {
     fail(`cannot test on Node ${line}: npm installed no ${path}; it is for Linux on x64 and arm64`)
   }
   const { version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
-  return { version, path }
+  // Some are published with a "v" before it.
+  return { version: version.replace(/^v/, ''), path }
 }
 
 function ensureNodes() {

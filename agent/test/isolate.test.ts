@@ -4,6 +4,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -41,11 +42,12 @@ t.test('the command is process 1 with its own names, files, devices and network'
   const container = await startIsolated(t, { command: SLEEPER, env: { DISCOBOT_USER: 'x' } })
   await container.logged(/up as 1\n/)
   const look = await container.exec(`
-    hostname; cat /proc/1/comm; ls /proc | grep -c '^[0-9]'; cat /sys/class/net/lo/operstate
+    hostname; readlink /proc/1/exe; ls /proc | grep -c '^[0-9]'; cat /sys/class/net/lo/operstate
     ls /sys/class/net; readlink /dev/fd; stat -c %a /tmp; cat /proc/1/environ | tr '\\0' '\\n' | sort
     grep -c ' / ' /proc/self/mountinfo`)
   t.equal(look.code, 0, look.stderr)
-  t.match(look.stdout, /^discobot\nnode\n/)
+  // Not by /proc/1/comm: Node from 24 on calls its main thread MainThread.
+  t.equal(look.stdout.split('\n', 2).join(), `discobot,${realpathSync(process.execPath)}`)
   t.match(look.stdout, /\nunknown\nlo\n\/proc\/self\/fd\n1777\n/, 'loopback is up and the only interface')
   t.match(look.stdout, /DISCOBOT_DATA_DIR=\/.data\nDISCOBOT_USER=x\nLANG=C.UTF-8\nPATH=/)
   t.notMatch(look.stdout, /ISOLATE_|HOME=/, 'nothing else of the environment passes')

@@ -3,7 +3,7 @@ import { createReadStream, existsSync, mkdirSync, renameSync, rmSync } from 'nod
 import { join } from 'node:path'
 import { CACHE, type DockerEngine } from './docker-engine.js'
 
-/** What `node:20-bookworm-slim` is to the Dockerfile, where no image can be pulled. */
+/** What the default base is to the Dockerfile, where no image can be pulled. */
 export const STAND_IN = `discobot-stand-in:node-${process.versions.node}`
 
 /**

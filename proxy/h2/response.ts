@@ -40,7 +40,12 @@ export class Http2Response extends Writable implements ClientResponse {
     return this.#head !== undefined
   }
 
+  /** @throws for a status that Node does not send, so that it can still be said instead of being a reset. */
   writeHead(status: number, _reason: string | undefined, headers: string[]): this {
+    if (status < 200 || status > 599) {
+      const code = 'ERR_HTTP2_STATUS_INVALID'
+      throw Object.assign(new Error(`cannot send the status ${status} by HTTP/2`), { code })
+    }
     this.statusCode = status
     this.#head = headers
     return this

@@ -26,6 +26,8 @@ const PING_LIMIT_MS = 10_000
 /** Uploads that wait to be sent and headers, of all streams of a connection; Node's 10 refuses answers above it. */
 const MAX_SESSION_MEMORY_MB = 64
 const MAX_HEADER_LIST_BYTES = 64 * 1024
+/** As many as that has room for: RFC 9113, 6.5.2 counts 32 bytes for each besides its text. Node's own 128 cut off pages. */
+const MAX_HEADER_LIST_PAIRS = MAX_HEADER_LIST_BYTES / 32
 /** Ours is the far end: 1 MiB a round trip is 20 MB/s at 50 ms, and what a stream nobody reads may hold. */
 const STREAM_WINDOW_BYTES = 1024 * 1024
 /** All streams together; Node returns it as bytes arrive, so no stream holds up the others. */
@@ -77,6 +79,7 @@ export class UpstreamSession {
     this.#session = connect(`https://${authority}`, {
       createConnection: () => socket,
       maxSessionMemory: MAX_SESSION_MEMORY_MB,
+      maxHeaderListPairs: MAX_HEADER_LIST_PAIRS,
       settings: {
         enablePush: false,
         maxHeaderListSize: MAX_HEADER_LIST_BYTES,

@@ -113,15 +113,23 @@ t.test('CONNECT without a usable target is refused with the reason', async (t) =
   }
 })
 
-t.test("a CONNECT whose Host is the proxy's own address, as Node sends it, is served", async (t) => {
+t.test("a CONNECT whose Host is the proxy's own, by any of its names, is served", async (t) => {
   const proxy = await startProxy(t)
   const port = await startTcpOrigin(t, (socket) => socket.write('\0banner'))
-  const client = await openRaw(
+  for (const name of ['127.0.0.1', 'localhost', 'proxy.test', 'host.docker.internal', '[::1]']) {
+    const client = await openRaw(
+      t,
+      proxy.port,
+      `CONNECT origin.test:${port} HTTP/1.1\r\nHost: ${name}:${proxy.port}\r\n\r\n`,
+    )
+    await client.until(/banner$/)
+  }
+  const other = await openRaw(
     t,
     proxy.port,
-    `CONNECT origin.test:${port} HTTP/1.1\r\nHost: 127.0.0.1:${proxy.port}\r\n\r\n`,
+    `CONNECT origin.test:${port} HTTP/1.1\r\nHost: other.test:${port}\r\n\r\n`,
   )
-  await client.until(/banner$/)
+  t.match((await other.closed()).text, /^HTTP\/1\.1 421 /)
 })
 
 t.test('names that were holes elsewhere are ordinary names here', async (t) => {
