@@ -48,7 +48,9 @@ function placeOf({ file, line, col }: { file: string; line: number; col: number 
 function valueAt(config: object, path: readonly string[]): unknown {
   return path.reduce<unknown>(
     (value, key) =>
-      typeof value === 'object' && value !== null ? new Map(Object.entries(value)).get(key) : undefined,
+      typeof value === 'object' && value !== null
+        ? Object.getOwnPropertyDescriptor(value, key)?.value
+        : undefined,
     config,
   )
 }

@@ -134,11 +134,11 @@ t.test('a workspace may block more, and allow only in an allowlist of its own', 
   t.strictSame(narrowed.messages, [reason])
   t.strictSame(narrowed.composed.config.rules, [operators, block])
 
-  const dormant = await compose(t, '', rules)
+  const dormant = await compose(t, '{}\n', rules)
   t.strictSame(dormant.messages, [reason], 'also while no allowlist is enabled: one may be, later')
   t.strictSame(dormant.composed.config.rules, [block])
 
-  const own = await compose(t, '', `${rules}allowlist: { enabled: true }\n`)
+  const own = await compose(t, '{}\n', `${rules}allowlist: { enabled: true }\n`)
   t.strictSame(own.messages, [])
   t.strictSame(own.composed.config.rules, [block, allow])
 
