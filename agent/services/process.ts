@@ -15,10 +15,10 @@ import { logLine } from './log-line.js'
 import { OutputBudget, type OutputShare } from './output-budget.js'
 import { OutputReader } from './output-reader.js'
 import { readyFd } from './readiness.js'
-import { systemRunAs, type RunAsDeps } from './run-as.js'
+import { accountOf, systemRunAs, type RunAsDeps } from './run-as.js'
 import { restricted } from './restricted.js'
 import { sendSignal } from './send-signal.js'
-import type { ServiceSpec } from './spec.js'
+import { GROUP_VARIABLE, type ServiceSpec } from './spec.js'
 import { MARKER_VARIABLE } from './stragglers.js'
 
 /** Between two looks at a group whose leader has ended. */
@@ -248,7 +248,7 @@ export class ServiceProcess {
 function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): ChildProcess {
   const { readiness, handover, sockets } = spec
   const command = restricted(spec, deps.runAs ?? systemRunAs)
-  const [program, ...args] = deps.group?.within(command, spec.env['PATH'] ?? '') ?? command
+  const [program, ...args] = deps.group?.within(command, spec.env['PATH'] ?? '', spec.cwd) ?? command
   const piped = [1, 2]
   const fd = readyFd(readiness)
   if (fd !== undefined) piped.push(fd)
@@ -259,6 +259,7 @@ function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): Chil
       ...spec.env,
       ...(sockets === undefined ? {} : { [LISTENERS_VARIABLE]: JSON.stringify(sockets.listeners) }),
       [MARKER_VARIABLE]: marker,
+      ...delegation(spec, deps),
     },
     // setsid(2): its own session and group.
     detached: true,
@@ -266,6 +267,15 @@ function spawnLeader(spec: ServiceSpec, marker: string, deps: ProcessDeps): Chil
       piped.includes(fd) ? 'pipe' : (sockets?.stdio(fd) ?? 'ignore'),
     ),
   })
+}
+
+function delegation(
+  { user, delegated }: ServiceSpec,
+  { group, runAs = systemRunAs }: ProcessDeps,
+): Record<string, string> {
+  if (delegated !== true || group === undefined) return {}
+  const { uid, gid } = user === undefined ? { uid: runAs.ownUid ?? 0, gid: 0 } : accountOf(user, runAs)
+  return group.delegateTo(uid, gid) ? { [GROUP_VARIABLE]: group.location } : {}
 }
 
 function handoverPipe(pipe: unknown): Socket | undefined {

@@ -71,7 +71,7 @@ t.test(
     )
     await t.rejects(lab.supervisor.start('ill'), {
       code: 'SERVICE_START_FAILED',
-      message: `cannot start ill: no answer from ${url} within 700 ms: listening`,
+      message: `cannot start ill: no answer from ${url} within 700 ms (it answered 503): listening`,
     })
     await waitFor('the end', () => statusOf(lab, 'ill').state === 'failed')
     await t.rejects(fetch(url), 'nothing listens any more')

@@ -29,9 +29,10 @@ ln -s '${join(project, 'node_modules')}' /opt/discobot/node_modules`,
     const status = await fetchStatus(`/proc/${container.pid}/root/run/discobot/agent.sock`)
     t.match(status, { phase: 'running', extra: { mode: 'container', dataDir: '/.data' } })
     t.not(status.pid, 1)
-    const body = JSON.stringify({ shell: 'id -un; pwd; echo "$HTTPS_PROXY"' })
+    // One piece: output comes as it is printed.
+    const body = JSON.stringify({ shell: 'echo "$(id -un) $(pwd) $HTTPS_PROXY"' })
     const asked = `curl -sS localhost:3002/api/exec -H 'content-type: application/json' -d '${body}'`
-    t.match((await container.exec(asked)).stdout, /discobot\\n\/home\/discobot\/workspace\\nhttp:\/\/127/)
+    t.match((await container.exec(asked)).stdout, /discobot \/home\/discobot\/workspace http:\/\/127/)
     for (const path of ['/etc/profile.d/discobot-proxy.sh', '/workspace'])
       t.equal((await container.exec(`test -e ${path}`)).code, 0, path)
     const { stdout } = await container.exec(`'${execPath}' /opt/discobot/lib/agent/main.js healthcheck`)
