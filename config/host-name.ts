@@ -9,6 +9,9 @@ const LABEL = /^[a-z0-9_-]{1,63}$/
 /** RFC 5890, 2.3.2.1: what stands for a label beyond ASCII. */
 const A_LABEL_PREFIX = 'xn--'
 
+/** Its own canonical spelling: most hosts, and no address, whose last label would begin with a digit. */
+const PLAIN_NAME = /^(?:[a-z0-9_][a-z0-9_-]{0,62}\.)*[a-z][a-z0-9-]{0,62}$/
+
 /** What separates a host from the rest of a URL, or would be decoded: none of it is part of a name. */
 const NOT_IN_NAMES = /[\x00-\x20"#%/:<>?@[\\\]^`{|}\x7f]/
 
@@ -21,6 +24,7 @@ const NOT_IN_NAMES = /[\x00-\x20"#%/:<>?@[\\\]^`{|}\x7f]/
  *   ending in a number without being an IPv4 address.
  */
 export function canonicalHost(text: string): string | undefined {
+  if (text.length <= MAX_NAME_LENGTH && PLAIN_NAME.test(text) && !text.includes(A_LABEL_PREFIX)) return text
   const address = text.includes('%') ? undefined : parseIpAddress(text)
   if (address !== undefined) return formatIpAddress(address)
   if (NOT_IN_NAMES.test(text)) return undefined
