@@ -23,7 +23,8 @@ import { ensureFile } from '../../system/atomic-file.js'
 import { exposureOf } from '../../wall/exposure.js'
 import { ownPorts } from '../../wall/own-ports.js'
 import { VOLUNTARY, wallOf, withheldLine, type WallFindings } from '../../wall/wall.js'
-import type { BootFindings, ProxyEndpoints } from '../findings.js'
+import type { BootFindings, ConfigurationFinding, ProxyEndpoints } from '../findings.js'
+import { stampOf } from '../operator-watch.js'
 import type { BootStep } from '../step.js'
 
 export interface ProxyConfigStepDeps {
@@ -33,8 +34,11 @@ export interface ProxyConfigStepDeps {
   /** dockerd will run, and its containers are to reach the proxy by the bridge. */
   readonly bridge: boolean
   readonly logger: Logger
-  /** Remembers what the operator's file said, so that a reload can tell when it was cut off. */
-  readonly operatorSaid?: { text?: string }
+  /**
+   * Remembers what the operator's file said when it was put in force, so that a reload can tell when it was cut off,
+   * and what it was when it was last read, whether or not that could be used.
+   */
+  readonly operatorSaid?: { text?: string; stamp?: string }
   /** Of our own code; that of the bundle we run from unless given. */
   readonly release?: string
 }
@@ -78,6 +82,7 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
     workspaceFile: join(options.workspace.path, WORKSPACE_CONFIG),
   }
   const texts = await readConfigTexts(files)
+  if (deps.operatorSaid !== undefined) deps.operatorSaid.stamp = stampOf(texts.operator)
   const madeOf = release === undefined ? undefined : digestOfTexts(texts, [bridge])
   const place = { ...options.data, owner: await deps.owner() }
   if (release === undefined || madeOf === undefined) return composeAnew(deps, files, texts, place, findings)
@@ -91,6 +96,7 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   await writeText(place, present.text)
   await writeDescription(place, description)
   tell(known.config, await findWall(deps, known.config), findings)
+  findings.configuration = configurationOf(deps, 'composed')
   remember(deps, texts)
   return FORCE.composed
 }
@@ -114,7 +120,7 @@ async function composeAnew(
   describe?: Circumstances & { readonly madeOf: string },
 ): Promise<string> {
   const { options, bridge, logger } = deps
-  const [{ composeConfig }, { formatProblem }] = await Promise.all([
+  const [{ composeConfig }, { firstOf, formatProblem }] = await Promise.all([
     import('../../../config/compose.js'),
     import('../../../config/problem.js'),
   ])
@@ -132,12 +138,23 @@ async function composeAnew(
   if (description !== undefined) await writeDescription(place, description)
   const named =
     composed.inForce === 'composed' ? [] : await variablesNamedIn(options.proxyConfig, options.inherited)
+  const trouble = composed.trouble ?? (problems.length === 0 ? undefined : firstOf(composed.problems))
+  findings.configuration = configurationOf(deps, composed.inForce, trouble)
   tell(wanted.config, await findWall(deps, wanted.config), findings, named)
-  const [first, ...others] = problems
-  if (first === undefined) return FORCE[composed.inForce]
-  throw new ProxyConfigError(
-    others.length === 0 ? first : `${first} (and ${others.length} more, see the log)`,
-  )
+  if (trouble === undefined) return FORCE[composed.inForce]
+  throw new ProxyConfigError(trouble)
+}
+
+function configurationOf(
+  { options: { proxyConfig } }: ProxyConfigStepDeps,
+  inForce: Composed['inForce'],
+  trouble?: string,
+): ConfigurationFinding {
+  return {
+    inForce,
+    ...(proxyConfig === undefined ? {} : { operatorFile: proxyConfig }),
+    ...(trouble === undefined ? {} : { trouble }),
+  }
 }
 
 /** Header values in it may be secrets of the operator's. */
@@ -191,7 +208,7 @@ const OWN_UID = 0
 
 const FORCE: Readonly<Record<Composed['inForce'], string>> = {
   composed: 'written',
-  previous: 'that of the last good start',
+  previous: 'the last good configuration',
   'deny-all': 'nothing may be reached',
 }
 
