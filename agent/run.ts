@@ -30,6 +30,8 @@ export interface RunDeps extends BootSettings {
   readonly version: string
   /** Writes to the terminal what is for a person and no log line. */
   readonly print: (text: string) => void
+  /** A person reads at a terminal, and not a log. */
+  readonly terminal: boolean
   /** The terminal takes colours. */
   readonly colour: boolean
   /** How this program is called. */
@@ -151,11 +153,12 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       clock,
       signal: over.signal,
       onChange: (now) => (steps = now),
+      timelineFollows: deps.terminal && options.log.format === 'text',
     })
     phase = 'running'
     unattended(logger, "watch of the operator's file", plan.follow())
     giveMemoryBack()
-    const { colour, command } = deps
+    const { colour, command, terminal: timeline } = deps
     const { renderWelcome, suggestions } = await import('./welcome.js')
     // Whoever parses the log line by line is not to meet a text for people among them.
     if (options.log.format === 'json')
@@ -165,7 +168,15 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       )
     else
       deps.print(
-        renderWelcome({ options, findings, steps: boot.steps, tookMs: boot.tookMs, colour, self: command }),
+        renderWelcome({
+          options,
+          findings,
+          steps: boot.steps,
+          tookMs: boot.tookMs,
+          colour,
+          timeline,
+          self: command,
+        }),
       )
   } catch (error) {
     if (!(error instanceof BootInterruptedError)) {
