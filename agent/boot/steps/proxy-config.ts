@@ -23,6 +23,7 @@ import { ensureFile } from '../../system/atomic-file.js'
 import { exposureOf } from '../../wall/exposure.js'
 import { ownPorts } from '../../wall/own-ports.js'
 import { VOLUNTARY, wallOf, withheldLine, type WallFindings } from '../../wall/wall.js'
+import { inheritedProxy, proxyVariables, toldAgain } from '../inherited-proxy.js'
 import type { BootFindings, ConfigurationFinding, ProxyEndpoints } from '../findings.js'
 import { stampOf } from '../operator-watch.js'
 import type { BootStep } from '../step.js'
@@ -83,7 +84,8 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   }
   const texts = await readConfigTexts(files)
   if (deps.operatorSaid !== undefined) deps.operatorSaid.stamp = stampOf(texts.operator)
-  const madeOf = release === undefined ? undefined : digestOfTexts(texts, [bridge])
+  const madeOf =
+    release === undefined ? undefined : digestOfTexts(texts, [bridge, proxyVariables(options.inherited)])
   const place = { ...options.data, owner: await deps.owner() }
   if (release === undefined || madeOf === undefined) return composeAnew(deps, files, texts, place, findings)
   const circumstances = { release, file: place.proxyConfig, dataDir: place.root }
@@ -98,7 +100,7 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   tell(known.config, await findWall(deps, known.config), findings)
   findings.configuration = configurationOf(deps, 'composed')
   remember(deps, texts)
-  return FORCE.composed
+  return withRemark(FORCE.composed, toldAgain(known.config, options.inherited))
 }
 
 function remember({ operatorSaid }: ProxyConfigStepDeps, { operator }: ConfigTexts): void {
@@ -127,7 +129,9 @@ async function composeAnew(
   const formerOperator = deps.operatorSaid?.text
   const composed = await composeConfig({ dataDir: place.root, ...files, texts, formerOperator })
   if (composed.inForce === 'composed') remember(deps, texts)
-  const wanted = bridge ? await withBridge(composed) : composed
+  const inherited = inheritedProxy(composed, options.inherited)
+  if (inherited !== undefined) logger.info({}, inherited.told)
+  const wanted = await rewritten(composed, bridge, inherited?.config ?? composed.config)
   await writeText(place, wanted.yaml)
   const problems = composed.problems.map(formatProblem)
   for (const problem of problems) logger.warn({ problem }, 'proxy configuration')
@@ -141,8 +145,12 @@ async function composeAnew(
   const trouble = composed.trouble ?? (problems.length === 0 ? undefined : firstOf(composed.problems))
   findings.configuration = configurationOf(deps, composed.inForce, trouble)
   tell(wanted.config, await findWall(deps, wanted.config), findings, named)
-  if (trouble === undefined) return FORCE[composed.inForce]
+  if (trouble === undefined) return withRemark(FORCE[composed.inForce], inherited?.told)
   throw new ProxyConfigError(trouble)
+}
+
+function withRemark(verdict: string, remark: string | undefined): string {
+  return remark === undefined ? verdict : `${verdict}; ${remark}`
 }
 
 function configurationOf(
@@ -212,12 +220,19 @@ const FORCE: Readonly<Record<Composed['inForce'], string>> = {
   'deny-all': 'nothing may be reached',
 }
 
-/** Unless somebody chose the addresses: the bridge's is added, which appears when dockerd makes it. */
-async function withBridge(composed: Composed): Promise<Pick<Composed, 'config' | 'yaml'>> {
-  const { config, sources, parts } = composed
-  if (sources['proxy.host']?.some((origin) => origin.layer !== 'default') === true) return composed
+/** With what only this container knows: its own way out, and the bridge's address, which appears when dockerd makes it. */
+async function rewritten(
+  composed: Composed,
+  bridge: boolean,
+  config: Config,
+): Promise<Pick<Composed, 'config' | 'yaml'>> {
+  const { sources, parts } = composed
+  // Somebody may have chosen the addresses.
+  const isChosen = sources['proxy.host']?.some((origin) => origin.layer !== 'default') === true
+  const host = bridge && !isChosen ? [...config.proxy.host, BRIDGE_ADDRESS] : config.proxy.host
+  if (host === config.proxy.host && config === composed.config) return composed
   const { renderConfig } = await import('../../../config/render.js')
-  const widened = { ...config, proxy: { ...config.proxy, host: [...config.proxy.host, BRIDGE_ADDRESS] } }
+  const widened = { ...config, proxy: { ...config.proxy, host } }
   return { config: widened, yaml: renderConfig(widened, parts) }
 }
 
