@@ -1,9 +1,12 @@
 #!/usr/bin/env node
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { CommandLineError, readCommandLine, unknownName } from '../config/command-line.js'
 import { DiscobotError, reasonOf } from '../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
 import { OWN_PORTS_VARIABLE, portsIn, SECRETS_WITHHELD_VARIABLE } from '../config/told-by-agent.js'
 import { LISTENERS_VARIABLE, listenersOf } from '../config/held-listeners.js'
+import { dataDirWhenUnnamed } from '../config/paths.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { keepHeapSmall } from '../config/small-heap.js'
 import { readVersion } from '../config/version.js'
@@ -25,7 +28,8 @@ The caching HTTPS proxy of Discobot. Without --config the built-in defaults appl
   -v, --version       the version
 
 Environment:
-  DISCOBOT_DATA_DIR   where certificates and cache go by default (/.data)
+  DISCOBOT_DATA_DIR   where certificates and cache go by default: /.data
+                      where that is there, else ./.data
   and whatever variables the configuration names as secrets
 
 Signals: SIGHUP reads the file again, SIGTERM ends what is under way and exits 0.
@@ -63,7 +67,7 @@ async function main(args: readonly string[]): Promise<void> {
   const starting = runProxy({
     env: process.env,
     ...(values.config === undefined ? {} : { configFile: values.config }),
-    ...(dataDir === undefined ? {} : { dataDir }),
+    dataDir,
     ownPorts: portsIn(process.env[OWN_PORTS_VARIABLE]),
     secretsWithheld: process.env[SECRETS_WITHHELD_VARIABLE],
     leafKey,
@@ -105,7 +109,7 @@ async function explainAndExit(args: readonly string[]): Promise<void> {
     const { output, exitCode } = await explainCommand(
       args,
       dataDirOf(process.env),
-      await apiAccess(process.env),
+      await apiAccess({ ...process.env, DISCOBOT_DATA_DIR: dataDirOf(process.env) }),
     )
     process.stdout.write(output)
     return exitCode
@@ -136,7 +140,7 @@ async function prewarmAndExit(args: readonly string[]): Promise<void> {
       args,
       screen,
       (interrupt) => process.once('SIGINT', interrupt),
-      await apiAccess(process.env),
+      await apiAccess({ ...process.env, DISCOBOT_DATA_DIR: dataDirOf(process.env) }),
     ),
   )
 }
@@ -171,8 +175,8 @@ async function commandAndExit(
   }
 }
 
-function dataDirOf({ DISCOBOT_DATA_DIR: dataDir }: NodeJS.ProcessEnv): string | undefined {
-  return dataDir === '' ? undefined : dataDir
+function dataDirOf({ DISCOBOT_DATA_DIR: dataDir }: NodeJS.ProcessEnv): string {
+  return resolve(dataDir === undefined || dataDir === '' ? dataDirWhenUnnamed(existsSync) : dataDir)
 }
 
 function failed(error: unknown): void {

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { execPath } from 'node:process'
 import t from 'tap'
+import { dataDirWhenUnnamed } from '../../config/paths.js'
 import { KNOWN_VARIABLES, misspeltVariables } from '../known-variables.js'
 import { readOptions } from '../options.js'
 import { BUILT } from './isolated.js'
@@ -106,5 +107,18 @@ void t.test('a variable that is nearly one of ours is named with what was meant'
   const { problems } = readOptions({ env, pid: 1, uid: 0, cwd: '/', homedir: '/root' })
   t.match(problems, [/WORKSPCE/, /CONFG/, /TIMEOUTS/])
   t.strictSame(misspeltVariables(Object.fromEntries(KNOWN_VARIABLES.map((name) => [name, 'x']))), [])
+  t.end()
+})
+
+void t.test('the proxy alone makes nothing at the root of a machine', (t) => {
+  t.equal(
+    dataDirWhenUnnamed(() => false),
+    '.data',
+  )
+  t.equal(
+    dataDirWhenUnnamed((path) => path === '/.data'),
+    '/.data',
+    "the image's volume",
+  )
   t.end()
 })
