@@ -1,7 +1,7 @@
 # Discobot's image: process 1, the caching proxy, the agent API and a Docker engine on a slim Debian with Node.
 #
 #   docker build -t discobot .
-#   docker run --privileged -v discobot-data:/.data discobot
+#   docker run --privileged --stop-timeout 40 -v discobot-data:/.data discobot
 #
 # BASE: a Debian 12 with Node 20.18.1 or newer and npm.
 ARG BASE=node:24-bookworm-slim

@@ -36,6 +36,22 @@ const BUNDLE_VARIABLES = [
   'AWS_CA_BUNDLE',
   'CARGO_HTTP_CAINFO',
   'DENO_CERT',
+  // gRPC's C core (Python, Ruby, PHP, C++): its own list unless this names another; no other variable counts.
+  'GRPC_DEFAULT_SSL_ROOTS_FILE_PATH',
+  // nix and what it builds.
+  'NIX_SSL_CERT_FILE',
+  // Perl's LWP and HTTP::Tiny with IO::Socket::SSL.
+  'PERL_LWP_SSL_CA_FILE',
+  // httplib2 of Python.
+  'HTTPLIB2_CA_CERTS',
+  // gcloud, which takes no other.
+  'CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE',
+  // Hex and Mix of Elixir.
+  'HEX_CACERTS_PATH',
+  // Julia's package manager.
+  'JULIA_SSL_CA_ROOTS_PATH',
+  // conda, which would take the list of its own Python.
+  'CONDA_SSL_VERIFY',
 ] as const
 
 /** What every process needs; `inherited` wins for PATH, LANG and TERM only. */

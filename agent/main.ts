@@ -3,12 +3,12 @@ import { existsSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { basename, dirname, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { codeOf, DiscobotError, reasonOf } from '../config/errors.js'
+import { CommandLineError, readCommandLine, unknownName } from '../config/command-line.js'
+import { DiscobotError, reasonOf } from '../config/errors.js'
 import type { CommandDeps } from './control/commands.js'
 import { CONTAINER_SOCKET, readOptions, type AgentOptions } from './options.js'
 import { isImageInContainer } from './place.js'
-import { readVersion } from './version.js'
+import { readVersion } from '../config/version.js'
 
 /** As the agent has it where nobody says. */
 const DEFAULT_LINES = 100
@@ -22,6 +22,7 @@ const USAGE = `Usage: discobot-agent [run] [--isolate]
        discobot-agent healthcheck [--json]
        discobot-agent doctor [--json]
        discobot-agent config check [--json] [FILE]
+       discobot-agent help | version
 
 Process 1 of a Discobot container: brings it up, keeps its services alive, takes it down in order.
 
@@ -49,23 +50,20 @@ Settings are environment variables that begin with DISCOBOT_; docs/environment.m
 const EXIT_USAGE = 2
 
 async function main(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      isolate: { type: 'boolean' },
-      json: { type: 'boolean' },
-      follow: { type: 'boolean', short: 'f' },
-      lines: { type: 'string', short: 'n' },
-      help: { type: 'boolean', short: 'h' },
-      version: { type: 'boolean', short: 'v' },
-    },
+  const { values, positionals } = readCommandLine(args, {
+    isolate: { type: 'boolean' },
+    json: { type: 'boolean' },
+    follow: { type: 'boolean', short: 'f' },
+    lines: { type: 'string', short: 'n' },
+    help: { type: 'boolean', short: 'h' },
+    version: { type: 'boolean', short: 'v' },
   })
-  if (values.help === true) return say(USAGE)
-  if (values.version === true) return say(`${readVersion(import.meta.url)}\n`)
+  if (values.help === true || positionals[0] === 'help') return say(USAGE)
+  if (values.version === true || positionals[0] === 'version') return say(`${readVersion(import.meta.url)}\n`)
   const [command = 'run', ...rest] = positionals
-  const wanted = ARGUMENTS[command]
-  if (wanted === undefined) return usageError(`unknown command ${JSON.stringify(command)}`)
+  const wanted = Object.hasOwn(ARGUMENTS, command) ? ARGUMENTS[command] : undefined
+  if (wanted === undefined)
+    return usageError(unknownName('command', command, [...Object.keys(ARGUMENTS), 'help', 'version']))
   if (rest.length > wanted.length)
     return usageError(`unexpected argument ${JSON.stringify(rest[wanted.length])}`)
   const missing = wanted.slice(rest.length).find((name) => !name.startsWith('['))
@@ -141,6 +139,7 @@ async function run(options: AgentOptions): Promise<number> {
     self: { uid: process.getuid?.() ?? -1, name: userInfo().username },
     cwd: process.cwd(),
     print: (text) => terminal.write(text),
+    terminal: process.stdout.isTTY,
     colour: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
     command: ownCommand(options),
   })
@@ -245,7 +244,7 @@ function usageError(problem: string): number {
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (error: unknown) => {
-    if (codeOf(error)?.startsWith('ERR_PARSE_ARGS') === true) process.exit(usageError(reasonOf(error)))
+    if (error instanceof CommandLineError) process.exit(usageError(reasonOf(error)))
     const known = error instanceof DiscobotError
     process.stderr.write(
       `discobot-agent: ${known ? reasonOf(error) : error instanceof Error ? error.stack : String(error)}\n`,

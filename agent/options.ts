@@ -5,6 +5,7 @@ import type { LogFormat, LogLevel } from '../config/config.js'
 import { DiscobotError } from '../config/errors.js'
 import { parseTimeSpan } from '../config/time-span.js'
 import { AGENT_API_PORT, DEFAULT_DATA_DIR, dataPaths, LOOPBACK, type DataPaths } from '../config/paths.js'
+import { misspeltVariables } from './known-variables.js'
 import { NOBODYS_DIGEST, TOKEN_PATTERN, tokenDigest } from './api/access.js'
 import { isLoopback } from './api/request-guard.js'
 import { CommandWordsError, shellWords, splitCommand } from './command-words.js'
@@ -177,7 +178,7 @@ export function readOptions(sources: OptionSources): AgentOptions {
     }),
     inherited: Object.freeze(partOf(sources.env, (name) => !isSecret(name))),
     secrets: Object.freeze(partOf(sources.env, isSecret)),
-    problems: Object.freeze(reader.problems),
+    problems: Object.freeze([...reader.problems, ...misspeltVariables(sources.env)]),
   })
 }
 

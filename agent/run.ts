@@ -1,3 +1,4 @@
+import { unattended } from '../config/entry.js'
 import { reasonOf } from '../config/errors.js'
 import type { Logger } from '../config/logger.js'
 import { giveMemoryBack, keepHeapSmall } from '../config/small-heap.js'
@@ -29,6 +30,8 @@ export interface RunDeps extends BootSettings {
   readonly version: string
   /** Writes to the terminal what is for a person and no log line. */
   readonly print: (text: string) => void
+  /** A person reads at a terminal, and not a log. */
+  readonly terminal: boolean
   /** The terminal takes colours. */
   readonly colour: boolean
   /** How this program is called. */
@@ -102,9 +105,10 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     reaper: reaper.status(),
     zombies: listZombies(options.mode === 'container'),
     ...wallPart(wall()),
+    ...configurationPart(findings),
     degraded: [
       ...options.problems,
-      ...degradedSteps(steps),
+      ...degradedSteps(steps, findings),
       ...withheld(wall()),
       ...lostLines(files),
       ...faults.describe(),
@@ -149,10 +153,12 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       clock,
       signal: over.signal,
       onChange: (now) => (steps = now),
+      timelineFollows: deps.terminal && options.log.format === 'text',
     })
     phase = 'running'
+    unattended(logger, "watch of the operator's file", plan.follow())
     giveMemoryBack()
-    const { colour, command } = deps
+    const { colour, command, terminal: timeline } = deps
     const { renderWelcome, suggestions } = await import('./welcome.js')
     // Whoever parses the log line by line is not to meet a text for people among them.
     if (options.log.format === 'json')
@@ -162,7 +168,15 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       )
     else
       deps.print(
-        renderWelcome({ options, findings, steps: boot.steps, tookMs: boot.tookMs, colour, self: command }),
+        renderWelcome({
+          options,
+          findings,
+          steps: boot.steps,
+          tookMs: boot.tookMs,
+          colour,
+          timeline,
+          self: command,
+        }),
       )
   } catch (error) {
     if (!(error instanceof BootInterruptedError)) {
@@ -276,6 +290,11 @@ function wallPart(wall: Wall | undefined): Pick<AgentStatus, 'wall'> {
   return wall === undefined ? {} : { wall }
 }
 
+function configurationPart({ configuration, proxy }: BootFindings): Pick<AgentStatus, 'configuration'> {
+  if (configuration === undefined) return {}
+  return { configuration: { ...configuration, ...(proxy && { port: proxy.port, apiPort: proxy.apiPort }) } }
+}
+
 function withheld(wall: Wall | undefined): string[] {
   const line = wall && withheldLine(wall)
   return line === undefined ? [] : [line]
@@ -285,8 +304,14 @@ function lostLines({ trouble }: LogFiles): string[] {
   return trouble === undefined ? [] : [`logs: lines are not kept on disk: ${trouble}; make room for them`]
 }
 
-function degradedSteps(steps: readonly StepStatus[]): string[] {
-  return steps
-    .filter(({ state }) => state === 'degraded')
+/** The configuration may have been mended, or broken, since its step ended: what is in force now counts. */
+function degradedSteps(
+  steps: readonly StepStatus[],
+  { configuration, operatorReplaced }: BootFindings,
+): string[] {
+  const others = steps
+    .filter(({ name, state }) => state === 'degraded' && !(name === 'proxy-config' && configuration))
     .map(({ name, note }) => `${name}: ${note ?? 'failed'}`)
+  const now = [configuration?.trouble, operatorReplaced].filter((line) => line !== undefined)
+  return [...others, ...now.map((line) => `proxy-config: ${line}`)]
 }

@@ -11,12 +11,15 @@ export interface WelcomeOptions {
   readonly tookMs: number
   /** Only for a terminal. */
   readonly colour: boolean
+  /** Without it the lines of the log have told of each step already. */
+  readonly timeline: boolean
   /** How this program is called, for the lines that can be copied. */
   readonly self: string
 }
 
 /** What a person reads when everything is up: how long it took and what to try next. */
-export function renderWelcome({ options, findings, steps, tookMs, colour, self }: WelcomeOptions): string {
+export function renderWelcome(welcome: WelcomeOptions): string {
+  const { options, findings, steps, tookMs, colour, timeline, self } = welcome
   const bold = (text: string): string => (colour ? `\u001b[1m${text}\u001b[0m` : text)
   const degraded = steps.filter((step) => step.state === 'degraded').length + options.problems.length
   const state =
@@ -24,7 +27,7 @@ export function renderWelcome({ options, findings, steps, tookMs, colour, self }
   return [
     '',
     bold(`Discobot ${state} after ${tookMs} ms`),
-    renderTimeline(steps, { colour, totalMs: tookMs }),
+    ...(timeline ? [renderTimeline(steps, { colour, totalMs: tookMs })] : []),
     '',
     bold('Try next'),
     ...suggestions(options, findings, self).map((line) => `  ${line}`),

@@ -11,7 +11,7 @@ import { readLayer, type Layer } from './layer.js'
 import { layerOfFile, loadConfigFile, mergeChecked, readBase, type LoadOptions } from './load.js'
 import { deepFreeze, mergeLayers, type Merged, type Sources } from './merge.js'
 import { dataPaths } from './paths.js'
-import { unreadable, type Problem } from './problem.js'
+import { firstOf, unreadable, type Problem } from './problem.js'
 import { readOperatorLine, readPlacesLine, renderConfig, type ConfigParts } from './render.js'
 import { readTextFile } from './text-file.js'
 import { workspaceApart } from './workspace-apart.js'
@@ -39,6 +39,10 @@ export interface Composed {
    * - `deny-all`: it is broken and nothing is known of what it meant; nothing may be reached
    */
   readonly inForce: 'composed' | 'previous' | 'deny-all'
+  /** In one sentence: why the operator's file cannot be used, and what is in force until it is mended. */
+  readonly trouble?: string
+  /** What is wrong with the files themselves: `problems` without what follows from it. */
+  readonly mistakes: readonly Problem[]
   readonly sources: Sources
   /**
    * The text for `<data>/proxy/config.yaml`, which `loadConfigFile` reads back as `config`. It holds header
@@ -76,19 +80,19 @@ export async function composeConfig(options: ComposeOptions): Promise<Composed> 
   const workspace =
     texts.workspace === undefined ? undefined : layerOfFile('workspace', texts.workspace, dataDir)
   if (workspaceFile === undefined || workspace === undefined) return alone
-  if (workspace.kind === 'problems') return rendered({ ...alone, problems: workspace.problems })
+  if (workspace.kind === 'problems') return rendered(withMistakes(alone, workspace.problems))
   const limits = { operator: operator.layer, inForce }
   const { narrowing, tuning, problems } = restrictWorkspace(workspace.layer, limits)
   // What it says may be right in itself and contradict the operator's: the text written must load again.
   const checked = mergeChecked([...narrowing, ...layers.slice(0, -1), tuning, base])
-  if (checked.kind === 'problems') return rendered({ ...alone, problems: checked.problems })
+  if (checked.kind === 'problems') return rendered(withMistakes(alone, checked.problems))
   const { merged } = checked
   const apart = workspaceApart(inForce.config, merged.config)
   const together = finished({ ...merged, config: withApart(merged.config, apart) }, problems, {
     operatorFile,
     workspaceFile,
   })
-  return isTooLarge(together.yaml) ? rendered({ ...alone, problems: [tooLarge(workspaceFile)] }) : together
+  return isTooLarge(together.yaml) ? rendered(withMistakes(alone, [tooLarge(workspaceFile)])) : together
 }
 
 function finished(merged: Merged, problems: readonly Problem[], parts: ConfigParts): Composed {
@@ -103,11 +107,18 @@ function finished(merged: Merged, problems: readonly Problem[], parts: ConfigPar
   })
 }
 
+function withMistakes(composed: Composed, problems: readonly Problem[]): Composed {
+  return { ...composed, problems, mistakes: problems }
+}
+
 /** The text is made when it is asked for: that of the last start often is the same. */
-function rendered(composed: Omit<Composed, 'yaml'>): Composed {
+function rendered(
+  composed: Omit<Composed, 'yaml' | 'mistakes'> & { mistakes?: readonly Problem[] },
+): Composed {
   let yaml: string | undefined
   return {
     ...composed,
+    mistakes: composed.mistakes ?? composed.problems,
     get yaml() {
       return (yaml ??= renderConfig(composed.config, composed.parts))
     },
@@ -153,23 +164,35 @@ async function failClosed(
   const previousFile = options.previousFile ?? dataPaths(options.dataDir).proxyConfig
   const previous = await readPrevious(previousFile, operatorFile, options)
   const merged = previous?.merged ?? mergeLayers([DENY_ALL, base])
-  const verdict =
-    previous === undefined
-      ? 'nothing may be reached until this file is mended, since what it allows is not known'
-      : `the configuration of the last good start stays in force (${previousFile}), until this file is mended`
+  const inForce = previous === undefined ? 'deny-all' : 'previous'
+  const verdict = verdictOf(inForce, previousFile)
   const note: Problem = {
     kind: 'unreadable',
     file: operatorFile,
     message: `${verdict}; the workspace's file is left out`,
   }
+  const trouble = `${firstOf(problems)}; ${verdict}`
   return rendered({
     config: merged.config,
     problems: [...problems, note],
-    inForce: previous === undefined ? 'deny-all' : 'previous',
+    mistakes: problems,
+    trouble,
+    inForce,
     sources: merged.sources,
     // Only what came from the operator's file may pass for its last good state at the next start.
-    parts: { operatorFile: previous === undefined ? undefined : operatorFile, places: previous?.places },
+    parts: {
+      operatorFile: previous === undefined ? undefined : operatorFile,
+      places: previous?.places,
+      trouble,
+    },
   })
+}
+
+/** The consequence of an operator's file that cannot be used, in the words that everybody is told. */
+export function verdictOf(inForce: 'previous' | 'deny-all', previousFile: string): string {
+  return inForce === 'deny-all'
+    ? 'nothing may be reached until this file is mended, since what it allows is not known'
+    : `the last good configuration stays in force (${previousFile}), until this file is mended`
 }
 
 const DENY_ALL: Layer = {

@@ -58,3 +58,11 @@ export function isWithin(path: string, folder: string): boolean {
   const way = relative(folder, path)
   return way !== '..' && !way.startsWith('../')
 }
+
+/**
+ * Where nobody says: the image's volume where it is, else a folder of who started us. At the root of somebody's own
+ * machine nothing is ours to make.
+ */
+export function dataDirWhenUnnamed(isThere: (path: string) => boolean): string {
+  return isThere(DEFAULT_DATA_DIR) ? DEFAULT_DATA_DIR : '.data'
+}

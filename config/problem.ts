@@ -33,6 +33,13 @@ export function formatProblem({ file, mark, message }: Problem): string {
   return mark === undefined ? `${file}: ${message}` : `${file}:${mark.line}:${mark.col}: ${message}`
 }
 
+/** The first of them in one line, and how many more there are. */
+export function firstOf(problems: readonly Problem[]): string {
+  const [first, ...others] = problems.map(formatProblem)
+  if (first === undefined) return 'nothing is wrong'
+  return others.length === 0 ? first : `${first} (and ${others.length} more)`
+}
+
 /** What one file may add to a log; a file full of mistakes is one mistake. */
 const MAX_PROBLEMS = 50
 

@@ -9,11 +9,14 @@ export interface ConfigParts {
   readonly workspaceFile?: string | undefined
   /** Where in those files what is in force was written. */
   readonly places?: WrittenPlaces | undefined
+  /** Why the operator's file cannot be used, and what is in force instead. */
+  readonly trouble?: string | undefined
 }
 
 const FIRST_LINE =
   '# The configuration in force, written by discobot at its start from the files below and the shipped'
 const OPERATOR_LINE = '# operator: '
+const TROUBLE_LINE = '# trouble: '
 const PLACES_LINE = '# written at: '
 
 /** The configuration as a file, with a comment that says which files it was made of. */
@@ -23,6 +26,7 @@ export function renderConfig(config: Config, parts: ConfigParts): string {
     '# default. Changes made here are lost at the next start. Header values are in it as they were given.',
     OPERATOR_LINE + nameOf(parts.operatorFile),
     `# workspace: ${nameOf(parts.workspaceFile)}`,
+    ...(parts.trouble === undefined ? [] : [TROUBLE_LINE + JSON.stringify(parts.trouble)]),
     ...placesLine(parts.places ?? {}),
   ]
   const { stringify } = yamlPackage()
@@ -57,7 +61,15 @@ function headLine(text: string, mark: string): string | undefined {
 
 /** The operator's file that a rendered configuration was made of. */
 export function readOperatorLine(text: string): string | undefined {
-  const line = headLine(text, OPERATOR_LINE)
+  return textIn(headLine(text, OPERATOR_LINE))
+}
+
+/** Why the operator's file could not be used when this was rendered; undefined while it is in force. */
+export function readTroubleLine(text: string): string | undefined {
+  return isRendered(text) ? textIn(headLine(text, TROUBLE_LINE)) : undefined
+}
+
+function textIn(line: string | undefined): string | undefined {
   if (line === undefined) return undefined
   try {
     const name: unknown = JSON.parse(line)

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util'
+import { readCommandLine } from '../config/command-line.js'
 import { loadConfigFile } from '../config/load.js'
 import { systemResolve } from './dial.js'
 import { explain, type DecidedBy, type Explanation } from './explain.js'
@@ -29,22 +29,18 @@ const EXIT_CODES: Readonly<Record<Explanation['decision'], number>> = { allow: 0
  *
  * @param args after the word `explain`
  * @param access for a proxy that asks (`proxy.auth`).
- * @throws ExplainUsageError, ConfigError, WarmApiError, or Node's own error for an unknown option.
+ * @throws ExplainUsageError, ConfigError, WarmApiError, or CommandLineError.
  */
 export async function explainCommand(
   args: readonly string[],
   dataDir: string | undefined,
   access: ApiAccess = {},
 ): Promise<{ readonly output: string; readonly exitCode: number }> {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      config: { type: 'string', short: 'c' },
-      'api-port': { type: 'string' },
-      json: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' },
-    },
+  const { values, positionals } = readCommandLine(args, {
+    config: { type: 'string', short: 'c' },
+    'api-port': { type: 'string' },
+    json: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
   })
   if (values.help === true) return { output: EXPLAIN_USAGE, exitCode: 0 }
   const [method, url, ...more] = positionals

@@ -1,54 +1,73 @@
 #!/usr/bin/env node
-import { parseArgs } from 'node:util'
-import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { CommandLineError, readCommandLine, unknownName } from '../config/command-line.js'
+import { DiscobotError, reasonOf } from '../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
 import { OWN_PORTS_VARIABLE, portsIn, SECRETS_WITHHELD_VARIABLE } from '../config/told-by-agent.js'
 import { LISTENERS_VARIABLE, listenersOf } from '../config/held-listeners.js'
+import { dataDirWhenUnnamed } from '../config/paths.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
 import { keepHeapSmall } from '../config/small-heap.js'
+import { readVersion } from '../config/version.js'
 import { runProxy } from './run.js'
 import { generateLeafKey } from './tls/leaf.js'
 
 const USAGE = `Usage: discobot-proxy [--config FILE]
        discobot-proxy explain METHOD URL [--config FILE] [--api-port PORT] [--json]
+       discobot-proxy cache [--api-port PORT] [--json]
        discobot-proxy prewarm IMAGE|URL… [--platform OS/ARCH] [--json]
        discobot-proxy export [-o FILE] [--rule NAME]… [--config FILE]
        discobot-proxy import FILE [--config FILE]
+       discobot-proxy help [COMMAND]
 
 The caching HTTPS proxy of Discobot. Without --config the built-in defaults apply.
 
   -c, --config FILE   YAML configuration (also: -config FILE)
   -h, --help          this text; after a command, what that does
+  -v, --version       the version
 
 Environment:
-  DISCOBOT_DATA_DIR   where certificates and cache go by default (/.data)
+  DISCOBOT_DATA_DIR   where certificates and cache go by default: /.data
+                      where that is there, else ./.data
   and whatever variables the configuration names as secrets
 
 Signals: SIGHUP reads the file again, SIGTERM ends what is under way and exits 0.
 `
 
+const COMMANDS = ['explain', 'prewarm', 'export', 'import', 'cache', 'help', 'version']
+
 async function main(args: readonly string[]): Promise<void> {
   // The description this project follows starts the proxy with a single dash.
   const normal = args.map((arg) => (arg === '-config' ? '--config' : arg))
-  const [command, ...rest] = normal
+  // `help COMMAND` is what that command says of itself.
+  const [command, ...rest] = normal[0] === 'help' && normal[1] !== undefined ? [normal[1], '--help'] : normal
   if (command === 'explain') return explainAndExit(rest)
   if (command === 'prewarm') return prewarmAndExit(rest)
+  if (command === 'cache') return cacheAndExit(rest)
   if (command === 'export' || command === 'import') return archiveAndExit(command, rest)
-  const { values } = parseArgs({
-    args: normal,
-    options: { config: { type: 'string', short: 'c' }, help: { type: 'boolean', short: 'h' } },
+  const { values, positionals } = readCommandLine(normal, {
+    config: { type: 'string', short: 'c' },
+    help: { type: 'boolean', short: 'h' },
+    version: { type: 'boolean', short: 'v' },
   })
-  if (values.help === true) {
+  const [unknown] = positionals
+  if (values.help === true || unknown === 'help') {
     process.stdout.write(USAGE)
     return
   }
+  if (values.version === true || unknown === 'version') {
+    process.stdout.write(`${readVersion(import.meta.url)}\n`)
+    return
+  }
+  if (unknown !== undefined) throw new CommandLineError(unknownName('command', unknown, COMMANDS))
   const dataDir = dataDirOf(process.env)
   const leafKey = generateLeafKey()
   awaitGoAhead()
   const starting = runProxy({
     env: process.env,
     ...(values.config === undefined ? {} : { configFile: values.config }),
-    ...(dataDir === undefined ? {} : { dataDir }),
+    dataDir,
     ownPorts: portsIn(process.env[OWN_PORTS_VARIABLE]),
     secretsWithheld: process.env[SECRETS_WITHHELD_VARIABLE],
     leafKey,
@@ -90,10 +109,19 @@ async function explainAndExit(args: readonly string[]): Promise<void> {
     const { output, exitCode } = await explainCommand(
       args,
       dataDirOf(process.env),
-      await apiAccess(process.env),
+      await apiAccess({ ...process.env, DISCOBOT_DATA_DIR: dataDirOf(process.env) }),
     )
     process.stdout.write(output)
     return exitCode
+  })
+}
+
+async function cacheAndExit(args: readonly string[]): Promise<void> {
+  const { CACHE_USAGE, cacheCommand } = await import('./cache-command.js')
+  const { WarmUsageError } = await import('./warm/errors.js')
+  await commandAndExit(CACHE_USAGE, WarmUsageError, async () => {
+    process.stdout.write(await cacheCommand(args))
+    return 0
   })
 }
 
@@ -112,7 +140,7 @@ async function prewarmAndExit(args: readonly string[]): Promise<void> {
       args,
       screen,
       (interrupt) => process.once('SIGINT', interrupt),
-      await apiAccess(process.env),
+      await apiAccess({ ...process.env, DISCOBOT_DATA_DIR: dataDirOf(process.env) }),
     ),
   )
 }
@@ -141,26 +169,27 @@ async function commandAndExit(
   try {
     process.exitCode = await command()
   } catch (error) {
-    if (!(error instanceof UsageError) && !isUsageError(error)) throw error
+    if (!(error instanceof UsageError) && !(error instanceof CommandLineError)) throw error
     process.stderr.write(`discobot-proxy: ${reasonOf(error)}\n\n${usage}`)
     process.exitCode = 2
   }
 }
 
-function dataDirOf({ DISCOBOT_DATA_DIR: dataDir }: NodeJS.ProcessEnv): string | undefined {
-  return dataDir === '' ? undefined : dataDir
-}
-
-function isUsageError(error: unknown): boolean {
-  return codeOf(error)?.startsWith('ERR_PARSE_ARGS') === true
+function dataDirOf({ DISCOBOT_DATA_DIR: dataDir }: NodeJS.ProcessEnv): string {
+  return resolve(dataDir === undefined || dataDir === '' ? dataDirWhenUnnamed(existsSync) : dataDir)
 }
 
 function failed(error: unknown): void {
-  const usage = isUsageError(error)
-  const known = error instanceof DiscobotError || usage
+  const usage = error instanceof CommandLineError
+  // The system's words for a file that is not there or may not be read are for people; a stack is for our own faults.
+  const known = error instanceof DiscobotError || isOfSystem(error)
   process.stderr.write(`discobot-proxy: ${known ? reasonOf(error) : String((error as Error).stack)}\n`)
   if (usage) process.stderr.write(`\n${USAGE}`)
   process.exit(usage ? 2 : 1)
+}
+
+function isOfSystem(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error
 }
 
 main(process.argv.slice(2)).catch(failed)

@@ -17,6 +17,10 @@ export interface BootFindings {
   clone?: Clone
   /** By `proxy-config`. */
   proxy?: ProxyEndpoints
+  /** By `proxy-config`, and whenever the configuration is read again. */
+  configuration?: ConfigurationFinding
+  /** By the watch of the operator's file, while what it shows is not what the operator has written. */
+  operatorReplaced?: string
   /** By `proxy-config`: the variables of ours that are the proxy's alone. */
   secretVariables?: readonly string[]
   /** By `proxy-config`; before the boot where there is no proxy. */
@@ -55,6 +59,14 @@ export interface Clone {
   readonly record: CloneRecord
   /** Made in this very boot. */
   readonly fresh: boolean
+}
+
+/** What is in force, as `status` tells it. */
+export interface ConfigurationFinding {
+  readonly inForce: 'composed' | 'previous' | 'deny-all'
+  readonly operatorFile?: string
+  /** What is wrong with the files, in one sentence; absent when nothing is. */
+  readonly trouble?: string
 }
 
 /** Where the proxy of the configuration in force is to be reached from this machine. */

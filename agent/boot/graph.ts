@@ -4,7 +4,7 @@ import type { Logger } from '../../config/logger.js'
 import type { Clock } from '../init/clock.js'
 import { BootError, BootInterruptedError } from './errors.js'
 import { checkGraph } from './plan.js'
-import type { BootStep, StepStatus } from './step.js'
+import type { BootStep, NotDone, StepStatus } from './step.js'
 
 /** What a step that was told to end may take to clean up; then the boot goes on without waiting for it. */
 const ABORT_GRACE_MS = 500
@@ -14,6 +14,8 @@ export interface BootDeps {
   readonly clock: Clock
   /** Ends the boot: a stop was asked for. */
   readonly signal: AbortSignal
+  /** What went well is shown in a timeline afterwards, so that the log need not tell of it. */
+  readonly timelineFollows?: boolean
   /** Called with all steps, in the order given, whenever one of them changes. */
   onChange?(steps: readonly StepStatus[]): void
 }
@@ -97,11 +99,19 @@ class Boot {
     this.#set({ name, state: 'running', startedMs })
     const outcome = await this.#attempt(step)
     const tookMs = this.#sinceStart() - startedMs
-    const { logger } = this.#deps
+    const { logger, timelineFollows = false } = this.#deps
+    const told: Logger['info'] = (given, message) =>
+      logger[timelineFollows ? 'debug' : 'info'](given, message)
     const fields = { step: name, ms: tookMs }
     if (outcome.ok) {
+      if (typeof outcome.remark === 'object') {
+        const { notDone } = outcome.remark
+        this.#set({ name, state: 'skipped', startedMs, tookMs, note: notDone })
+        told({ ...fields, note: notDone }, 'boot step left out')
+        return
+      }
       this.#set({ name, state: 'done', startedMs, tookMs, ...note(outcome.remark) })
-      logger.info({ ...fields, ...note(outcome.remark) }, 'boot step done')
+      told({ ...fields, ...note(outcome.remark) }, 'boot step done')
       return
     }
     if (this.#over.signal.aborted) {
@@ -167,7 +177,8 @@ class Boot {
 }
 
 type Outcome =
-  { readonly ok: true; readonly remark: string | void } | { readonly ok: false; readonly error: unknown }
+  | { readonly ok: true; readonly remark: string | NotDone | void }
+  | { readonly ok: false; readonly error: unknown }
 
 /** Never rejects, also for a step that throws before its first await or long after it was given up. */
 async function runStep(step: BootStep, signal: AbortSignal): Promise<Outcome> {

@@ -14,8 +14,13 @@ export interface BootStep {
   readonly onFailure: 'fatal' | 'degrade' | 'ignore'
   /** What to do about a time-out, and about an error whose message does not say it itself. */
   readonly remedy: string
-  /** Resolves with a short remark for the timeline ("cloned main at 1a2b3c4"), or nothing. */
-  run(signal: AbortSignal): Promise<string | void>
+  /** Resolves with a short remark for the timeline ("cloned main at 1a2b3c4"), why there was nothing to do, or nothing. */
+  run(signal: AbortSignal): Promise<string | NotDone | void>
+}
+
+/** A step was not needed, or ruled out: it is shown with the reason, and not as done. */
+export interface NotDone {
+  readonly notDone: string
 }
 
 export type StepState = 'waiting' | 'running' | 'done' | 'degraded' | 'ignored' | 'failed' | 'skipped'

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '../../config/logger.js'
+import type { FileWatch } from '../../config/watch-file.js'
 import type { AgentActions } from '../control/actions.js'
 import type { ControlServer } from '../control/server.js'
 import { planDocker, readOwnStatus } from '../docker/plan.js'
@@ -17,6 +18,7 @@ import { unsealClones } from '../workspace/clone-record.js'
 import type { GitDeps } from '../workspace/with-git-access.js'
 import { exposureOf } from '../wall/exposure.js'
 import type { BootFindings } from './findings.js'
+import { watchOperatorFile } from './operator-watch.js'
 import { planned } from './plan.js'
 import { stopGraces } from './shutdown.js'
 import type { BootStep } from './step.js'
@@ -30,7 +32,7 @@ import { homeStep } from './steps/home.js'
 import { linkStep } from './steps/link.js'
 import { overlayStep } from './steps/overlay.js'
 import { profileStep } from './steps/profile.js'
-import { proxyConfigStep, writeProxyConfig } from './steps/proxy-config.js'
+import { proxyConfigStep, writeProxyConfig, type ProxyConfigStepDeps } from './steps/proxy-config.js'
 import { PROXY_USER, type ProxyBoot } from './steps/proxy.js'
 import { trustStep } from './steps/trust.js'
 import { planUserServices } from './steps/user-services.js'
@@ -63,6 +65,8 @@ export interface BootPlan {
   readonly steps: readonly BootStep[]
   /** Reads the configuration and the services' files again, and has what they say now taken up. */
   reload(): Promise<void>
+  /** Once the boot is over: takes up what the operator's file says whenever it is saved. */
+  follow(): Promise<void>
   /** Takes down what the steps put up and no service is, once the services have ended. Never rejects. */
   release(): void
 }
@@ -100,7 +104,8 @@ export function planBoot(deps: StepDeps): BootPlan {
     const nothing = { withheld: [], trustedVariables: [], ownPorts: [], hasPolicy: false }
     findings.wall = exposure === undefined ? nothing : { ...nothing, exposure }
   }
-  const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger, operatorSaid: {} }
+  const operatorSaid: NonNullable<ProxyConfigStepDeps['operatorSaid']> = {}
+  const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger, operatorSaid }
   const steps: BootStep[] = [
     ...(proxy === undefined ? [] : [proxy.load]),
     followedBy(homeStep({ options, docker: docker.run, run }, findings), async () =>
@@ -165,7 +170,7 @@ export function planBoot(deps: StepDeps): BootPlan {
     ? planUserServices({ options, account, supervisor, logger }, findings)
     : undefined
   if (userServices !== undefined) steps.push(userServices.step)
-  const reloadProxy = async (): Promise<void> => {
+  const rereadProxy = async (): Promise<void> => {
     if (findings.proxyAnswers !== true) return
     // The ports in force stay those that everybody has been told.
     const read: BootFindings = {}
@@ -177,11 +182,33 @@ export function planBoot(deps: StepDeps): BootPlan {
       const secret = new Set([...(findings.secretVariables ?? []), ...(read.secretVariables ?? [])])
       findings.secretVariables = [...secret]
       if (read.wall !== undefined) findings.wall = read.wall
+      if (read.configuration !== undefined) findings.configuration = read.configuration
     }
   }
+  // A save and a reload at the same time would write one file between them.
+  let reads = Promise.resolve()
+  const reloadProxy = (): Promise<void> => {
+    const mine = reads.then(rereadProxy)
+    reads = mine.catch(() => undefined)
+    return mine
+  }
+  let watch: FileWatch | undefined
+  let released = false
   return {
     steps: planned(steps, absentSteps(deps)),
-    release: () => overlay?.release(),
+    follow: async () => {
+      const { proxyConfig: file } = options
+      if (file === undefined || findings.proxyAnswers !== true) return
+      const seen = (): string | undefined => operatorSaid.stamp
+      const begun = await watchOperatorFile({ file, findings, seen, takeUp: reloadProxy, logger })
+      if (released) begun.close()
+      else watch = begun
+    },
+    release: () => {
+      released = true
+      watch?.close()
+      overlay?.release()
+    },
     reload: async () => {
       try {
         await reloadProxy()

@@ -8,7 +8,9 @@ export interface TimelineOptions {
   readonly totalMs: number
 }
 
-const BAR_WIDTH = 24
+const BAR_WIDTH = 12
+/** Columns of a terminal that nobody has made wider; a longer remark goes on below. */
+const WIDTH = 80
 
 interface Look {
   readonly mark: string
@@ -51,9 +53,30 @@ function renderStep(step: StepStatus, nameWidth: number, { colour, totalMs }: Ti
     started.padStart(NUMBER_WIDTH),
     (took === '' ? step.state : took).padStart(NUMBER_WIDTH),
     bar(step, totalMs),
-    printable(step.note ?? ''),
   ]
-  return cells.join('  ').trimEnd()
+  const row = cells.join('  ')
+  const note = printable(step.note ?? '')
+  const width = row.length - mark.length + 1
+  if (width + 2 + note.length <= WIDTH) return `${row}  ${note}`.trimEnd()
+  return [row.trimEnd(), ...wrapped(note, WIDTH - NOTE_INDENT.length).map((line) => NOTE_INDENT + line)].join(
+    '\n',
+  )
+}
+
+const NOTE_INDENT = '    '
+
+/** At blanks; a word that is longer than a line, such as a path, is cut. */
+function wrapped(text: string, width: number): readonly string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ').flatMap((one) => one.match(new RegExp(`.{1,${width}}`, 'gu')) ?? [])) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line)
+      line = ''
+    }
+    line = line === '' ? word : `${line} ${word}`
+  }
+  return line === '' ? lines : [...lines, line]
 }
 
 function bar({ startedMs, tookMs }: StepStatus, totalMs: number): string {

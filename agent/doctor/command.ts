@@ -1,11 +1,9 @@
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { composeConfig } from '../../config/compose.js'
-import { WORKSPACE_CONFIG } from '../../config/config-texts.js'
 import { reasonOf } from '../../config/errors.js'
 import { formatProblem } from '../../config/problem.js'
 import { TRUST_ANCHORS } from '../boot/steps/trust.js'
 import { fetchStatus } from '../control/client.js'
+import { inspectConfiguration } from '../config-inspection.js'
 import type { CommandDeps } from '../control/commands.js'
 import { printable } from '../control/printable.js'
 import type { AgentStatus } from '../control/status.js'
@@ -37,12 +35,9 @@ async function examine(socketPath: string, options: AgentOptions, uid: number): 
   } catch (error) {
     reason = reasonOf(error)
   }
-  const { config, problems } = await composeConfig({
-    dataDir: options.data.root,
-    operatorFile: options.proxyConfig,
-    workspaceFile: join(options.workspace.path, WORKSPACE_CONFIG),
-  })
-  const { port, api_port: apiPort } = config.proxy
+  const running = status?.configuration
+  const { config, problems } = await inspectConfiguration(options, running)
+  const { port = config.proxy.port, apiPort = config.proxy.api_port } = running ?? {}
   const proxyPorts =
     options.proxy === 'off'
       ? []
@@ -60,7 +55,8 @@ async function examine(socketPath: string, options: AgentOptions, uid: number): 
       check: 'configuration',
       state: 'warning',
       what: formatProblem(problem),
-      remedy: 'mend the file, then discobot-agent reload',
+      remedy:
+        "mend the file; a container that runs takes an operator's file up when it is saved, and a workspace's at discobot-agent reload",
     })),
     ...(await Promise.all(ports.map((one) => checkPort(one, status)))),
     await checkProxy(options, apiPort, status),

@@ -168,8 +168,9 @@ t.test('the table tells a person what runs, since when, and what is wrong', asyn
       '',
       'degraded  dockerd: not permitted; run with --privileged',
       '',
-      '✓ home         +0 ms      12 ms  ████████████',
-      '! dockerd     +12 ms      12 ms              ████████████  not permitted; run with --privileged',
+      '✓ home         +0 ms      12 ms  ██████',
+      '! dockerd     +12 ms      12 ms        ██████',
+      '    not permitted; run with --privileged',
       '  total                   24 ms',
     ].join('\n'),
   )

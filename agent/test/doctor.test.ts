@@ -64,7 +64,7 @@ t.test('config check names file, line and column of every mistake, and changes n
   t.equal(found.code, 1)
   t.match(found.stdout, `${services}:3:5: unknown option "services.web.comand"; did you mean "command"?`)
   t.match(found.stdout, new RegExp(`^${services}:6:13: .*a port from 1 to 65535$`, 'm'))
-  t.match(await call(['config', 'check', good], env), { code: 0, stdout: 'no mistakes\n' })
+  t.match(await call(['config', 'check', good], env), { code: 0, stdout: `no mistakes in ${good}\n` })
   t.match(await call(['config', 'check', join(folder, 'none')], env), { code: 1, stdout: /does not exist/ })
   t.match(await call(['config', 'mend'], env), { code: 2, stderr: /config can only "check"/ })
   const all = await call(['config', 'check', '--json'], { ...env, DISCOBOT_PROXY_CONFIG: proxy })

@@ -24,6 +24,14 @@ void t.test('proxy and trust variables are those of design.md', (t) => {
     AWS_CA_BUNDLE: '/bundle.crt',
     CARGO_HTTP_CAINFO: '/bundle.crt',
     DENO_CERT: '/bundle.crt',
+    GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: '/bundle.crt',
+    NIX_SSL_CERT_FILE: '/bundle.crt',
+    PERL_LWP_SSL_CA_FILE: '/bundle.crt',
+    HTTPLIB2_CA_CERTS: '/bundle.crt',
+    CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE: '/bundle.crt',
+    HEX_CACERTS_PATH: '/bundle.crt',
+    JULIA_SSL_CA_ROOTS_PATH: '/bundle.crt',
+    CONDA_SSL_VERIFY: '/bundle.crt',
     NODE_USE_ENV_PROXY: '1',
   })
   t.equal(proxyEnvironment({ ...ACCESS, host: '::1' })['HTTP_PROXY'], 'http://[::1]:17080')

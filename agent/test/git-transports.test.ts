@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { largeFilesStep, submodulesStep } from '../boot/steps/extras.js'
 import type { BootFindings } from '../boot/findings.js'
+import type { BootStep } from '../boot/step.js'
 import { prepareWorkspace, type WorkspaceStepDeps } from '../boot/steps/workspace.js'
 import { ChildRegistry } from '../init/children.js'
 import { systemClock } from '../init/clock.js'
@@ -307,9 +308,10 @@ async function bootWith(
   const deps = place.deps(options)
   const { clone } = await prepareWorkspace(deps, never)
   const findings: BootFindings = clone === undefined ? {} : { clone }
-  const outcome = async (step: { run(signal: AbortSignal): Promise<string | void> }): Promise<string> => {
+  const outcome = async (step: { run: BootStep['run'] }): Promise<string> => {
     try {
-      return (await step.run(never)) ?? ''
+      const remark = (await step.run(never)) ?? ''
+      return typeof remark === 'string' ? remark : remark.notDone
     } catch (error) {
       return String(error)
     }

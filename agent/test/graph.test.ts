@@ -238,12 +238,44 @@ t.test('the timeline is a table; colours only where they are wanted', async (t) 
   t.equal(
     table,
     [
-      '✓ home           +0 ms      10 ms  ██',
-      '! workspace     +10 ms      50 ms    ██████████              no such host  [2J',
-      '… proxy         +60 ms    running              ████████████',
+      '✓ home           +0 ms      10 ms  █',
+      '! workspace     +10 ms      50 ms   █████        no such host  [2J',
+      '… proxy         +60 ms    running        ██████',
       '· agent-api               waiting',
       '  total                    120 ms',
     ].join('\n'),
   )
   t.match(renderTimeline(steps, { colour: true, totalMs: 120 }), '\u001b[32m✓\u001b[0m home')
+})
+
+t.test('a step that was not needed is not shown as done', async (t) => {
+  const { steps, lines } = await boot([
+    step('dockerd', [], () => Promise.resolve({ notDone: 'it is off' })),
+    step('after', ['dockerd'], nothing),
+  ])
+  t.match(steps, [{ name: 'dockerd', state: 'skipped', note: 'it is off' }, { state: 'done' }])
+  t.match(lines, [{ message: 'boot step left out', fields: { note: 'it is off' } }, {}])
+  const table = renderTimeline(steps, { colour: false, totalMs: 10 })
+  t.match(table, /^- dockerd .*it is off$/m)
+  t.notMatch(table, /✓ dockerd/)
+})
+
+t.test('no line of the timeline is longer than 80 columns', async (t) => {
+  const path = `/a/${'long/'.repeat(40)}path`
+  const steps: StepStatus[] = [
+    {
+      name: 'docker-client',
+      state: 'degraded',
+      startedMs: 123_456,
+      tookMs: 123_456,
+      note: `cannot write ${path} to a disk that is full`,
+    },
+    { name: 'proxy', state: 'done', startedMs: 0, tookMs: 1, note: 'words '.repeat(60) },
+  ]
+  const lines = renderTimeline(steps, { colour: false, totalMs: 250_000 }).split('\n')
+  t.strictSame(
+    lines.filter((line) => line.length > 80),
+    [],
+  )
+  t.match(lines.join('').replaceAll(' ', ''), path, 'and nothing is left out')
 })

@@ -340,10 +340,7 @@ t.test("a broken operator's file never opens what it may have closed", async (t)
     const kept = await compose()
     t.equal(kept.composed.inForce, 'previous', start)
     t.strictSame(kept.composed.config, good.config, start)
-    t.match(
-      kept.messages[1],
-      'the configuration of the last good start stays in force (DATA/proxy/config.yaml)',
-    )
+    t.match(kept.messages[1], 'the last good configuration stays in force (DATA/proxy/config.yaml)')
     writeFileSync(dataPaths(dataDir).proxyConfig, kept.composed.yaml)
   }
 

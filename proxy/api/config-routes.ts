@@ -1,7 +1,7 @@
 import { DiscobotError } from '../../config/errors.js'
 import { ConfigError, type Problem } from '../../config/problem.js'
 import { redactConfig } from '../../config/redact.js'
-import { isRendered } from '../../config/render.js'
+import { isRendered, readTroubleLine } from '../../config/render.js'
 import type { ChangeBody } from '../live/change.js'
 import { PersistError, RevisionError } from '../live/errors.js'
 import type { ConfigState, LiveConfig } from '../live/live-config.js'
@@ -35,7 +35,10 @@ export function configRoutes(deps: ConfigDeps): Routes {
 
 /** For `/health`: undefined while the file is in force. */
 export function configTrouble({ state }: LiveConfig): object | undefined {
-  if (state.rejected === undefined) return undefined
+  const trouble = readTroubleLine(state.text)
+  // The agent has composed what is in force, and this is what it says of the operator's file.
+  if (state.rejected === undefined)
+    return trouble === undefined ? undefined : { state: 'rejected', problems: [{ message: trouble }] }
   const { problems, sinceMs } = state.rejected
   return {
     state: 'rejected',

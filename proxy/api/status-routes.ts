@@ -16,7 +16,7 @@ export interface StatusDeps {
 export function statusRoutes({ caCertPath, configTrouble, findings, withheld }: StatusDeps): Routes {
   return {
     '/health': {
-      // Also with a broken file the proxy is well: it goes on with the old one.
+      // With a broken file the proxy goes on with the old one, which is not what the operator wants.
       GET: () => {
         const config = configTrouble()
         const found = findings()
@@ -24,7 +24,7 @@ export function statusRoutes({ caCertPath, configTrouble, findings, withheld }: 
         return {
           status: 200,
           body: {
-            status: secrets === undefined ? 'ok' : 'degraded',
+            status: secrets === undefined && config === undefined ? 'ok' : 'degraded',
             ca_cert: caCertPath,
             ...(config === undefined ? {} : { config }),
             ...(secrets === undefined

@@ -6,11 +6,12 @@ import { MAX_CONFIG_BYTES, readConfigText, SAYS_NOTHING } from '../../config/con
 import type { Logger } from '../../config/logger.js'
 import type { Merged } from '../../config/merge.js'
 import { ConfigError, formatProblem, type Problem } from '../../config/problem.js'
+import { watchFile, type FileWatch } from '../../config/watch-file.js'
+import { readTroubleLine } from '../../config/render.js'
 import type { ChangeBody } from './change.js'
 import { OptionUnusableError, PersistError, RevisionError } from './errors.js'
 import { replaceFile } from './persist.js'
 import { keysPendingRestart, withoutRestart } from './restart-keys.js'
-import { watchFile, type FileWatch } from './watch-file.js'
 
 /** What has been made ready and has no effect yet. */
 export interface Prepared {
@@ -188,7 +189,9 @@ export class LiveConfig {
         }
         await (await this.#prepare(merged, 'file')).commit()
         this.#accept({ text: text ?? SAYS_NOTHING, merged, from: file === undefined ? 'default' : 'file' })
-        logger.info({}, 'configuration reloaded')
+        const trouble = readTroubleLine(this.#state.text)
+        if (trouble === undefined) logger.info({}, 'configuration reloaded')
+        else logger.warn({ problem: trouble }, "the operator's file cannot be used")
       } catch (error) {
         // So that the file is read as new when it can be read again.
         if (text === undefined) this.#seen = undefined

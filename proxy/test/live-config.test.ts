@@ -106,7 +106,7 @@ t.test('a broken save changes nothing and says where it is wrong: log, health an
     problems: [{ file, line: 3, col: 3, option: 'blocklist.domainz', message: /did you mean "domains"/ }],
     since: /^\d{4}-\d\d-\d\dT/,
   }
-  t.match(answer, { ...health, config: trouble })
+  t.match(answer, { ...health, status: 'degraded', config: trouble })
   t.match(await json(`http://127.0.0.1:${program.apiPort}/api/config`), {
     ...trouble,
     config: { blocklist: { domains: ['old.test'] } },

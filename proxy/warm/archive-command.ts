@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { Transform, type Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { parseArgs } from 'node:util'
-import { reasonOf } from '../../config/errors.js'
+import { readCommandLine } from '../../config/command-line.js'
+import { codeOf, reasonOf } from '../../config/errors.js'
 import type { Config } from '../../config/config.js'
 import { loadConfigFile, loadDefaultConfig } from '../../config/load.js'
 import type { Logger } from '../../config/logger.js'
@@ -52,24 +52,19 @@ interface Place {
  * `export` or `import`; resolves with the exit code.
  *
  * @param args after that word
- * @throws WarmUsageError, WarmApiError, ConfigError, ArchiveError, the system's error, or Node's own error for an
- *   unknown option.
+ * @throws WarmUsageError, WarmApiError, ConfigError, ArchiveError, the system's error, or CommandLineError.
  */
 export async function archiveCommand(
   command: 'export' | 'import',
   args: readonly string[],
   deps: ArchiveCommandDeps,
 ): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      config: { type: 'string', short: 'c' },
-      output: { type: 'string', short: 'o' },
-      rule: { type: 'string', multiple: true },
-      'api-port': { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
-    },
+  const { values, positionals } = readCommandLine(args, {
+    config: { type: 'string', short: 'c' },
+    output: { type: 'string', short: 'o' },
+    rule: { type: 'string', multiple: true },
+    'api-port': { type: 'string' },
+    help: { type: 'boolean', short: 'h' },
   })
   if (values.help === true) {
     deps.say(ARCHIVE_USAGE)
@@ -105,7 +100,8 @@ async function exportTo(
   const query = rules.map((rule) => `rule=${encodeURIComponent(rule)}`).join('&')
   const counter = new ByteCounter()
   // Before we may become somebody else.
-  const output = file === '-' ? undefined : await PartialFile.create(file)
+  const output =
+    file === '-' ? undefined : await PartialFile.create(file).catch(unusable(`cannot export to ${file}`))
   const write = (archive: Readable): Promise<void> =>
     pipeline(archive, counter, output?.stream ?? deps.stdout, { end: output !== undefined })
   try {
@@ -124,7 +120,8 @@ async function exportTo(
 }
 
 async function importFrom(file: string, place: Place, deps: ArchiveCommandDeps): Promise<number> {
-  const archive = file === '-' ? deps.stdin : (await open(file)).createReadStream()
+  const archive =
+    file === '-' ? deps.stdin : (await open(file).catch(unusable(`cannot import ${file}`))).createReadStream()
   // Until somebody reads it.
   archive.on('error', () => undefined)
   const report = await withCache(place, deps, {
@@ -162,6 +159,13 @@ async function withCache<T>(
     await becomeOwner(section.dir)
     cache = await openDirectory(section, { logger, now: Date.now })
   } catch (error) {
+    if (isDenied(error))
+      throw new WarmApiError(
+        `cannot use the cache in ${section.dir}: this account may not; do this as root`,
+        {
+          cause: error,
+        },
+      )
     if (!(error instanceof CacheLockedError)) throw error
     const token = await readFile(tokenFile, 'utf8').catch((failure: unknown) => {
       throw new WarmApiError(
@@ -174,6 +178,19 @@ async function withCache<T>(
     return await ways.direct(cache)
   } finally {
     await cache.close()
+  }
+}
+
+/** Of the whole chain: what fails there is told by those who needed it. */
+function isDenied(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  return ['EACCES', 'EPERM'].includes(codeOf(error) ?? '') || isDenied(error.cause)
+}
+
+/** Says which file it is that the system will not give us. */
+function unusable(what: string): (error: unknown) => never {
+  return (error) => {
+    throw new WarmApiError(`${what}: ${reasonOf(error)}`, { cause: error })
   }
 }
 

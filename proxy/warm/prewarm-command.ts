@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline'
-import { parseArgs } from 'node:util'
+import { readCommandLine } from '../../config/command-line.js'
 import { PROXY_API_PORT } from '../../config/paths.js'
 import type { ApiAccess } from './api-access.js'
 import { askApi, readJson } from './api-client.js'
@@ -28,7 +28,7 @@ Exit code: 0 all is there, 1 something is not, 2 wrong usage, 130 interrupted.
  * @param args after the word `prewarm`
  * @param onInterrupt is given what to do when the person has had enough.
  * @param access for a proxy that asks (`proxy.auth`).
- * @throws WarmUsageError, WarmApiError, or Node's own error for an unknown option.
+ * @throws WarmUsageError, WarmApiError, or CommandLineError.
  */
 export async function prewarmCommand(
   args: readonly string[],
@@ -36,15 +36,11 @@ export async function prewarmCommand(
   onInterrupt: (interrupt: () => void) => void,
   access: ApiAccess = {},
 ): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      platform: { type: 'string' },
-      'api-port': { type: 'string' },
-      json: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' },
-    },
+  const { values, positionals } = readCommandLine(args, {
+    platform: { type: 'string' },
+    'api-port': { type: 'string' },
+    json: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
   })
   if (values.help === true) {
     screen.write(PREWARM_USAGE)

@@ -28,7 +28,7 @@ export function dockerClientStep(deps: DockerClientStepDeps, findings: BootFindi
     onFailure: options.dockerClientProxy === 'on' ? 'degrade' : 'ignore',
     remedy: 'see ~/.docker/config.json; containers go without the proxy',
     run: async () => {
-      if (!plan.run) return 'not needed'
+      if (!plan.run) return { notDone: 'there is no Docker engine' }
       const proxyUrl = proxyForContainers(options, findings)
       const owner = await deps.owner()
       await configureDockerClient(join(owner?.home ?? options.home, '.docker', 'config.json'), {

@@ -49,7 +49,7 @@ export function dockerdStep(deps: DockerdStepDeps, findings: BootFindings): Boot
     onFailure: 'degrade',
     remedy: 'see the log of the service dockerd, or set DISCOBOT_DOCKER=off',
     run: async (signal) => {
-      if (!deps.plan.run) return `not started: ${deps.plan.reason}`
+      if (!deps.plan.run) return { notDone: deps.plan.reason }
       const settings = await readDaemonSettings(deps.options.dockerdArgs)
       await removeStalePids('/var/run')
       const choices = await choose(deps, deps.plan.dockerd, settings, findings, signal)

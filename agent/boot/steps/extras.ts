@@ -6,7 +6,7 @@ import { checkOutSubmodules, type Completed } from '../../workspace/submodules.j
 import { ownerCommand, withGitAccess, type GitDeps } from '../../workspace/with-git-access.js'
 import type { CommandOptions } from '../../system/command.js'
 import type { BootFindings, Clone } from '../findings.js'
-import type { BootStep } from '../step.js'
+import type { BootStep, NotDone } from '../step.js'
 
 /** A quarter of an hour each: the workspace can be worked in without them, and everybody waits. */
 const TIMEOUT_MS = 15 * 60_000
@@ -55,10 +55,10 @@ async function complete(
   findings: BootFindings,
   signal: AbortSignal,
   work: Work,
-): Promise<string> {
+): Promise<string | NotDone> {
   const { clone } = findings
-  if (deps.options[extra] === 'off') return `DISCOBOT_WORKSPACE_${extra.toUpperCase()} is "off"`
-  if (clone === undefined || !clone.record.pending.includes(extra)) return 'nothing to do'
+  if (deps.options[extra] === 'off') return { notDone: `DISCOBOT_WORKSPACE_${extra.toUpperCase()} is "off"` }
+  if (clone === undefined || !clone.record.pending.includes(extra)) return { notDone: 'nothing to do' }
   const owner = await deps.owner()
   const command = ownerCommand(deps.env, owner, signal)
   // Of a clone that others could have changed, what git runs there may be theirs.

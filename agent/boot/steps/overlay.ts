@@ -28,7 +28,7 @@ export function overlayStep(deps: OverlayStepDeps, findings: BootFindings): Boot
       const plan = findings.home
       const { options, logger } = deps
       const { home, sessionId } = options
-      if (plan === undefined) return 'none'
+      if (plan === undefined) return { notDone: 'none' }
       if (plan.kind === 'plain') {
         if (plan.remedy === undefined) return `none: ${plan.reason}`
         throw new OverlayError(`${plan.reason}; every session sees the same home; ${plan.remedy}`)

@@ -23,7 +23,7 @@ export function profileStep(root: string, findings: BootFindings): BootStep {
       const access = proxyAccess(findings)
       if (access !== undefined) return installProfile(root, access)
       await removeProfile(root)
-      return 'without the proxy'
+      return { notDone: 'without the proxy' }
     },
   }
 }

@@ -23,7 +23,9 @@ import { ensureFile } from '../../system/atomic-file.js'
 import { exposureOf } from '../../wall/exposure.js'
 import { ownPorts } from '../../wall/own-ports.js'
 import { VOLUNTARY, wallOf, withheldLine, type WallFindings } from '../../wall/wall.js'
-import type { BootFindings, ProxyEndpoints } from '../findings.js'
+import { inheritedProxy, proxyVariables, toldAgain } from '../inherited-proxy.js'
+import type { BootFindings, ConfigurationFinding, ProxyEndpoints } from '../findings.js'
+import { stampOf } from '../operator-watch.js'
 import type { BootStep } from '../step.js'
 
 export interface ProxyConfigStepDeps {
@@ -33,8 +35,11 @@ export interface ProxyConfigStepDeps {
   /** dockerd will run, and its containers are to reach the proxy by the bridge. */
   readonly bridge: boolean
   readonly logger: Logger
-  /** Remembers what the operator's file said, so that a reload can tell when it was cut off. */
-  readonly operatorSaid?: { text?: string }
+  /**
+   * Remembers what the operator's file said when it was put in force, so that a reload can tell when it was cut off,
+   * and what it was when it was last read, whether or not that could be used.
+   */
+  readonly operatorSaid?: { text?: string; stamp?: string }
   /** Of our own code; that of the bundle we run from unless given. */
   readonly release?: string
 }
@@ -78,7 +83,9 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
     workspaceFile: join(options.workspace.path, WORKSPACE_CONFIG),
   }
   const texts = await readConfigTexts(files)
-  const madeOf = release === undefined ? undefined : digestOfTexts(texts, [bridge])
+  if (deps.operatorSaid !== undefined) deps.operatorSaid.stamp = stampOf(texts.operator)
+  const madeOf =
+    release === undefined ? undefined : digestOfTexts(texts, [bridge, proxyVariables(options.inherited)])
   const place = { ...options.data, owner: await deps.owner() }
   if (release === undefined || madeOf === undefined) return composeAnew(deps, files, texts, place, findings)
   const circumstances = { release, file: place.proxyConfig, dataDir: place.root }
@@ -91,8 +98,9 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   await writeText(place, present.text)
   await writeDescription(place, description)
   tell(known.config, await findWall(deps, known.config), findings)
+  findings.configuration = configurationOf(deps, 'composed')
   remember(deps, texts)
-  return FORCE.composed
+  return withRemark(FORCE.composed, toldAgain(known.config, options.inherited))
 }
 
 function remember({ operatorSaid }: ProxyConfigStepDeps, { operator }: ConfigTexts): void {
@@ -114,14 +122,16 @@ async function composeAnew(
   describe?: Circumstances & { readonly madeOf: string },
 ): Promise<string> {
   const { options, bridge, logger } = deps
-  const [{ composeConfig }, { formatProblem }] = await Promise.all([
+  const [{ composeConfig }, { firstOf, formatProblem }] = await Promise.all([
     import('../../../config/compose.js'),
     import('../../../config/problem.js'),
   ])
   const formerOperator = deps.operatorSaid?.text
   const composed = await composeConfig({ dataDir: place.root, ...files, texts, formerOperator })
   if (composed.inForce === 'composed') remember(deps, texts)
-  const wanted = bridge ? await withBridge(composed) : composed
+  const inherited = inheritedProxy(composed, options.inherited)
+  if (inherited !== undefined) logger.info({}, inherited.told)
+  const wanted = await rewritten(composed, bridge, inherited?.config ?? composed.config)
   await writeText(place, wanted.yaml)
   const problems = composed.problems.map(formatProblem)
   for (const problem of problems) logger.warn({ problem }, 'proxy configuration')
@@ -132,12 +142,27 @@ async function composeAnew(
   if (description !== undefined) await writeDescription(place, description)
   const named =
     composed.inForce === 'composed' ? [] : await variablesNamedIn(options.proxyConfig, options.inherited)
+  const trouble = composed.trouble ?? (problems.length === 0 ? undefined : firstOf(composed.problems))
+  findings.configuration = configurationOf(deps, composed.inForce, trouble)
   tell(wanted.config, await findWall(deps, wanted.config), findings, named)
-  const [first, ...others] = problems
-  if (first === undefined) return FORCE[composed.inForce]
-  throw new ProxyConfigError(
-    others.length === 0 ? first : `${first} (and ${others.length} more, see the log)`,
-  )
+  if (trouble === undefined) return withRemark(FORCE[composed.inForce], inherited?.told)
+  throw new ProxyConfigError(trouble)
+}
+
+function withRemark(verdict: string, remark: string | undefined): string {
+  return remark === undefined ? verdict : `${verdict}; ${remark}`
+}
+
+function configurationOf(
+  { options: { proxyConfig } }: ProxyConfigStepDeps,
+  inForce: Composed['inForce'],
+  trouble?: string,
+): ConfigurationFinding {
+  return {
+    inForce,
+    ...(proxyConfig === undefined ? {} : { operatorFile: proxyConfig }),
+    ...(trouble === undefined ? {} : { trouble }),
+  }
 }
 
 /** Header values in it may be secrets of the operator's. */
@@ -191,16 +216,23 @@ const OWN_UID = 0
 
 const FORCE: Readonly<Record<Composed['inForce'], string>> = {
   composed: 'written',
-  previous: 'that of the last good start',
+  previous: 'the last good configuration',
   'deny-all': 'nothing may be reached',
 }
 
-/** Unless somebody chose the addresses: the bridge's is added, which appears when dockerd makes it. */
-async function withBridge(composed: Composed): Promise<Pick<Composed, 'config' | 'yaml'>> {
-  const { config, sources, parts } = composed
-  if (sources['proxy.host']?.some((origin) => origin.layer !== 'default') === true) return composed
+/** With what only this container knows: its own way out, and the bridge's address, which appears when dockerd makes it. */
+async function rewritten(
+  composed: Composed,
+  bridge: boolean,
+  config: Config,
+): Promise<Pick<Composed, 'config' | 'yaml'>> {
+  const { sources, parts } = composed
+  // Somebody may have chosen the addresses.
+  const isChosen = sources['proxy.host']?.some((origin) => origin.layer !== 'default') === true
+  const host = bridge && !isChosen ? [...config.proxy.host, BRIDGE_ADDRESS] : config.proxy.host
+  if (host === config.proxy.host && config === composed.config) return composed
   const { renderConfig } = await import('../../../config/render.js')
-  const widened = { ...config, proxy: { ...config.proxy, host: [...config.proxy.host, BRIDGE_ADDRESS] } }
+  const widened = { ...config, proxy: { ...config.proxy, host } }
   return { config: widened, yaml: renderConfig(widened, parts) }
 }
 

@@ -112,7 +112,7 @@ export function planProxy(
     remedy: 'see the step proxy',
     run: () => {
       loadNow()
-      return Promise.resolve(added ? undefined : 'later: it has no account or folder yet')
+      return Promise.resolve(added ? undefined : { notDone: 'later: no account or folder yet' })
     },
   }
   const start: BootStep = {

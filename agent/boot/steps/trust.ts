@@ -83,7 +83,7 @@ export function trustStep(deps: TrustStepDeps, findings: BootFindings): BootStep
       const own = { caFile: deps.data.caCert, bundleFile: join(deps.data.proxyDir, 'ca-bundle.crt') }
       if (deps.mode === 'plain') {
         findings.trust = await writeOwnBundle(deps, pem, own)
-        return "left the machine's alone"
+        return { notDone: "the machine's is left alone" }
       }
       try {
         const installed = await installInSystem(deps, pem, signal)

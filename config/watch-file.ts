@@ -1,8 +1,8 @@
 import { watch, type FSWatcher } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import { unattended } from '../../config/entry.js'
-import type { Logger } from '../../config/logger.js'
+import { unattended } from './entry.js'
+import type { Logger } from './logger.js'
 
 /**
  * inotify says nothing of a file reached through a link that is turned, nor on many network file systems, and its
@@ -21,7 +21,12 @@ export interface FileWatch {
 }
 
 /** Calls `onChange` when the file at `path` may have another content, and at the start. */
-export function watchFile(path: string, onChange: () => Promise<void>, logger: Logger): FileWatch {
+export function watchFile(
+  path: string,
+  onChange: () => Promise<void>,
+  logger: Logger,
+  pollMs = POLL_MS,
+): FileWatch {
   let known: string | undefined
   let waiting: { readonly since: number; readonly state: string; readonly timer: NodeJS.Timeout } | undefined
   let looks = 0
@@ -58,7 +63,7 @@ export function watchFile(path: string, onChange: () => Promise<void>, logger: L
     await onChange()
   }
 
-  const poll = setInterval(look, POLL_MS).unref()
+  const poll = setInterval(look, pollMs).unref()
   const watcher = watchFolder(dirname(path), (name) => {
     if (name === null || name === basename(path)) look()
   })
