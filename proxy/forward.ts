@@ -9,6 +9,7 @@ import { connect as netConnect, type Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import type { SecureContext } from 'node:tls'
 import { codeOf, reasonOf } from '../config/errors.js'
+import { settleBlanks } from './answer-blanks.js'
 import type { TimeoutsSection } from '../config/config.js'
 import { limitConnecting } from './connect-limit.js'
 import type { Route } from './dial.js'
@@ -229,6 +230,8 @@ export class Upstream {
     request.once('socket', (socket) =>
       limitConnecting(socket, scheme === 'https' ? 'secureConnect' : 'connect', this.#timeouts.connect),
     )
+
+    settleBlanks(request)
 
     const answer = new Promise<Answer>((resolve, reject) => {
       request.on('error', reject)
