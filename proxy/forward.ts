@@ -13,7 +13,7 @@ import { settleBlanks } from './answer-blanks.js'
 import type { TimeoutsSection } from '../config/config.js'
 import { limitConnecting } from './connect-limit.js'
 import type { Route } from './dial.js'
-import { assertAnswerFraming } from './framing.js'
+import { MAX_FIELDS, assertAnswerFraming, tooManyTrailers } from './framing.js'
 import { SpareAgent } from './h2/spare-agent.js'
 import { UpstreamPool } from './h2/upstream-pool.js'
 import { PlainAgent } from './parent/plain-agent.js'
@@ -330,6 +330,10 @@ function readFrom(body: Readable | undefined): boolean {
 function sendBody(body: Readable, request: ClientRequest): void {
   body.once('end', () => {
     if ('rawTrailers' in body && Array.isArray(body.rawTrailers) && body.rawTrailers.length > 0) {
+      if (body.rawTrailers.length / 2 > MAX_FIELDS) {
+        request.destroy(tooManyTrailers())
+        return
+      }
       request.addTrailers(pairs(body.rawTrailers as string[]))
     }
     request.end()

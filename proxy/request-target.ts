@@ -19,13 +19,19 @@ export interface TunnelContext {
  *
  * @returns undefined where there is nothing but the address, or no usable name.
  */
-export function namedSite(request: ClientRequest, { target, secure, serverName }: TunnelContext): Target | undefined {
+export function namedSite(
+  request: ClientRequest,
+  { target, secure, serverName }: TunnelContext,
+): Target | undefined {
   const absolute = ABSOLUTE_FORM.exec(request.url ?? '')
   const host = headerValue(request.rawHeaders, 'host')
   const named = serverName ?? absolute?.[2] ?? request.pseudo?.authority ?? host
   if (named === undefined) return undefined
   try {
-    const site = parseTarget(named, serverName === undefined ? defaultPort(secure ? 'https' : 'http') : target.port)
+    const site = parseTarget(
+      named,
+      serverName === undefined ? defaultPort(secure ? 'https' : 'http') : target.port,
+    )
     return site.isAddress || site.port !== target.port ? undefined : site
   } catch (error) {
     // Its refusal is said with all the others, by `requestTarget`.

@@ -415,8 +415,11 @@ export class ProxyServer {
     if (known !== undefined) return known
     const pipeline = new Pipeline(this.#clientOf(socket))
     this.#pipelines.set(socket, pipeline)
-    // One that has left looks the same, until its system has forgotten the connection and says so.
-    socket.once('end', () => this.#clientOf(socket).socket.setKeepAlive(true, HALF_CLOSED_PROBE_MS))
+    socket.once('end', () => {
+      pipeline.halfClosed()
+      // For those of HTTP/1.0, and in the middle of an answer.
+      this.#clientOf(socket).socket.setKeepAlive(true, HALF_CLOSED_PROBE_MS)
+    })
     return pipeline
   }
 }

@@ -53,7 +53,11 @@ const rows: readonly Row[] = [
   },
   { what: 'before an extension', answer: `${CHUNKED}2 ;a=b\r\nok\r\n0\r\n\r\n`, body: 'ok' },
   { what: 'in a trailer', answer: `${CHUNKED}2\r\nok\r\n0\r\nX-Sum : 1\r\n\r\n`, body: 'ok' },
-  { what: 'in a body, where they are bytes', answer: `${OK}Content-Length: 6\r\n\r\nX : 1\n`, body: 'X : 1\n' },
+  {
+    what: 'in a body, where they are bytes',
+    answer: `${OK}Content-Length: 6\r\n\r\nX : 1\n`,
+    body: 'X : 1\n',
+  },
   { what: 'within a name', answer: `${OK}X Y: 1\r\nContent-Length: 2\r\n\r\nok` },
   { what: 'before a name', answer: `${OK} X: 1\r\nContent-Length: 2\r\n\r\nok` },
   { what: 'of two lengths', answer: `${OK}Content-Length: 2\r\nContent-Length : 3\r\n\r\nok!` },
@@ -61,23 +65,26 @@ const rows: readonly Row[] = [
     what: 'of a length beside chunks',
     answer: `${OK}Content-Length : 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`,
   },
-  { what: 'within a size', answer: `${CHUNKED}1 0\r\n0123456789abcdef\r\n0\r\n\r\n`, body: '' },
-  { what: 'before a size', answer: `${CHUNKED} 2\r\nok\r\n0\r\n\r\n`, body: '' },
+  { what: 'within a size', answer: `${CHUNKED}1 0\r\n0123456789abcdef\r\n0\r\n\r\n` },
+  { what: 'before a size', answer: `${CHUNKED} 2\r\nok\r\n0\r\n\r\n` },
 ]
 
 for (const row of rows) {
   t.test(`a blank ${row.what}`, async (t) => {
     const proxy = await startProxy(t)
-    const port = await startTcpOrigin(t, (socket) => socket.once('data', () => socket.write(row.answer, 'latin1')))
+    const port = await startTcpOrigin(t, (socket) =>
+      socket.once('data', () => socket.write(row.answer, 'latin1')),
+    )
     const client = await openRaw(
       t,
       proxy.port,
       `GET http://origin.test:${port}/ HTTP/1.0\r\nHost: origin.test:${port}\r\n\r\n`,
     )
-    const { text, errorCode } = await client.closed()
-    const isRefused = row.head === undefined && (row.body ?? '') === ''
-    if (isRefused) {
-      t.ok(errorCode === 'ECONNRESET' || /^HTTP\/1\.1 502 /.test(text), `${errorCode} ${text}`)
+    const { text } = await client.closed()
+    if (row.body === undefined) {
+      // A 502 with the reason, or cut behind a head that is out.
+      if (!row.answer.startsWith(CHUNKED)) t.match(text, /^HTTP\/1\.1 502 [\s\S]*HPE_/)
+      t.notMatch(text, /ok|0123/)
       return
     }
     t.match(text, /^HTTP\/1\.1 200 /)
@@ -90,6 +97,6 @@ t.test('names and their blanks may come byte by byte', (t) => {
   const blanks = new AnswerBlanks('GET')
   const answer = Buffer.from(`${OK}X-Flag  : 1\r\nX Y: 1\r\nContent-Length: 2\r\n\r\nok`)
   for (let at = 0; at < answer.length; at += 1) blanks.settle(answer.subarray(at, at + 1))
-  t.equal(answer.toString(), `${OK}X-Flag:  1\r\nX:\0: 1\r\nContent-Length: 2\r\n\r\nok`)
+  t.equal(answer.toString(), `${OK}X-Flag:   1\r\nX:\0: 1\r\nContent-Length: 2\r\n\r\nok`)
   t.end()
 })

@@ -1,15 +1,17 @@
 import { once } from 'node:events'
 import { connect as connectTls } from 'node:tls'
 import t from 'tap'
+import { becomes } from './becomes.js'
 import { openRaw, startHttpOrigin, startHttpsOrigin, startProxy } from './harness.js'
 
 // A client that ends its own side after the request still gets the answer: it had nothing more to say.
 
-const later = (body: string) => (request: { resume(): unknown }, response: { end(text: string): unknown }) => {
-  request.resume()
-  // After the end of the client's side, which is under way together with the request.
-  setTimeout(() => response.end(body), 200)
-}
+const later =
+  (body: string) => (request: { resume(): unknown }, response: { end(text: string): unknown }) => {
+    request.resume()
+    // After the end of the client's side, which is under way together with the request.
+    setTimeout(() => response.end(body), 200)
+  }
 
 const asked = (target: string, host: string, more = ''): string =>
   `GET ${target} HTTP/1.1\r\nHost: ${host}\r\n${more}\r\n`
@@ -53,6 +55,48 @@ t.test('in a tunnel, and in TLS', async (t) => {
     await once(inner, 'end')
     t.match(text, /^HTTP\/1\.1 200 [\s\S]*whole/)
   }
+})
+
+t.test(
+  'one that has left is noticed while upstream is silent, and one that waits is not disturbed',
+  async (t) => {
+    const proxy = await startProxy(t)
+    let answer = (): void => undefined
+    let cut = 0
+    const { port } = await startHttpOrigin(t, (request, response) => {
+      response.once('close', () => (cut += response.writableFinished ? 0 : 1))
+      if (request.url === '/kept') answer = () => void response.end('whole')
+    })
+    const host = `origin.test:${port}`
+    const kept = await openRaw(t, proxy.port)
+    kept.socket.end(asked(`http://${host}/kept`, host))
+    const left = await openRaw(t, proxy.port)
+    left.socket.end(asked(`http://${host}/left`, host))
+    await becomes(() => proxy.server.traffic.live().length === 2)
+    left.socket.destroy()
+    await becomes(() => cut === 1)
+    answer()
+    t.match((await kept.closed()).text, /^(HTTP\/1\.1 100 Continue\r\n\r\n)*HTTP\/1\.1 200 [\s\S]*whole/)
+  },
+)
+
+t.test('a part of too many trailers is not passed on for all of them', async (t) => {
+  const proxy = await startProxy(t)
+  let ended = 0
+  const { port } = await startHttpOrigin(t, (request, response) => {
+    request.resume().once('end', () => {
+      ended += 1
+      response.end('whole')
+    })
+    request.on('error', () => undefined)
+  })
+  const host = `origin.test:${port}`
+  const trailers = (count: number): string =>
+    `POST http://${host}/ HTTP/1.1\r\nHost: ${host}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n` +
+    `2\r\nok\r\n0\r\n${Array.from({ length: count }, (_, at) => `X-${at}: 1\r\n`).join('')}\r\n`
+  t.match((await (await openRaw(t, proxy.port, trailers(900))).closed()).text, /^HTTP\/1\.1 200 /)
+  t.match((await (await openRaw(t, proxy.port, trailers(1_500))).closed()).text, /^HTTP\/1\.1 431 /)
+  t.equal(ended, 1)
 })
 
 t.test('an upload that ends early is none, and a connection without a request ends', async (t) => {

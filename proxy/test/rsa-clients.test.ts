@@ -10,7 +10,11 @@ const CLIENTS: readonly [what: string, kind: 'ec' | 'rsa', options: ConnectionOp
   ['any client', 'ec', {}],
   ['TLS 1.2 with both', 'ec', { maxVersion: 'TLSv1.2' }],
   ['ECDHE with RSA', 'rsa', { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-RSA-AES128-GCM-SHA256' }],
-  ['DHE or nothing with RSA', 'rsa', { maxVersion: 'TLSv1.2', ciphers: 'DHE-RSA-AES128-GCM-SHA256:AES128-SHA' }],
+  [
+    'DHE or nothing with RSA',
+    'rsa',
+    { maxVersion: 'TLSv1.2', ciphers: 'DHE-RSA-AES128-GCM-SHA256:AES128-SHA' },
+  ],
   ['RSA key transport', 'rsa', { maxVersion: 'TLSv1.2', ciphers: 'AES128-GCM-SHA256' }],
   ['another curve for its certificates', 'rsa', { maxVersion: 'TLSv1.2', ecdhCurve: 'P-384' }],
   ['TLS 1.2 that signs by RSA', 'rsa', { maxVersion: 'TLSv1.2', sigalgs: 'rsa_pss_rsae_sha256:RSA+SHA256' }],
@@ -27,7 +31,12 @@ t.test('each client gets what it can verify', async (t) => {
     const tunnel = await openRaw(t, proxy.port, `CONNECT ${host} HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
     await tunnel.until(/\r\n\r\n$/)
     tunnel.socket.removeAllListeners('data')
-    const secure = connectTls({ ...options, socket: tunnel.socket, ca: proxy.caPem, servername: 'origin.test' })
+    const secure = connectTls({
+      ...options,
+      socket: tunnel.socket,
+      ca: proxy.caPem,
+      servername: 'origin.test',
+    })
     await once(secure, 'secureConnect')
     t.ok(secure.authorized, what)
     const shown = secure.getPeerX509Certificate() ?? new X509Certificate('')

@@ -94,7 +94,10 @@ function takesEcdsa(
   groups: readonly number[] | undefined,
   schemes: readonly number[] | undefined,
 ): boolean {
-  if (suites.some((suite) => suite >> 8 === TLS13_SUITES) && schemes?.includes(ECDSA_SECP256R1_SHA256) === true)
+  if (
+    suites.some((suite) => suite >> 8 === TLS13_SUITES) &&
+    schemes?.includes(ECDSA_SECP256R1_SHA256) === true
+  )
     return true
   if (!suites.some((suite) => ECDSA_SUITES.includes(suite))) return false
   const hasCurve = groups?.includes(SECP256R1) ?? true
