@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns'
 import { isIP, type LookupFunction } from 'node:net'
 import { DiscobotError, codeOf, reasonOf } from '../config/errors.js'
+import { canonicalHost } from '../config/host-name.js'
 import type { Finding } from './finding.js'
 import type { AddressJudge, AddressVerdict } from './policy.js'
 import type { Target } from './target.js'
@@ -43,6 +44,8 @@ export interface DialGuard {
    *   up literal addresses.
    */
   route(target: Target, judge: AddressJudge, barred: boolean, observed?: (finding: Finding) => void): Route
+  /** Whether `address`, in canonical form, is among those of the name. */
+  leadsTo(name: string, address: string): Promise<boolean>
   /** Every address of `target` with what would become of it. @throws ResolveError */
   judgeAll(target: Target, judge: AddressJudge, barred: boolean): Promise<readonly JudgedAddress[]>
 }
@@ -121,6 +124,14 @@ export function createDialGuard({ resolve, isOwnPort, isOwnAddress }: DialGuardD
             if (judge.isSelective || !(error instanceof ResolveError)) throw error
           }
         },
+      }
+    },
+    async leadsTo(name, address) {
+      try {
+        return (await resolve(name)).some((found) => canonicalHost(found) === address)
+      } catch (error) {
+        if (error instanceof ResolveError) return false
+        throw error
       }
     },
     async judgeAll(target, judge, barred) {

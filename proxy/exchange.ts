@@ -18,8 +18,9 @@ import { OverloadError } from './overload.js'
 import { assertNoLoop } from './parent/loop.js'
 import { refusalOf, refuseUpload, sendRefusal } from './refusal.js'
 import { informer, relay, resetClient, upstreamResponse } from './relay.js'
-import { requestTarget, type RequestTarget, type TunnelContext } from './request-target.js'
+import { namedSite, requestTarget, type RequestTarget, type TunnelContext } from './request-target.js'
 import type { Settings } from './settings.js'
+import type { Target } from './target.js'
 import type { Traffic, Witness } from './traffic.js'
 
 // client → one authority → policy → cache → inject → upstream → client
@@ -63,6 +64,8 @@ export interface Outcome {
 
 export class Exchanges {
   readonly #deps: ExchangeDeps
+  /** Sites to whose address a tunnel leads, as the last of its requests named them. */
+  readonly #sites = new WeakMap<TunnelContext, Target>()
 
   constructor(deps: ExchangeDeps) {
     this.#deps = deps
@@ -106,7 +109,11 @@ export class Exchanges {
       // A tunnel was asked for its credentials when it was opened.
       if (client.tunnel === undefined) this.#deps.settings().auth.check(request.rawHeaders, client.socket)
       assertNoLoop(request.rawHeaders, this.pseudonym)
-      to = requestTarget(request, client.tunnel)
+      const { tunnel } = client
+      to = requestTarget(
+        request,
+        tunnel?.target.isAddress === true ? await this.#named(request, tunnel, client.socket) : tunnel,
+      )
       witness.decided(to)
       this.#log(request, to, await answer(await this.#admit(request, to, client, witness)), started, witness)
     } catch (error) {
@@ -118,6 +125,22 @@ export class Exchanges {
         response.once('close', stop)
       else stop()
     }
+  }
+
+  /**
+   * A tunnel to an address as one to the site that is named inside, where that name leads there. Asked once for a
+   * connection and a name; where a request goes is decided anew each time, by the name.
+   *
+   * @throws BlockedError for a name that may not be reached.
+   */
+  async #named(request: ClientRequest, tunnel: TunnelContext, socket: Socket): Promise<TunnelContext> {
+    const site = namedSite(request, tunnel)
+    if (site === undefined) return tunnel
+    const known = this.#sites.get(tunnel)
+    if (known?.host === site.host) return { ...tunnel, target: known }
+    if (!(await this.#deps.gate.leadsTo(site, tunnel.target.host, socket))) return tunnel
+    this.#sites.set(tunnel, site)
+    return { ...tunnel, target: site }
   }
 
   /** @throws OverloadError */

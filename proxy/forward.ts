@@ -9,10 +9,11 @@ import { connect as netConnect, type Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import type { SecureContext } from 'node:tls'
 import { codeOf, reasonOf } from '../config/errors.js'
+import { settleBlanks } from './answer-blanks.js'
 import type { TimeoutsSection } from '../config/config.js'
 import { limitConnecting } from './connect-limit.js'
 import type { Route } from './dial.js'
-import { assertAnswerFraming } from './framing.js'
+import { MAX_FIELDS, assertAnswerFraming, tooManyTrailers } from './framing.js'
 import { SpareAgent } from './h2/spare-agent.js'
 import { UpstreamPool } from './h2/upstream-pool.js'
 import { PlainAgent } from './parent/plain-agent.js'
@@ -230,6 +231,8 @@ export class Upstream {
       limitConnecting(socket, scheme === 'https' ? 'secureConnect' : 'connect', this.#timeouts.connect),
     )
 
+    settleBlanks(request)
+
     const answer = new Promise<Answer>((resolve, reject) => {
       request.on('error', reject)
       request.once('response', (message) => {
@@ -327,6 +330,10 @@ function readFrom(body: Readable | undefined): boolean {
 function sendBody(body: Readable, request: ClientRequest): void {
   body.once('end', () => {
     if ('rawTrailers' in body && Array.isArray(body.rawTrailers) && body.rawTrailers.length > 0) {
+      if (body.rawTrailers.length / 2 > MAX_FIELDS) {
+        request.destroy(tooManyTrailers())
+        return
+      }
       request.addTrailers(pairs(body.rawTrailers as string[]))
     }
     request.end()

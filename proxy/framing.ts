@@ -52,6 +52,11 @@ export function assertFraming({ method, headers, rawHeaders, httpVersion, pseudo
   }
 }
 
+/** Node drops what is beyond its limit, one more than ours, and a part of them must not pass for all. */
+export function tooManyTrailers(): FramingError {
+  return new FramingError(431, `cannot read the request: it has more than ${MAX_FIELDS} trailer fields`)
+}
+
 /** The same for what upstream says: its body would go on without the name of its coding. @throws Error */
 export function assertAnswerFraming(rawHeaders: RawHeaders): void {
   const coding = headerValue(rawHeaders, 'transfer-encoding')

@@ -50,6 +50,17 @@ export class Gate {
     return { target, asked, route, byAddress: verdict.byAddress || route.isGuarded, findings }
   }
 
+  /**
+   * Whether `site`, by the name a client gives it inside a tunnel, is where the tunnel leads: `address`. A name that the
+   * policy blocks is not even looked up, since the question itself can tell a secret to whoever serves the zone.
+   *
+   * @throws BlockedError
+   */
+  leadsTo(site: Target, address: string, client: Socket): Promise<boolean> {
+    this.admit(site, { kind: 'tunnel' }, client)
+    return this.#deps.guard.leadsTo(site.host, address)
+  }
+
   /** Whether tunnels to that port may be opened at all. @throws BlockedError */
   assertTunnelPort({ host, port }: Target): void {
     const finding = this.#deps.policy().egress.tunnelPort(port)

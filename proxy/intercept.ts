@@ -18,6 +18,7 @@ import type { TunnelContext } from './request-target.js'
 import type { Settings } from './settings.js'
 import type { Target } from './target.js'
 import type { ServerContexts } from './tls/contexts.js'
+import { readClientHello } from './tls/client-hello.js'
 import type { Minting } from './tls/minting.js'
 import type { Traffic } from './traffic.js'
 import { splice } from './tunnel.js'
@@ -91,7 +92,7 @@ export class Interceptor {
     if (!this.#deps.contexts.has(target.host)) this.#deps.minting.assertLeft(addressOf(socket))
     accepted()
     // A certificate takes about a millisecond, in which the client begins its handshake.
-    if (target.port === HTTPS_PORT) this.#contextFor(target.host, socket)
+    if (target.port === HTTPS_PORT) this.#contextFor(target.host, socket, this.#deps.contexts)
     const protocol = await this.#protocolOf(socket, target)
     if (protocol === 'served') return
     switch (protocol) {
@@ -99,7 +100,7 @@ export class Interceptor {
         socket.destroy()
         return
       case 'tls':
-        this.#endTls(socket, target)
+        await this.#endTls(socket, target)
         return
       case 'http':
         this.#handOn(socket, { socket, tunnel: { target, secure: false } })
@@ -182,9 +183,17 @@ export class Interceptor {
     return { server: await this.#deps.upstream().connect(admission.route), admission }
   }
 
-  #endTls(socket: Socket, target: Target): void {
+  async #endTls(socket: Socket, target: Target): Promise<void> {
     const { logger } = this.#deps
-    const secureContext = this.#contextFor(target.host, socket)
+    const hello = await peek(socket, readClientHello, this.#deps.settings().timeouts.headers)
+    if (hello === undefined) {
+      socket.destroy()
+      return
+    }
+    // A hello that cannot be read is for TLS itself to answer.
+    const takesEcdsa = hello === 'malformed' || hello.takesEcdsa
+    const contexts = takesEcdsa ? this.#deps.contexts : await this.#deps.contexts.forRsa()
+    const secureContext = this.#contextFor(target.host, socket, contexts)
     if (secureContext === undefined) {
       // Said by `serve` already, unless others were faster: RFC 8446, 6.2, internal_error.
       closeWith(socket, Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50]))
@@ -199,7 +208,7 @@ export class Interceptor {
       SNICallback: entry(
         { name: 'TLS', logger, ends: (_name) => socket },
         (name: string, callback: (error: Error | null, context?: SecureContext) => void) => {
-          const context = this.#contextFor(canonicalHost(name) ?? target.host, socket)
+          const context = this.#contextFor(canonicalHost(name) ?? target.host, socket, contexts)
           callback(context === undefined ? new Error('too many new hosts') : null, context)
         },
       ),
@@ -248,8 +257,8 @@ export class Interceptor {
   }
 
   /** Undefined where one would have to be made, and too many were. */
-  #contextFor(host: string, socket: Socket): SecureContext | undefined {
-    const { contexts, minting } = this.#deps
+  #contextFor(host: string, socket: Socket, contexts: ServerContexts): SecureContext | undefined {
+    const { minting } = this.#deps
     return contexts.has(host) || minting.take(addressOf(socket)) ? contexts.for(host) : undefined
   }
 

@@ -5,6 +5,9 @@ import { refuseUpload, renderRefusal, type Refusal } from './refusal.js'
 import { resetClient } from './relay.js'
 import type { ClientConnection } from './exchange.js'
 
+/** Most answers are there by then, without another word. Every wait is twice as long as the one before. */
+const FIRST_WORD_MS = 1_000
+
 interface Exchange {
   readonly request: IncomingMessage
   readonly response: ServerResponse
@@ -38,6 +41,24 @@ export class Pipeline {
       if (!response.shouldKeepAlive) this.#ending = true
     })
     return true
+  }
+
+  /**
+   * The client has ended its side: it waits for its answer, or it has left, which looks the same until something is
+   * sent to it. So it is told now and then that it is heard, which every client of HTTP/1.1 has to expect and pass over
+   * (RFC 9110, 15.2); the system of one that has left answers with a reset.
+   */
+  halfClosed(waitMs = FIRST_WORD_MS): void {
+    const { socket } = this.#client
+    const timer = setTimeout(() => {
+      const first = this.#open[0]
+      if (first === undefined) return
+      const { request, response } = first
+      const waits = !response.headersSent && response.socket !== null
+      if (waits && request.httpVersionMinor > 0) response.writeContinue()
+      this.halfClosed(waitMs * 2)
+    }, waitMs)
+    socket.once('close', () => clearTimeout(timer))
   }
 
   /** Answers bytes that are no HTTP, in their turn, and ends the connection. */

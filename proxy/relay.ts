@@ -8,6 +8,9 @@ import { sendHead } from './send-head.js'
 
 // upstream → us → client
 
+/** Upstream may send 1xx answers without end. What a client that reads nothing has waiting, none is added to. */
+const MAX_WAITING_BYTES = 64 * 1024
+
 /**
  * Cuts the connection, or in HTTP/2 the stream, so that the client cannot take what it has for the whole. A reset
  * by upstream is passed on with its code.
@@ -94,7 +97,7 @@ function isServerResponse(response: ClientResponse): response is ServerResponse 
 function informByHttp1(response: ServerResponse, status: number, headers: RawHeaders): void {
   const { socket, req } = response
   // Null while earlier answers of a pipeline are on their way: a hint that comes late is no hint.
-  if (socket === null || status === 101) return
+  if (socket === null || status === 101 || socket.writableLength > MAX_WAITING_BYTES) return
   // RFC 9110, 15.2.
   if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return
   const lines = pairs(endToEnd(headers)).map(([name, value]) => `${name}: ${value}\r\n`)

@@ -13,6 +13,33 @@ export interface TunnelContext {
   readonly serverName?: string
 }
 
+/**
+ * The site that a request inside a tunnel to an address names: clients that resolve names themselves (`socks5://`) say
+ * only there what it is called. Whether its name leads to the address is for the resolver to say.
+ *
+ * @returns undefined where there is nothing but the address, or no usable name.
+ */
+export function namedSite(
+  request: ClientRequest,
+  { target, secure, serverName }: TunnelContext,
+): Target | undefined {
+  const absolute = ABSOLUTE_FORM.exec(request.url ?? '')
+  const host = headerValue(request.rawHeaders, 'host')
+  const named = serverName ?? absolute?.[2] ?? request.pseudo?.authority ?? host
+  if (named === undefined) return undefined
+  try {
+    const site = parseTarget(
+      named,
+      serverName === undefined ? defaultPort(secure ? 'https' : 'http') : target.port,
+    )
+    return site.isAddress || site.port !== target.port ? undefined : site
+  } catch (error) {
+    // Its refusal is said with all the others, by `requestTarget`.
+    if (error instanceof TargetError) return undefined
+    throw error
+  }
+}
+
 /** Where one request goes, every name it carries having been found to agree. */
 export interface RequestTarget {
   readonly target: Target
@@ -26,8 +53,8 @@ export interface RequestTarget {
 const ABSOLUTE_FORM = /^(https?|wss?):\/\/([^/?#]*)([^#]*)$/i
 
 /**
- * Decides the one authority of a request: the tunnel's target, its server name, the absolute URI and Host
- * must name the same one.
+ * Decides the one authority of a request. In a tunnel its target, the server name, the absolute URI and Host must name
+ * the same one; without a tunnel the absolute URI says it.
  *
  * @throws TargetError when there is none, or it is malformed.
  * @throws AuthorityMismatchError when two of them differ.
@@ -37,7 +64,7 @@ export function requestTarget(request: ClientRequest, tunnel: TunnelContext | un
   if (tunnel === undefined) {
     const asked = absoluteTarget(url)
     if (asked === undefined) throw notForProxy(url)
-    assertHostAgrees(request, asked.target, asked.scheme)
+    assertHostIsOne(request, asked)
     return asked
   }
 
@@ -100,6 +127,15 @@ export function assertOneHost({ rawHeaders }: Pick<ClientRequest, 'rawHeaders'>)
   const hosts = headerValues(rawHeaders, 'host')
   if (hosts.length > 1) throw new TargetError('cannot use a request with more than one Host header')
   return hosts[0]
+}
+
+/**
+ * RFC 9112, 3.2.2: beside an absolute URI the Host that came is ignored, and ours goes on. It must be one all the same:
+ * what is no host, or two, is how requests are smuggled, and comes from no client that means well.
+ */
+function assertHostIsOne(request: ClientRequest, asked: RequestTarget): void {
+  const host = assertOneHost(request)
+  if (host !== undefined && host !== hostHeader(asked)) parseTarget(host, defaultPort(asked.scheme))
 }
 
 function assertHostAgrees(request: ClientRequest, target: Target, scheme: 'http' | 'https'): void {

@@ -49,6 +49,8 @@ import { OpenSockets } from './watch/open-sockets.js'
 const HEADERS_LOOK_MS = 1_000
 /** What is dead at two looks is let go of: within a minute and a half. */
 const WATCH_MS = 30_000
+/** Linux forgets a connection that its program has closed after 60 s (tcp_fin_timeout), and then answers with a reset. */
+const HALF_CLOSED_PROBE_MS = 65_000
 /** The SOCKS4 reply "request rejected". */
 const SOCKS4_REJECTED = Buffer.from([0x00, 0x5b, 0, 0, 0, 0, 0, 0])
 /** Somebody set an https:// address as proxy. A TLS alert (RFC 8446, 6.2: unexpected_message) is all it can read. */
@@ -323,6 +325,9 @@ export class ProxyServer {
     })
     // One more than is served: so it shows. Node drops what is beyond that, and from 24 on refuses it by itself.
     http.maxHeadersCount = MAX_FIELDS + 1
+    // RFC 9110, 9.3.6 and RFC 9112, 9.6 let either side end first: who has asked may have nothing more to say. Missing
+    // from Node's types.
+    Object.assign(http, { httpAllowHalfOpen: true })
     const waiting = new WaitingAnswers()
     const serve = entry(
       { name: 'HTTP', logger: this.#logger, ends: ({ socket }) => socket },
@@ -410,6 +415,11 @@ export class ProxyServer {
     if (known !== undefined) return known
     const pipeline = new Pipeline(this.#clientOf(socket))
     this.#pipelines.set(socket, pipeline)
+    socket.once('end', () => {
+      pipeline.halfClosed()
+      // For those of HTTP/1.0, and in the middle of an answer.
+      this.#clientOf(socket).socket.setKeepAlive(true, HALF_CLOSED_PROBE_MS)
+    })
     return pipeline
   }
 }

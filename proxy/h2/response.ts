@@ -11,6 +11,9 @@ import type { Http2Request } from './request.js'
  */
 const PIECE_BYTES = 128 * 1024
 
+/** As many as there may be streams (MAX_STREAMS), with some air: each may have a hint. */
+const MAX_WAITING_FRAMES = 1_000
+
 /** The answer on one HTTP/2 stream, used like the `ServerResponse` of HTTP/1.1. */
 export class Http2Response extends Writable implements ClientResponse {
   readonly req: { readonly method: string; readonly httpVersion: string }
@@ -62,6 +65,8 @@ export class Http2Response extends Writable implements ClientResponse {
   inform(status: number, headers: RawHeaders): void {
     // RFC 9113, 8.6: no 101 in HTTP/2.
     if (status === 101 || this.#stream.destroyed || this.#stream.closed) return
+    // A client that reads nothing gets no more of them: upstream may send them without end.
+    if ((this.#stream.session?.state.outboundQueueSize ?? 0) > MAX_WAITING_FRAMES) return
     this.#stream.additionalHeaders({ ...toHttp2Fields(headers), ':status': status })
   }
 

@@ -11,6 +11,7 @@ import type { TLSSocket } from 'node:tls'
 import type { TimeoutsSection } from '../../config/config.js'
 import { codeOf } from '../../config/errors.js'
 import type { Route } from '../dial.js'
+import { MAX_FIELDS } from '../framing.js'
 import { headerValue, type RawHeaders } from '../headers.js'
 import { IdleError, watchIdle } from '../idle-watch.js'
 import { Http2Answer } from './answer.js'
@@ -260,6 +261,10 @@ function statusOf(fields: Fields): number {
 function sendBody(body: Readable, stream: ClientHttp2Stream, cancel: () => void): void {
   stream.on('wantTrailers', () => {
     const trailers = 'rawTrailers' in body ? (body.rawTrailers as string[]) : []
+    if (trailers.length / 2 > MAX_FIELDS) {
+      cancel()
+      return
+    }
     stream.sendTrailers(toHttp2Trailers(trailers))
   })
   body.pipe(stream)

@@ -1,7 +1,7 @@
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { LRUCache } from 'lru-cache'
 import type { Authority } from './authority.js'
-import { LEAF_VALID_MS, createLeafIssuer, type LeafKey } from './leaf.js'
+import { LEAF_VALID_MS, createLeafIssuer, generateRsaLeafKey, type LeafKey } from './leaf.js'
 
 /** A context is about 60 KiB of OpenSSL memory; few containers speak to more hosts than this at a time. */
 const MAX_CONTEXTS = 500
@@ -13,6 +13,11 @@ export interface ServerContexts {
   for(host: string): SecureContext
   /** Whether that costs no new certificate. */
   has(host: string): boolean
+  /**
+   * The same with RSA certificates, for clients that take no others. Their key takes some 100 ms of a thread of its own,
+   * and is made when the first such client comes.
+   */
+  forRsa(): Promise<ServerContexts>
 }
 
 /** One TLS context per host, made at its first handshake (about 1 ms) and kept. */
@@ -27,8 +32,14 @@ export function createServerContexts(
     ttl: CONTEXT_TTL_MS,
     perf: { now },
   })
-  return {
+  let rsa: Promise<ServerContexts> | undefined
+  const own: ServerContexts = {
     has: (host) => contexts.has(host),
+    forRsa: () =>
+      (rsa ??= generateRsaLeafKey().then((key) => {
+        const made = createServerContexts(authority, now, key)
+        return { ...made, forRsa: () => Promise.resolve(made) }
+      })),
     for(host) {
       const known = contexts.get(host)
       if (known !== undefined) return known
@@ -41,4 +52,5 @@ export function createServerContexts(
       return made
     },
   }
+  return own
 }

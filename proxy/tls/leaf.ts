@@ -2,11 +2,13 @@ import {
   X509Certificate,
   createHash,
   createPrivateKey,
+  generateKeyPair,
   generateKeyPairSync,
   sign,
   type KeyObject,
 } from 'node:crypto'
 import { isIP } from 'node:net'
+import { promisify } from 'node:util'
 import { positiveSerial, type Authority } from './authority.js'
 import { TAG, bitString, context, elements, encode, integer, oid, sequence, time } from './der.js'
 
@@ -16,6 +18,10 @@ export const LEAF_VALID_MS = 7 * 24 * HOUR_MS
 const BACKDATED_MS = HOUR_MS
 /** RFC 5280, appendix A: ub-common-name. */
 const MAX_COMMON_NAME = 64
+/** What public CAs ask for at least, and old clients take. */
+const RSA_BITS = 2048
+/** RFC 5280, 4.2.1.3: digitalSignature, and for RSA keyEncipherment, by which clients without ECDHE send their secret. */
+const KEY_USAGE = { ec: bitString(Buffer.from([0x80]), 7), rsa: bitString(Buffer.from([0xa0]), 5) }
 
 const OID = {
   commonName: '2.5.4.3',
@@ -47,8 +53,13 @@ export function generateLeafKey(): LeafKey {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' })
 }
 
+/** The same for clients that take RSA certificates only. */
+export function generateRsaLeafKey(): Promise<LeafKey> {
+  return promisify(generateKeyPair)('rsa', { modulusLength: RSA_BITS })
+}
+
 /**
- * Issues leaf certificates under `authority`: P-256, one shared key, 7 days, backdated an hour, never beyond
+ * Issues leaf certificates under `authority`: P-256 unless told otherwise, one shared key, 7 days, backdated an hour, never beyond
  * the CA's own end.
  */
 export function createLeafIssuer(
@@ -61,6 +72,7 @@ export function createLeafIssuer(
   const publicKey = leaf.publicKey.export({ type: 'spki', format: 'der' })
   const keyId = createHash('sha1').update(publicKey).digest()
   const algorithm = signatureAlgorithm(caKey)
+  const usage = leaf.publicKey.asymmetricKeyType === 'rsa' ? KEY_USAGE.rsa : KEY_USAGE.ec
 
   return {
     keyPem: leaf.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
@@ -75,7 +87,7 @@ export function createLeafIssuer(
         sequence(time(from), time(until)),
         subjectOf(host),
         publicKey,
-        context(3, true, sequence(...extensionsOf(host, keyId, ca.keyId))),
+        context(3, true, sequence(...extensionsOf(host, usage, keyId, ca.keyId))),
       )
       return toPem(sequence(body, algorithm, bitString(sign('sha256', body, caKey))))
     },
@@ -123,12 +135,12 @@ function subjectOf(host: string): Buffer {
   return sequence(encode(TAG.set, name))
 }
 
-function extensionsOf(host: string, keyId: Buffer, caKeyId: Buffer | undefined): Buffer[] {
+function extensionsOf(host: string, usage: Buffer, keyId: Buffer, caKeyId: Buffer | undefined): Buffer[] {
   const critical = encode(TAG.boolean, Buffer.from([0xff]))
   const value = (content: Buffer): Buffer => encode(TAG.octetString, content)
   const extensions = [
     sequence(oid(OID.basicConstraints), critical, value(sequence())),
-    sequence(oid(OID.keyUsage), critical, value(bitString(Buffer.from([0x80]), 7))),
+    sequence(oid(OID.keyUsage), critical, value(usage)),
     sequence(oid(OID.extendedKeyUsage), value(sequence(oid(OID.serverAuth)))),
     sequence(oid(OID.subjectKeyIdentifier), value(encode(TAG.octetString, keyId))),
     // RFC 5280, 4.2.1.6: critical when the subject is empty.
