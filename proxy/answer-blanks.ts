@@ -97,7 +97,7 @@ export class AnswerBlanks {
         if (this.#name === TRANSFER_ENCODING && byte !== CR) this.#text += String.fromCharCode(byte)
         return
       default:
-        // The rest of a line of a chunk's size says nothing.
+      // The rest of a line of a chunk's size says nothing.
     }
   }
 
