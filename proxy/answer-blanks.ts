@@ -95,6 +95,9 @@ export class AnswerBlanks {
         return
       case 'value':
         if (this.#name === TRANSFER_ENCODING && byte !== CR) this.#text += String.fromCharCode(byte)
+        return
+      default:
+      // The rest of a line of a chunk's size says nothing.
     }
   }
 
