@@ -25,6 +25,9 @@ export interface Refusal {
   readonly headers?: RawHeaders
 }
 
+/** Longer than the name of a host and what is wrong with it. */
+const MAX_REASON_LENGTH = 500
+
 /** System error codes of a connection to upstream → status and RFC 9209 type. In step with docs/errors.md. */
 const UPSTREAM_CODES: Readonly<Record<string, readonly [status: number, type: string, words: string]>> = {
   ECONNREFUSED: [502, 'connection_refused', 'it refuses connections'],
@@ -114,7 +117,7 @@ export function refusalOf(error: unknown, authority: string): Refusal {
     return {
       status: 502,
       type: 'tls_certificate_error',
-      message: `cannot trust ${authority}: ${reasonOf(error)} (${code}); if the server is yours, add its CA to tls.upstream_ca`,
+      message: `cannot trust ${authority}: ${brief(reasonOf(error))} (${code}); if the server is yours, add its CA to tls.upstream_ca`,
     }
   }
   if (/SSL|TLS|^EPROTO$/.test(code)) {
@@ -127,11 +130,20 @@ export function refusalOf(error: unknown, authority: string): Refusal {
   }
 }
 
-/** The verification failures of OpenSSL (X509_V_ERR_*) and Node's own host name check. */
+/** Node names all that a certificate says it is for, and a certificate may say so of thousands. */
+function brief(reason: string): string {
+  return reason.length > MAX_REASON_LENGTH ? `${reason.slice(0, MAX_REASON_LENGTH)}…` : reason
+}
+
+/**
+ * The verification failures of OpenSSL (X509_V_ERR_*) and Node's own host name check. UNSPECIFIED is Node's word for
+ * those it has no name for, weak keys and names that the authority may not sign for among them.
+ */
 function isCertificateCode(code: string): boolean {
   return (
-    /CERT|ISSUER|SELF_SIGNED|CRL|UNABLE_TO_VERIFY|HOSTNAME_MISMATCH|INVALID_(CA|PURPOSE)/.test(code) &&
-    !code.startsWith('ERR_SSL')
+    /CERT|ISSUER|SELF_SIGNED|CRL|UNABLE_TO_VERIFY|HOSTNAME_MISMATCH|INVALID_(CA|PURPOSE)|PATH_LENGTH|^UNSPECIFIED$/.test(
+      code,
+    ) && !code.startsWith('ERR_SSL')
   )
 }
 

@@ -4,9 +4,9 @@ import type { ContentDigest } from './content-digest.js'
 import type { EntryMeta } from './meta.js'
 import type { StoredEntry } from './stored-entry.js'
 
-/** Of the moment (`Age`, quotas, sessions), ours to say, or framing that belongs to one transfer. */
+/** Of the moment (`Age`, quotas, sessions), ours to say, or framing that belongs to one transfer: only a 200 is stored, of which no part is meant. */
 const NEVER_STORED =
-  /^(age|content-length|retry-after|set-cookie|via|x-cache|x-cache-date|(x-)?ratelimit(-.*)?)$/
+  /^(age|content-length|content-range|retry-after|set-cookie|via|x-cache|x-cache-date|(x-)?ratelimit(-.*)?)$/
 
 /** The part of an upstream head that may be replayed with the stored body; always with a `Date`. */
 export function headersToStore(
@@ -42,7 +42,7 @@ export function provenHeaders(
 
 /** What was said of the bytes when they came holds as long as they do (RFC 9111, 3.2): a 304 brings none. */
 const OF_THE_BYTES =
-  /^(content-(digest|encoding|length|md5|range)|digest|docker-content-digest|etag|repr-digest)$/
+  /^(content-(digest|encoding|length|md5|range)|digest|docker-content-digest|etag|last-modified|repr-digest)$/
 
 /** The entry after a 304 (RFC 9111, 4.3.4): what that says of the head replaces what was stored. */
 export function refreshed(
@@ -59,7 +59,7 @@ export function refreshed(
 
 /** The head for the one whose request fetched the body: upstream's own, without framing. */
 export function fillingHead(raw: RawHeaders): string[] {
-  const ours = new Set(['content-length', 'x-cache', 'x-cache-date'])
+  const ours = new Set(['content-length', 'content-range', 'x-cache', 'x-cache-date'])
   const passed = without(endToEnd(raw), (name) => ours.has(name))
   return [...passed, 'Via', via(), 'X-Cache', 'MISS']
 }

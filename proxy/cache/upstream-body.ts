@@ -10,11 +10,17 @@ export interface BodyEvents {
   error(reason: string): void
 }
 
+/** The rest of a body, and at which position it says to end. */
+export interface Rest {
+  readonly body: Readable
+  readonly end: number
+}
+
 /**
  * Asks upstream for the rest from `position` on. Resolves with undefined when it cannot give it; rejects when
  * trying again may help.
  */
-export type Proceed = (position: number) => Promise<Readable | undefined>
+export type Proceed = (position: number) => Promise<Rest | undefined>
 
 /**
  * How long to wait before each attempt to go on: a server that restarts is back within seconds, and readers that
@@ -30,6 +36,8 @@ export class UpstreamBody {
   #current: Readable
   #events: BodyEvents | undefined
   #received = 0
+  /** Where the rest that is read says to end; the first answer's length is for who takes the body to check. */
+  #end: number | undefined
   #attempts = 0
   #paused = false
 
@@ -64,12 +72,16 @@ export class UpstreamBody {
     this.#current = body
     finished(body, { writable: false }, (error) => {
       if (this.#stopped.signal.aborted) return
+      const isShort = this.#end !== undefined && this.#received < this.#end
+      if (isShort) error ??= new Error(`upstream ended a part before byte ${this.#end}`)
       if (error === null || error === undefined) this.#events?.end()
       else this.#continue(reasonOf(error)).catch((fault: unknown) => this.#events?.error(reasonOf(fault)))
     })
     body.on('data', (chunk: Buffer) => {
       this.#received += chunk.length
       try {
+        if (this.#received > (this.#end ?? Infinity))
+          throw new Error('upstream sent more of a part than it announced')
         this.#events?.data(chunk)
       } catch (fault) {
         this.destroy()
@@ -81,12 +93,15 @@ export class UpstreamBody {
 
   async #continue(reason: string): Promise<void> {
     const next = await this.#next()
-    if (this.#stopped.signal.aborted) next?.destroy()
+    if (this.#stopped.signal.aborted) next?.body.destroy()
     else if (next === undefined) this.#events?.error(reason)
-    else this.#listen(next)
+    else {
+      this.#end = next.end
+      this.#listen(next.body)
+    }
   }
 
-  async #next(): Promise<Readable | undefined> {
+  async #next(): Promise<Rest | undefined> {
     for (; this.#proceed !== undefined && this.#attempts < ATTEMPT_DELAYS_MS.length;) {
       const waitMs = ATTEMPT_DELAYS_MS[this.#attempts]
       this.#attempts += 1

@@ -7,7 +7,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net'
-import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -25,6 +25,7 @@ import { ProxyServer } from '../server.js'
 import { ensureAuthority, type Authority } from '../tls/authority.js'
 import { createServerContexts, type ServerContexts } from '../tls/contexts.js'
 import { createLeafIssuer } from '../tls/leaf.js'
+import { upstreamContext } from '../tls/upstream-trust.js'
 
 /** Every name a test uses leads here; nothing outside this machine is ever asked. */
 const LOOPBACK = '127.0.0.1'
@@ -44,6 +45,8 @@ export interface TestProxyOptions {
   readonly mode?: Config['policy']['mode']
   readonly egress?: Partial<Config['egress']>
   readonly passthrough?: readonly string[]
+  /** PEM certificates of others who may sign for origins. */
+  readonly upstreamCa?: readonly string[]
   readonly auth?: Config['proxy']['auth']
   readonly limits?: Partial<Config['limits']>
   readonly connectionCeiling?: number
@@ -113,7 +116,7 @@ export async function startProxy(t: Test, options: TestProxyOptions = {}): Promi
   }
   const observations = new Observations(options.logger ?? silentLogger, Date.now)
   const secrets = await resolveSecrets(config.secrets, options.env ?? {}, options.withheld)
-  const trust = createSecureContext({ ca: [originAuthority.certPem] })
+  const trust = upstreamContext([originAuthority.certPem, ...(options.upstreamCa ?? [])])
   const contexts = createServerContexts(authority, Date.now)
   const server = new ProxyServer({
     observations,

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { constants } from 'node:crypto'
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
 import { DiscobotError, codeOf, reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
@@ -37,11 +38,21 @@ export function createUpstreamTrust(
       if (made === undefined) {
         const own = ownCaPem.replace(/\s/g, '')
         const system = systemCertificates(logger).filter((pem) => pem.replace(/\s/g, '') !== own)
-        made = createSecureContext({ ca: [...system, ...extra], minVersion: 'TLSv1.2' })
+        made = upstreamContext([...system, ...extra])
       }
       return made.context as unknown
     },
   }
+}
+
+/** What upstream connections are made with. @param ca PEM certificates of those who may sign for servers. */
+export function upstreamContext(ca: readonly string[]): SecureContext {
+  return createSecureContext({
+    ca: [...ca],
+    minVersion: 'TLSv1.2',
+    // RFC 9325, 3.5: nobody needs it, and Node would do a handshake as often as a server asks for one.
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+  })
 }
 
 function systemCertificates(logger: Logger): readonly string[] {
