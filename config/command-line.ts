@@ -40,7 +40,7 @@ export function readCommandLine<Known extends Options>(
     if (known.type === 'string' && isMissing) throw new CommandLineError(`${rawName} needs a value`)
   }
   // Each option was checked against its type just now.
-  return { values, positionals } as unknown as Parsed<Known>
+  return { values, positionals }
 }
 
 /** `unknown command "statsu"; did you mean "status"?` */

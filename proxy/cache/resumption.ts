@@ -47,7 +47,8 @@ function endOf(
   total: number | undefined,
 ): number | undefined {
   if (status !== 206) return undefined
-  if (tokens(headerValue(rawHeaders, 'content-encoding')).some((name) => name !== 'identity')) return undefined
+  if (tokens(headerValue(rawHeaders, 'content-encoding')).some((name) => name !== 'identity'))
+    return undefined
   // Its bytes are text and parts, whatever `Content-Range` says beside them (RFC 9110, 15.3.7.2).
   if (/^\s*multipart\/byteranges/i.test(headerValue(rawHeaders, 'content-type') ?? '')) return undefined
   const [, first, last, size] =
