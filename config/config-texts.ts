@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { dirname, join, resolve } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { ConfigError, unreadable } from './problem.js'
 import { readTextFile, type TextFile } from './text-file.js'
 
@@ -11,6 +12,9 @@ export const SAYS_NOTHING = '{}'
 
 /** Where a workspace keeps its file, below its root. */
 export const WORKSPACE_CONFIG = join('.discobot', 'proxy', 'config.yaml')
+
+/** Between emptying a file and writing it; an editor needs milliseconds. */
+const SAVE_MS = 100
 
 /** Parsing blocks process 1, and the text may be made to: the worst found takes a second at this size. */
 const MAX_WORKSPACE_BYTES = 128 * 1024
@@ -57,14 +61,22 @@ export function digestOfTexts(
 /** The text of a configuration file. @throws ConfigError when it is absent or unreadable. */
 export async function readConfigText(path: string): Promise<string> {
   const file = resolve(path)
-  const read = await readTextFile(file, { maxBytes: MAX_CONFIG_BYTES })
+  const read = await readSaved(file)
   if (read.kind === 'text') return read.text
   const reason = read.kind === 'absent' ? 'it does not exist' : read.reason
   throw new ConfigError(file, [unreadable(file, reason)])
 }
 
 async function readOperator(file: string): Promise<FoundFile> {
-  return { file, found: await readTextFile(file, { maxBytes: MAX_CONFIG_BYTES }) }
+  return { file, found: await readSaved(file) }
+}
+
+/** Many editors save by emptying the file and writing it; one that is empty is read again after that moment. */
+async function readSaved(file: string): Promise<TextFile> {
+  const read = await readTextFile(file, { maxBytes: MAX_CONFIG_BYTES })
+  if (read.kind !== 'text' || read.text !== '') return read
+  await setTimeout(SAVE_MS)
+  return readTextFile(file, { maxBytes: MAX_CONFIG_BYTES })
 }
 
 async function readWorkspace(file: string): Promise<FoundFile> {
