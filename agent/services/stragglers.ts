@@ -62,14 +62,21 @@ export async function killStragglers(
   let left = find()
   for (const pid of left) sendSignal(pid, 'SIGTERM')
   const killAt = clock.now() + GRACE_MS
+  // While a process begins another program its environment reads as empty (execve(2)): nothing counts when seen twice.
+  const look = async (): Promise<void> => {
+    left = find()
+    if (left.length > 0) return
+    await clock.sleep(POLL_MS)
+    left = find()
+  }
   while (left.length > 0 && clock.now() < killAt && !killNow.aborted) {
     await clock.sleep(POLL_MS, killNow)
-    left = find()
+    await look()
   }
   for (let round = 0; left.length > 0 && round < MAX_ROUNDS; round += 1) {
     for (const pid of left) sendSignal(pid, 'SIGKILL')
     await clock.sleep(POLL_MS)
-    left = find()
+    await look()
   }
   return [...left]
 }

@@ -18,6 +18,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { silentLogger } from '../../config/logger.js'
 import type { BootFindings } from '../boot/findings.js'
+import type { BootStep } from '../boot/step.js'
 import { largeFilesStep, submodulesStep } from '../boot/steps/extras.js'
 import { prepareWorkspace, type WorkspaceStepDeps } from '../boot/steps/workspace.js'
 import { ChildRegistry } from '../init/children.js'
@@ -99,8 +100,14 @@ function makePlace(t: Scope): Place {
   )
   const recordFile = join(base, 'clones.json')
   const path = join(home, 'workspace')
-  const outcome = (step: Promise<unknown>): Promise<string> =>
-    step.then(String, (error: unknown) => String(error))
+  const outcome = async (step: ReturnType<BootStep['run']>): Promise<string> => {
+    try {
+      const remark = (await step) ?? ''
+      return typeof remark === 'string' ? remark : remark.notDone
+    } catch (error) {
+      return String(error)
+    }
+  }
   return {
     base,
     origins,

@@ -33,6 +33,14 @@ const NOT_PASSED: readonly Reason[] = [
     why: 'They need an answer to be kept that sets a cookie. None is, unless it says `public`, and the cookie never.',
   },
   {
+    ids: /Content-Range$/,
+    why: 'They need a `Content-Range` to be kept of a whole answer, where it means nothing (RFC 9110, 14.4). It would be said beside ours where a part is asked for.',
+  },
+  {
+    ids: /^heuristic-403-not_cached$/,
+    why: 'A 403 is not kept. The fetch for the cache is asked again in the words of the client, who may have signed them, and the suite takes that for one request too many.',
+  },
+  {
     ids: /^headers-store-Transfer-Encoding$/,
     why: 'The answer names a transfer coding that does not exist. Where it ends cannot be known, so the client gets a 502.',
   },
