@@ -11,7 +11,7 @@ const PROGRAMS = ['agent/main.js', 'agent/api/main.js', 'proxy/main.js']
 
 /** Does nothing when dist/ is up to date. Returns whether it is now. */
 export function build() {
-  const sources = ROOMS.flatMap(filesBelow)
+  const sources = ROOMS.flatMap((room) => filesBelow(room))
   if (isFresh(sources)) return true
   const started = Date.now()
   rmSync(join(ROOT, STAMP), { force: true })

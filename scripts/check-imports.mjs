@@ -20,7 +20,7 @@ const MAY_IMPORT = { config: [], proxy: ['config'], agent: ['config'] }
 
 const problems = []
 const sources = new Map(
-  ROOMS.flatMap(filesBelow)
+  ROOMS.flatMap((room) => filesBelow(room))
     .filter((path) => path.endsWith('.ts'))
     .map((path) => [path, parse(path)]),
 )

@@ -28,12 +28,12 @@ function requireNode() {
 
 requireNode()
 
-/** All files below `folder`, paths relative to the project, in a stable order. */
-export function filesBelow(folder) {
+/** All files below `folder`, paths relative to the project (or another `root`), in a stable order. */
+export function filesBelow(folder, root = ROOT) {
   const found = []
-  for (const entry of readdirSync(join(ROOT, folder), { withFileTypes: true })) {
+  for (const entry of readdirSync(join(root, folder), { withFileTypes: true })) {
     const path = join(folder, entry.name)
-    if (entry.isDirectory()) found.push(...filesBelow(path))
+    if (entry.isDirectory()) found.push(...filesBelow(path, root))
     else found.push(path)
   }
   return found.sort()

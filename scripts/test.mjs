@@ -63,6 +63,7 @@ function lint() {
     ['eslint', 'node_modules/eslint/bin/eslint.js', '.'],
     ['prettier', 'node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.'],
     ['imports', 'scripts/check-imports.mjs'],
+    ['docs', 'scripts/check-docs.mjs'],
   ]) {
     const started = Date.now()
     const { status } = spawnSync(process.execPath, command, { cwd: ROOT, stdio: 'inherit' })

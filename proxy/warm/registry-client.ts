@@ -82,7 +82,7 @@ export class RegistryClient {
     )
   }
 
-  /** The token protocol of distribution, `docs/spec/auth/token.md`. */
+  /** The token protocol of registries: https://distribution.github.io/distribution/spec/auth/token/. */
   async #newToken(challenge: string, asked: URL, signal: AbortSignal): Promise<string> {
     const { realm, service, scope } = bearerParameters(challenge)
     if (realm === undefined || !URL.canParse(realm)) {
