@@ -57,7 +57,10 @@ function readNodes(text: string): NodeReader | YamlDocument {
   const error = document.errors[0] ?? document.warnings[0]
   if (error !== undefined) {
     const mark = markAt(error.pos[0])
-    return unusable(mark, bareStarMessage(text, mark) ?? syntaxMessage(error))
+    return unusable(
+      mark,
+      bareStarMessage(text, mark) ?? behindEndMessage(error, text, mark) ?? syntaxMessage(error),
+    )
   }
   const reader = new NodeReader(document, markAt)
   const { failure } = reader
@@ -176,6 +179,12 @@ function bareStarMessage(text: string, { line }: Mark): string | undefined {
   const lines = text.split('\n', line).slice(Math.max(0, line - 2))
   if (!lines.some((one) => BARE_STAR.test(one))) return undefined
   return `not valid YAML: what begins with * is an alias; put a host pattern in quotes: '*.example.com'`
+}
+
+/** What `>>` appends to a file that ends with a line `...` (see `end_marker`) is a document of its own to YAML. */
+function behindEndMessage(error: YAMLError, text: string, { line }: Mark): string | undefined {
+  if (error.code !== 'MULTIPLE_DOCS' || !text.split('\n', line - 1).includes('...')) return undefined
+  return 'not valid YAML: text follows the line "..." that ends the file; write it above that line'
 }
 
 const SYNTAX_MESSAGES: Readonly<Partial<Record<YAMLError['code'], string>>> = {

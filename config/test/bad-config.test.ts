@@ -247,6 +247,10 @@ const BAD_FILES: readonly (readonly [string, ...string[]])[] = [
   ],
   ['- a', '1:1: the file is a list; write a mapping, KEY: VALUE'],
   ['just text', '1:1: the file is not a mapping; write proxy:, cache: and so on'],
+  [
+    'logging: {}\n...\nblocklist: { domains: [a.test] }\n',
+    '3:1: not valid YAML: text follows the line "..." that ends the file; write it above that line',
+  ],
   ['---\n---\n', '2:1: not valid YAML: a second document begins; write one'],
   [
     'a: 1\nb',
