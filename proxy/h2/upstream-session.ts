@@ -17,6 +17,7 @@ import { IdleError, watchIdle } from '../idle-watch.js'
 import { Http2Answer } from './answer.js'
 import { cutSession, endSession } from './end-session.js'
 import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
+import { resetStream } from './reset-stream.js'
 import { StreamResetError, streamError } from './stream-error.js'
 
 /** Upstream servers commonly keep idle connections for 60 s or more; ours end first, so that few are stale. */
@@ -175,7 +176,7 @@ export class UpstreamSession {
         ':path': path,
         ...(trailers ? { te: 'trailers' } : {}),
       },
-      // Without waitForTrailers, Node's close() says END_STREAM before it says RST_STREAM.
+      // As `resetStream` needs it.
       { endStream: body === undefined, waitForTrailers: body !== undefined },
     )
     this.#open += 1
@@ -196,7 +197,7 @@ export class UpstreamSession {
     if (stream.closed) return
     const timer = setTimeout(() => cutSession(this.#session, this.#socket), this.#timeouts.idle).unref()
     stream.once('close', () => clearTimeout(timer))
-    stream.close(constants.NGHTTP2_CANCEL)
+    resetStream(stream, constants.NGHTTP2_CANCEL)
   }
 
   #failureOf(stream: ClientHttp2Stream): Http2Failure {
