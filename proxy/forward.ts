@@ -21,9 +21,11 @@ import { basic } from './auth.js'
 import { connectRefused } from './parent/connect-handshake.js'
 import { assertName, type Dialer } from './parent/dialer.js'
 import { headerValue, pairs, type RawHeaders } from './headers.js'
-import type { OpenSockets } from './watch/open-sockets.js'
+import { keepNone, leaveForbidden, onNewConnection } from './idle-connections.js'
 import { IdleError, watchIdle } from './idle-watch.js'
 import type { UpstreamMessage } from './message.js'
+import { isRepeatable } from './repeatable.js'
+import type { OpenSockets } from './watch/open-sockets.js'
 
 // us → upstream: pooled connections, verified TLS, guarded dialing.
 
@@ -46,7 +48,7 @@ export interface Outgoing {
   readonly http2: boolean
   /** Whether the client reads trailers. */
   readonly trailers: boolean
-  /** Absent where the request has no body; such requests may be sent again on a stale connection. */
+  /** Absent where the request has no body. */
   readonly body?: Readable
   readonly signal: AbortSignal
   /** 1xx answers on the way, for the client that waits for them. */
@@ -131,7 +133,7 @@ export class Upstream {
         // An idle connection the server closed while we wrote to it (RFC 9112, 9.3.1). The pool drops it, so
         // this ends at the latest when a new connection is made.
         const stale = request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(codeOf(error) ?? '')
-        if (!stale || outgoing.body !== undefined || outgoing.signal.aborted) throw error
+        if (!stale || !isRepeatable(outgoing) || outgoing.signal.aborted) throw error
       }
     }
   }
@@ -171,11 +173,7 @@ export class Upstream {
 
   /** Ends idle connections at once, and those in use as soon as their requests have ended. */
   retire(): void {
-    for (const agent of [this.#http, this.#https]) {
-      // Asked when a request ends; `destroy` would cut those that are under way as well.
-      agent.maxFreeSockets = 0
-      for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy()
-    }
+    for (const agent of [this.#http, this.#https]) keepNone(agent)
   }
 
   /** Ends all connections, those in use too. */
@@ -217,11 +215,14 @@ export class Upstream {
     }
     leaveForbidden(options.agent, this.#dialer === undefined ? route : throughProxy(route))
     if (handedOn !== undefined) handOn(options, handedOn, route.target.authority)
-    const request =
+    const make = (): ClientRequest =>
       scheme === 'https'
         ? // RFC 6066, 3: no server name for addresses. Never derived from a header.
           httpsRequest({ ...options, servername: isAddress ? '' : host })
         : httpRequest(options)
+    // Upstream may be closing an idle connection at this moment, and nobody could tell whether it has acted on a
+    // request that was lost there. See docs/decisions/0013.
+    const request = isRepeatable(outgoing) ? make() : onNewConnection(options.agent, options, make)
     // Bounded by their size. Node would drop what is beyond a thousand, or from 24 on the whole answer.
     request.maxHeadersCount = 0
     // Written out by now. A pooled connection keeps the options of the request it was opened for, and would so
@@ -265,20 +266,6 @@ export class Upstream {
     if (body === undefined) request.end()
     else whenConnected(request, () => sendBody(body, request))
     return { request, answer }
-  }
-}
-
-/** Closes idle connections to addresses this request may not be sent to: they were made for another one. */
-function leaveForbidden({ freeSockets }: HttpAgent, { target, admits }: Route): void {
-  // As the agent names its pools; what follows there are the options of TLS.
-  const prefix = `${target.host}:${target.port}:`
-  for (const [name, idle] of Object.entries(freeSockets)) {
-    if (idle === undefined || !name.startsWith(prefix)) continue
-    for (const socket of idle.filter(({ remoteAddress }) => !admits(remoteAddress))) {
-      // The agent would otherwise hand it out once more before it sees it close.
-      idle.splice(idle.indexOf(socket), 1)
-      socket.destroy()
-    }
   }
 }
 

@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache'
 import type { TimeoutsSection } from '../../config/config.js'
 import { closedEarly, limitSecuring } from '../connect-limit.js'
 import type { Route } from '../dial.js'
+import { isRepeatable } from '../repeatable.js'
 import type { Target } from '../target.js'
 import type { OpenSockets } from '../watch/open-sockets.js'
 import type { Http2Answer } from './answer.js'
@@ -69,10 +70,9 @@ export class UpstreamPool {
       if (session === undefined) return undefined
       const result = await session.send(outgoing)
       if ('statusCode' in result) return result
-      const { body } = outgoing
-      const sameAgain = body === undefined || !body.readableDidRead
-      const again = result.untouched && sameAgain && attempt < MAX_ATTEMPTS
-      if (!again || outgoing.signal.aborted) throw result.error
+      const isWhole = outgoing.body?.readableDidRead !== true
+      const again = result.again === 'any' || (result.again === 'repeatable' && isRepeatable(outgoing))
+      if (!again || !isWhole || attempt === MAX_ATTEMPTS || outgoing.signal.aborted) throw result.error
     }
   }
 

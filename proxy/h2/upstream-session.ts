@@ -14,9 +14,11 @@ import type { Route } from '../dial.js'
 import { MAX_FIELDS } from '../framing.js'
 import { headerValue, type RawHeaders } from '../headers.js'
 import { IdleError, watchIdle } from '../idle-watch.js'
+import { isRepeatable } from '../repeatable.js'
 import { Http2Answer } from './answer.js'
 import { cutSession, endSession } from './end-session.js'
 import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
+import { LifeCheck } from './life-check.js'
 import { resetStream } from './reset-stream.js'
 import { StreamResetError, streamError } from './stream-error.js'
 
@@ -24,7 +26,8 @@ import { StreamResetError, streamError } from './stream-error.js'
 const IDLE_LIMIT_MS = 30_000
 /** A connection that was quiet for this long is asked whether it lives while it is used again. */
 const QUIET_MS = 10_000
-const PING_LIMIT_MS = 10_000
+/** For how long a connection counts as in use where a request may not be sent twice. */
+const MOMENT_MS = 1_000
 /** Uploads that wait to be sent and headers, of all streams of a connection; Node's 10 refuses answers above it. */
 const MAX_SESSION_MEMORY_MB = 64
 const MAX_HEADER_LIST_BYTES = 64 * 1024
@@ -47,10 +50,14 @@ export interface Http2Outgoing {
   readonly onInformation?: (status: number, headers: RawHeaders) => void
 }
 
-/** What kept a request from being answered, and whether upstream cannot have acted on it. */
+/** What kept a request from being answered. */
 export interface Http2Failure {
   readonly error: Error
-  readonly untouched: boolean
+  /**
+   * Which requests may be sent again after it: any where upstream cannot have acted on it, those that may be repeated
+   * where a connection that had worked was closed under it.
+   */
+  readonly again: 'any' | 'repeatable' | 'none'
 }
 
 /** One connection to an upstream server that many requests share. */
@@ -68,9 +75,7 @@ export class UpstreamSession {
   #retired = false
   #lastStreamId = Infinity
   #failure: Error | undefined
-  #read = 0
-  #quietSince = performance.now()
-  #asking: NodeJS.Timeout | undefined
+  readonly #life: LifeCheck
   #idle: NodeJS.Timeout
 
   /** @param socket its handshake is done, and HTTP/2 was agreed on. */
@@ -89,6 +94,11 @@ export class UpstreamSession {
       },
     })
     this.#session.on('error', (error: Error) => (this.#failure = error))
+    this.#life = new LifeCheck(this.#session, socket, timeouts.idle, () => {
+      // The streams end before the session says why.
+      this.#failure = vanished()
+      cutSession(this.#session, socket, this.#failure)
+    })
     this.#session.on('goaway', (_code: number, lastStreamId: number) => {
       this.#retired = true
       this.#lastStreamId = lastStreamId
@@ -96,7 +106,6 @@ export class UpstreamSession {
     this.#session.once('connect', () => this.#session.setLocalWindowSize(CONNECTION_WINDOW_BYTES))
     this.#session.once('close', () => {
       clearTimeout(this.#idle)
-      clearTimeout(this.#asking)
       this.#retired = true
       onClose()
     })
@@ -118,16 +127,29 @@ export class UpstreamSession {
 
   /** Resolves with the head of the answer, or with what kept it from coming. */
   send(outgoing: Http2Outgoing): Promise<Http2Answer | Http2Failure> {
+    const repeatable = isRepeatable(outgoing)
+    const heard = this.#life.whenQuiet(repeatable ? QUIET_MS : MOMENT_MS)
+    if (heard === undefined || repeatable) return this.#exchange(outgoing)
+    // What may not be sent twice waits for the answer: a round trip, and only after a silence.
+    return heard.then(() => {
+      // Those that waited along may have filled it up by now.
+      if (!this.free) return { error: this.#failure ?? vanished(), again: 'any' }
+      if (outgoing.signal.aborted)
+        return { error: new StreamResetError(constants.NGHTTP2_CANCEL), again: 'none' }
+      return this.#exchange(outgoing)
+    })
+  }
+
+  #exchange(outgoing: Http2Outgoing): Promise<Http2Answer | Http2Failure> {
     let stream: ClientHttp2Stream
     try {
-      this.#checkLife()
       stream = this.#request(outgoing)
     } catch (error) {
       // Closed since it was chosen, or headers that HTTP/2 cannot carry.
       const closed = /^ERR_HTTP2_(INVALID|GOAWAY)_SESSION$/.test(codeOf(error) ?? '')
       return Promise.resolve({
         error: error instanceof Error ? error : new Error(String(error)),
-        untouched: closed,
+        again: closed ? 'any' : 'none',
       })
     }
     const answer = new Http2Answer(stream)
@@ -140,7 +162,7 @@ export class UpstreamSession {
     return new Promise((resolve) => {
       // Whoever gives up does not wait for the stream to close, which takes a connection that still works.
       const giveUp = (error: Error): void => {
-        resolve({ error, untouched: false })
+        resolve({ error, again: 'none' })
         cancel()
       }
       const left = (): void => giveUp(new StreamResetError(constants.NGHTTP2_CANCEL))
@@ -149,6 +171,7 @@ export class UpstreamSession {
       limitIdling(stream, answer, outgoing.body, this.#timeouts.idle, giveUp)
       stream.once('response', (fields: Fields, flags: number, raw?: string[]) => {
         this.#answered = true
+        this.#life.noteAnswer()
         answer.begin(
           statusOf(fields),
           rawFields(fields, raw),
@@ -183,7 +206,7 @@ export class UpstreamSession {
     clearTimeout(this.#idle)
     stream.once('close', () => {
       this.#open -= 1
-      this.#noteRead()
+      this.#life.noteRead()
       if (this.#open > 0) return
       // One that Node has destroyed for what the server sent may wait for a write for ever.
       if (this.#retired || this.#session.destroyed) endSession(this.#session, this.#socket)
@@ -202,34 +225,14 @@ export class UpstreamSession {
 
   #failureOf(stream: ClientHttp2Stream): Http2Failure {
     const reset = streamError(stream)
-    // RFC 9113, 8.7: refused, or beyond what GOAWAY says was looked at.
-    const refused =
-      reset.http2Code === constants.NGHTTP2_REFUSED_STREAM || (stream.id ?? Infinity) > this.#lastStreamId
+    // RFC 9113, 8.7: refused, or beyond what GOAWAY says was looked at. Without a number it never left.
+    const untouched =
+      reset.http2Code === constants.NGHTTP2_REFUSED_STREAM ||
+      stream.id === undefined ||
+      stream.id > this.#lastStreamId
     // As for HTTP/1.1 (RFC 9112, 9.3.1): a connection that worked and then was closed under a new request.
     const stale = this.#answered && this.#session.destroyed
-    return { error: this.#failure ?? reset, untouched: refused || stale }
-  }
-
-  /**
-   * A peer that vanished leaves a connection that looks open, and so does one that broke the protocol: nghttp2 reads
-   * no more of it. A request on it would wait for minutes.
-   */
-  #checkLife(): void {
-    this.#noteRead()
-    if (this.#asking !== undefined || performance.now() - this.#quietSince < QUIET_MS) return
-    const answered = (): void => {
-      clearTimeout(this.#asking)
-      this.#asking = undefined
-    }
-    this.#asking = setTimeout(() => cutSession(this.#session, this.#socket, vanished()), PING_LIMIT_MS)
-    if (!this.#session.ping(answered)) answered()
-  }
-
-  #noteRead(): void {
-    const { bytesRead } = this.#socket
-    if (bytesRead === this.#read) return
-    this.#read = bytesRead
-    this.#quietSince = performance.now()
+    return { error: this.#failure ?? reset, again: untouched ? 'any' : stale ? 'repeatable' : 'none' }
   }
 
   #limitsKnown(): Promise<void> {
