@@ -23,6 +23,7 @@ import { assertName, type Dialer } from './parent/dialer.js'
 import { headerValue, pairs, type RawHeaders } from './headers.js'
 import { keepNone, leaveForbidden, onNewConnection } from './idle-connections.js'
 import { IdleError, watchIdle } from './idle-watch.js'
+import { KEEP_ALIVE, PROBE_AFTER_MS, keepAlive } from './keep-alive.js'
 import type { UpstreamMessage } from './message.js'
 import { isRepeatable } from './repeatable.js'
 import type { OpenSockets } from './watch/open-sockets.js'
@@ -85,7 +86,9 @@ export class Upstream {
     this.#timeouts = timeouts
     const pool = {
       ...HAPPY_EYEBALLS,
-      keepAlive: true,
+      ...KEEP_ALIVE,
+      // When a connection becomes idle the agent sets this anew; Node sees that nothing changes.
+      keepAliveMsecs: PROBE_AFTER_MS,
       maxFreeSockets: MAX_IDLE_PER_HOST,
       timeout: IDLE_LIMIT_MS,
     }
@@ -156,6 +159,7 @@ export class Upstream {
         host,
         port,
         lookup: route.lookup,
+        ...KEEP_ALIVE,
         allowHalfOpen: true,
         noDelay: true,
       })
@@ -228,9 +232,10 @@ export class Upstream {
     // Written out by now. A pooled connection keeps the options of the request it was opened for, and would so
     // keep the secrets in its headers.
     headers.length = 0
-    request.once('socket', (socket) =>
-      limitConnecting(socket, scheme === 'https' ? 'secureConnect' : 'connect', this.#timeouts.connect),
-    )
+    request.once('socket', (socket) => {
+      limitConnecting(socket, scheme === 'https' ? 'secureConnect' : 'connect', this.#timeouts.connect)
+      if (scheme === 'https' && !request.reusedSocket) keepAlive(socket)
+    })
 
     settleBlanks(request)
 

@@ -5,6 +5,7 @@ import type { TimeoutsSection } from '../../config/config.js'
 import { closedEarly, limitSecuring } from '../connect-limit.js'
 import type { Route } from '../dial.js'
 import { isRepeatable } from '../repeatable.js'
+import { keepAlive } from '../keep-alive.js'
 import type { Target } from '../target.js'
 import type { OpenSockets } from '../watch/open-sockets.js'
 import type { Http2Answer } from './answer.js'
@@ -157,6 +158,7 @@ function handshake(
     })
     if (socketBelow === undefined) sockets.add(socket)
     socket.setNoDelay(true)
+    keepAlive(socket)
     limitSecuring(socket, limitMs)
     socket.on('error', reject)
     // Cut below TLS, it closes without an error.

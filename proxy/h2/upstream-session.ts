@@ -94,10 +94,16 @@ export class UpstreamSession {
       },
     })
     this.#session.on('error', (error: Error) => (this.#failure = error))
-    this.#life = new LifeCheck(this.#session, socket, timeouts.idle, () => {
-      // The streams end before the session says why.
-      this.#failure = vanished()
-      cutSession(this.#session, socket, this.#failure)
+    this.#life = new LifeCheck({
+      session: this.#session,
+      socket,
+      idleLimitMs: timeouts.idle,
+      isWaiting: () => this.#open > 0,
+      onDead: () => {
+        // The streams end before the session says why.
+        this.#failure = vanished()
+        cutSession(this.#session, socket, this.#failure)
+      },
     })
     this.#session.on('goaway', (_code: number, lastStreamId: number) => {
       this.#retired = true

@@ -2,6 +2,7 @@ import { connect, isIP, type Socket } from 'node:net'
 import { codeOf } from '../../config/errors.js'
 import { limitConnecting } from '../connect-limit.js'
 import { DialForbiddenError, type Route } from '../dial.js'
+import { KEEP_ALIVE } from '../keep-alive.js'
 import { SecretWithheldError } from '../secrets.js'
 import type { OpenSockets } from '../watch/open-sockets.js'
 import { connectHandshake } from './connect-handshake.js'
@@ -79,6 +80,7 @@ export class Dialer {
         ...HAPPY_EYEBALLS,
         host: parent.host,
         port: parent.port,
+        ...KEEP_ALIVE,
         allowHalfOpen: true,
         noDelay: true,
       })
