@@ -16,6 +16,9 @@ export class ResolveError extends DiscobotError {
   override readonly code = 'RESOLVE_FAILED'
 }
 
+/** Nobody has told in time whether the host's name has an address. Answered with 504. */
+export class SilentNameError extends ResolveError {}
+
 /** Where a target may be dialled. Resolved once: what was checked is what is dialled (DNS rebinding). */
 export interface Route {
   readonly target: Target
