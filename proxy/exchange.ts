@@ -52,6 +52,8 @@ export interface ExchangeDeps {
 export interface Admitted {
   readonly to: RequestTarget
   readonly route: Route
+  /** Of whoever asks: the TCP connection. */
+  readonly client: Socket
   readonly witness: Witness
 }
 
@@ -166,13 +168,13 @@ export class Exchanges {
     if (admission.byAddress) await admission.route.check()
     gate.record(admission)
     witness.admitted()
-    return { to, route: admission.route, witness }
+    return { to, route: admission.route, client: socket, witness }
   }
 
   /** Sends the client's request on, with the operator's headers; `headers` are end-to-end ones. */
   send(
     request: ClientRequest,
-    { to, route }: Admitted,
+    { to, route, client }: Admitted,
     headers: RawHeaders,
     signal: AbortSignal,
     extra: {
@@ -187,6 +189,7 @@ export class Exchanges {
     const { method = request.method ?? 'GET', inform, body, http2 = false, judged = headers } = extra
     return this.#deps.upstream().send({
       route,
+      client,
       scheme: to.scheme,
       method,
       path: to.path,
@@ -207,7 +210,10 @@ export class Exchanges {
   ): Promise<Outcome> {
     const { cache } = this.#deps
     const cacheable = cacheRequest(request, admitted.to)
-    if (cache.covers(cacheable)) {
+    // What upstream says to who is logged in is for nobody else, and their later requests do not show that they are.
+    const { scheme, target } = admitted.to
+    const isPersonal = this.#deps.upstream().hasLogin(client.socket, scheme, target, request.rawHeaders)
+    if (!isPersonal && cache.covers(cacheable)) {
       const outcome = await cache.respond(cacheable, response, (signal, variation) =>
         this.#fetchShared(request, admitted, signal, variation),
       )

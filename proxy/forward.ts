@@ -25,7 +25,9 @@ import { keepNone, leaveForbidden, onNewConnection } from './idle-connections.js
 import { IdleError, watchIdle } from './idle-watch.js'
 import { KEEP_ALIVE, PROBE_AFTER_MS, keepAlive } from './keep-alive.js'
 import type { UpstreamMessage } from './message.js'
+import { logsConnectionIn, OwnConnections } from './own-connections.js'
 import { isRepeatable } from './repeatable.js'
+import type { Target } from './target.js'
 import type { OpenSockets } from './watch/open-sockets.js'
 
 // us → upstream: pooled connections, verified TLS, guarded dialing.
@@ -39,6 +41,8 @@ const MAX_RESPONSE_HEADER_BYTES = 64 * 1024
 
 export interface Outgoing {
   readonly route: Route
+  /** The connection of whoever asks, to which a login may belong. */
+  readonly client: Socket
   readonly scheme: 'http' | 'https'
   readonly method: string
   /** Origin form. */
@@ -70,6 +74,8 @@ export class Upstream {
   readonly #http: HttpAgent
   readonly #https: SpareAgent
   readonly #http2: UpstreamPool
+  readonly #own = new OwnConnections<PlainAgent | SpareAgent>()
+  readonly #makeOwn: (scheme: Outgoing['scheme']) => PlainAgent | SpareAgent
   #closed = false
   readonly #timeouts: TimeoutsSection
   readonly #dialer: Dialer | undefined
@@ -92,17 +98,15 @@ export class Upstream {
       maxFreeSockets: MAX_IDLE_PER_HOST,
       timeout: IDLE_LIMIT_MS,
     }
+    const secure = { secureContext: trust, ALPNProtocols: ['http/1.1'], rejectUnauthorized: true }
     this.#http = new PlainAgent(pool, sockets)
-    this.#https = new SpareAgent(
-      {
-        ...pool,
-        secureContext: trust,
-        ALPNProtocols: ['http/1.1'],
-        rejectUnauthorized: true,
-      },
-      timeouts.connect,
-      sockets,
-    )
+    this.#https = new SpareAgent({ ...pool, ...secure }, timeouts.connect, sockets)
+    // Its login is lost with the connection, so it ends with the client's and not before.
+    const one = { ...HAPPY_EYEBALLS, ...KEEP_ALIVE, keepAliveMsecs: PROBE_AFTER_MS, maxSockets: 1 }
+    this.#makeOwn = (scheme) =>
+      scheme === 'https'
+        ? new SpareAgent({ ...one, ...secure }, timeouts.connect, sockets)
+        : new PlainAgent(one, sockets)
     this.#http2 = new UpstreamPool({
       sockets,
       trust,
@@ -115,17 +119,19 @@ export class Upstream {
   /** Sends a request; resolves with the head of the answer. Rejects with what kept it from being had. */
   async send(outgoing: Outgoing): Promise<Answer> {
     const { target } = outgoing.route
+    const own = this.#ownOf(outgoing)
     for (;;) {
       // A connection made now would be nobody's to close.
       if (this.#closed) throw new Error('the proxy is stopping')
-      if (outgoing.scheme === 'https' && (outgoing.http2 || this.#http2.mustServe(target))) {
+      const wantsHttp2 = (own === undefined && outgoing.http2) || this.#http2.mustServe(target)
+      if (outgoing.scheme === 'https' && wantsHttp2) {
         const route = this.#dialer === undefined ? outgoing.route : throughProxy(outgoing.route)
         const message = await this.#http2.send({ ...outgoing, route })
         if (message !== undefined) return { kind: 'response', message }
       }
       const handedOn = this.#handsOn(outgoing)
       if (handedOn !== undefined) await assertName(outgoing.route)
-      const { request, answer } = this.#open(outgoing, handedOn)
+      const { request, answer } = this.#open(outgoing, handedOn, own)
       try {
         return await answer
       } catch (error) {
@@ -139,6 +145,11 @@ export class Upstream {
         if (!stale || !isRepeatable(outgoing) || outgoing.signal.aborted) throw error
       }
     }
+  }
+
+  /** Whether the client has logged a connection to there in, or does so with these headers. */
+  hasLogin(client: Socket, scheme: 'http' | 'https', target: Target, headers: RawHeaders): boolean {
+    return this.#own.find(client, scheme, target) !== undefined || logsConnectionIn(headers)
   }
 
   /** A plain connection for a raw tunnel. */
@@ -178,6 +189,7 @@ export class Upstream {
   /** Ends idle connections at once, and those in use as soon as their requests have ended. */
   retire(): void {
     for (const agent of [this.#http, this.#https]) keepNone(agent)
+    this.#own.retire()
   }
 
   /** Ends all connections, those in use too. */
@@ -185,7 +197,14 @@ export class Upstream {
     this.#closed = true
     this.#http.destroy()
     this.#https.destroy()
+    this.#own.close()
     this.#http2.close()
+  }
+
+  /** What leads over the client's own connection, where a login belongs to that. */
+  #ownOf({ client, route: { target }, scheme, headers }: Outgoing): PlainAgent | SpareAgent | undefined {
+    if (!logsConnectionIn(headers)) return this.#own.find(client, scheme, target)
+    return this.#own.take(client, scheme, target, () => this.#makeOwn(scheme))
   }
 
   /** The upstream proxy, where it is given the request itself instead of being asked for a connection. */
@@ -200,12 +219,13 @@ export class Upstream {
   #open(
     outgoing: Outgoing,
     handedOn: Dialer | undefined,
+    own: PlainAgent | SpareAgent | undefined,
   ): { request: ClientRequest; answer: Promise<Answer> } {
     const { route, scheme, signal, body } = outgoing
     const { host, port, isAddress } = route.target
     const headers = [...outgoing.headers]
     const options = {
-      agent: scheme === 'https' ? this.#https : this.#http,
+      agent: own ?? (scheme === 'https' ? this.#https : this.#http),
       host,
       port,
       method: outgoing.method,
@@ -226,7 +246,8 @@ export class Upstream {
         : httpRequest(options)
     // Upstream may be closing an idle connection at this moment, and nobody could tell whether it has acted on a
     // request that was lost there. See docs/decisions/0013.
-    const request = isRepeatable(outgoing) ? make() : onNewConnection(options.agent, options, make)
+    const mayBeKept = own !== undefined || isRepeatable(outgoing)
+    const request = mayBeKept ? make() : onNewConnection(options.agent, options, make)
     // Bounded by their size. Node would drop what is beyond a thousand, or from 24 on the whole answer.
     request.maxHeadersCount = 0
     // Written out by now. A pooled connection keeps the options of the request it was opened for, and would so

@@ -4,6 +4,12 @@ import type { Readable } from 'node:stream'
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 
 /** Whether a request may be sent again though upstream may have acted on it. A body is gone once it is sent. */
-export function isRepeatable({ method, body }: { readonly method: string; readonly body?: Readable }): boolean {
+export function isRepeatable({
+  method,
+  body,
+}: {
+  readonly method: string
+  readonly body?: Readable
+}): boolean {
   return body === undefined && IDEMPOTENT.has(method)
 }

@@ -16,7 +16,9 @@ export interface Reply {
 process.on('message', ({ id, host }: Question) => {
   lookup(host, { all: true, verbatim: true }, (error, found) => {
     const reply: Reply =
-      error === null ? { id, addresses: found.map(({ address }) => address) } : { id, code: error.code ?? 'EAI_FAIL' }
+      error === null
+        ? { id, addresses: found.map(({ address }) => address) }
+        : { id, code: error.code ?? 'EAI_FAIL' }
     // Nobody is left to be told where this fails.
     process.send?.(reply, undefined, {}, () => undefined)
   })

@@ -55,16 +55,19 @@ for (const secure of [false, true]) {
     }
   })
 
-  t.test(`${over}: what may be sent twice takes a kept connection, and is sent again when it dies`, async (t) => {
-    const proxy = await startProxy(t)
-    for (const method of ['GET', 'DELETE', 'PUT', 'OPTIONS']) {
-      const { url, seen } = await fickleOrigin(t, proxy, secure)
-      await proxy.curl('-x', 'http://$PROXY', `${url}/before`)
-      const answer = await proxy.curl('-x', 'http://$PROXY', '-X', method, `${url}/twice`)
-      t.equal(answer.status, 200, `${method} is answered`)
-      t.equal(seen.filter((line) => line.includes('/twice')).length, 2, `${method} came again`)
-    }
-  })
+  t.test(
+    `${over}: what may be sent twice takes a kept connection, and is sent again when it dies`,
+    async (t) => {
+      const proxy = await startProxy(t)
+      for (const method of ['GET', 'DELETE', 'PUT', 'OPTIONS']) {
+        const { url, seen } = await fickleOrigin(t, proxy, secure)
+        await proxy.curl('-x', 'http://$PROXY', `${url}/before`)
+        const answer = await proxy.curl('-x', 'http://$PROXY', '-X', method, `${url}/twice`)
+        t.equal(answer.status, 200, `${method} is answered`)
+        t.equal(seen.filter((line) => line.includes('/twice')).length, 2, `${method} came again`)
+      }
+    },
+  )
 }
 
 t.test('a new connection that dies under a request is never reason for another', async (t) => {
@@ -104,7 +107,12 @@ t.test('a connection that was opened for one such request serves others afterwar
 })
 
 t.test('HTTP/2: a session that dies under a request', async (t) => {
-  const cases: readonly (readonly [method: string, body: string | undefined, times: number, status: number])[] = [
+  const cases: readonly (readonly [
+    method: string,
+    body: string | undefined,
+    times: number,
+    status: number,
+  ])[] = [
     ['GET', undefined, 2, 200],
     ['DELETE', undefined, 2, 200],
     ['POST', undefined, 1, 502],
@@ -123,7 +131,11 @@ t.test('HTTP/2: a session that dies under a request', async (t) => {
     })
     const session = await openHttp2(t, proxy, origin.port)
     await ask(session, { ':path': '/before' })
-    const answer = await ask(session, { ':method': method, ':path': '/x' }, body === undefined ? body : Buffer.from(body))
+    const answer = await ask(
+      session,
+      { ':method': method, ':path': '/x' },
+      body === undefined ? body : Buffer.from(body),
+    )
     t.equal(answer.status, status, `${method} ${body ?? 'without a body'}`)
     t.equal(seen.filter((path) => path === '/x').length, times, `${method} ${body ?? ''} came ${times} times`)
   }
@@ -152,27 +164,30 @@ t.test('HTTP/2: what the server says it has not looked at is sent again, whateve
   }
 })
 
-t.test('HTTP/2: after a silence a request that may not be sent twice first asks whether the session lives', async (t) => {
-  const proxy = await startProxy(t)
-  const pings: number[] = []
-  const seen: string[] = []
-  const origin = await startHttp2Origin(t, proxy, (stream, headers) => {
-    seen.push(`${String(headers[':method'])} after ${pings.length}`)
-    stream.resume()
-    stream.respond({ ':status': 200 })
-    stream.end('done')
-  })
-  origin.server.on('session', (session) => session.on('ping', () => pings.push(1)))
-  const session = await openHttp2(t, proxy, origin.port)
-  await ask(session, { ':path': '/' })
-  await ask(session, { ':method': 'POST', ':path': '/' }, Buffer.from('at once'))
-  // Longer than a connection counts as in use.
-  await delay(1_100)
-  await ask(session, { ':method': 'POST', ':path': '/' }, Buffer.from('later'))
-  t.strictSame(seen, ['GET after 0', 'POST after 0', 'POST after 1'])
-  // It dies in the silence: the connection is found dead, and nothing is lost.
-  await delay(1_100)
-  for (const own of origin.sessions) own.on('ping', () => own.destroy())
-  t.equal((await ask(session, { ':method': 'POST', ':path': '/' }, Buffer.from('last'))).status, 200)
-  t.equal(origin.sessions.length, 2)
-})
+t.test(
+  'HTTP/2: after a silence a request that may not be sent twice first asks whether the session lives',
+  async (t) => {
+    const proxy = await startProxy(t)
+    const pings: number[] = []
+    const seen: string[] = []
+    const origin = await startHttp2Origin(t, proxy, (stream, headers) => {
+      seen.push(`${String(headers[':method'])} after ${pings.length}`)
+      stream.resume()
+      stream.respond({ ':status': 200 })
+      stream.end('done')
+    })
+    origin.server.on('session', (session) => session.on('ping', () => pings.push(1)))
+    const session = await openHttp2(t, proxy, origin.port)
+    await ask(session, { ':path': '/' })
+    await ask(session, { ':method': 'POST', ':path': '/' }, Buffer.from('at once'))
+    // Longer than a connection counts as in use.
+    await delay(1_100)
+    await ask(session, { ':method': 'POST', ':path': '/' }, Buffer.from('later'))
+    t.strictSame(seen, ['GET after 0', 'POST after 0', 'POST after 1'])
+    // It dies in the silence: the connection is found dead, and nothing is lost.
+    await delay(1_100)
+    for (const own of origin.sessions) own.on('ping', () => own.destroy())
+    t.equal((await ask(session, { ':method': 'POST', ':path': '/' }, Buffer.from('last'))).status, 200)
+    t.equal(origin.sessions.length, 2)
+  },
+)

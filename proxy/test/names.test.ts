@@ -40,7 +40,8 @@ class HeldAsker implements Asker {
   end(): void {
     this.isEnded = true
     this.onEnd()
-    for (const { reject } of this.#held.values()) reject(Object.assign(new Error('ended'), { code: 'ESTOPPED' }))
+    for (const { reject } of this.#held.values())
+      reject(Object.assign(new Error('ended'), { code: 'ESTOPPED' }))
     this.#held.clear()
   }
 }
@@ -90,23 +91,26 @@ t.test('one name here, others in processes, and the rest wait in their order', a
   await Promise.all(found)
 })
 
-t.test('a name nobody answers for is given up, and its process with it unless it waits for more', async (t) => {
-  const { resolver, own, made } = held(50)
-  const silent = ['own.test', 'a.test', 'b.test'].map((name) => resolver.resolve(name))
-  for (const one of silent) await t.rejects(one, SilentNameError)
-  t.equal(made[0]?.isEnded, true)
-  t.equal(made.length, 1)
-  const late = resolver.resolve('c.test')
-  t.strictSame(made[1]?.asked, ['c.test'])
-  made[1]?.answer('c.test', '192.0.2.3')
-  t.strictSame(await late, ['192.0.2.3'])
-  t.equal(made[1]?.isEnded, false)
-  // It is asked for still: who asks now gets the answer that comes.
-  const again = resolver.resolve('own.test')
-  own.answer('own.test', '192.0.2.4')
-  t.strictSame(await again, ['192.0.2.4'])
-  t.strictSame(own.asked, ['own.test'])
-})
+t.test(
+  'a name nobody answers for is given up, and its process with it unless it waits for more',
+  async (t) => {
+    const { resolver, own, made } = held(50)
+    const silent = ['own.test', 'a.test', 'b.test'].map((name) => resolver.resolve(name))
+    for (const one of silent) await t.rejects(one, SilentNameError)
+    t.equal(made[0]?.isEnded, true)
+    t.equal(made.length, 1)
+    const late = resolver.resolve('c.test')
+    t.strictSame(made[1]?.asked, ['c.test'])
+    made[1]?.answer('c.test', '192.0.2.3')
+    t.strictSame(await late, ['192.0.2.3'])
+    t.equal(made[1]?.isEnded, false)
+    // It is asked for still: who asks now gets the answer that comes.
+    const again = resolver.resolve('own.test')
+    own.answer('own.test', '192.0.2.4')
+    t.strictSame(await again, ['192.0.2.4'])
+    t.strictSame(own.asked, ['own.test'])
+  },
+)
 
 t.test('a process that ends by itself costs no answer', async (t) => {
   const { resolver, own, made } = held(10_000)
@@ -129,26 +133,32 @@ t.test('who asks through the proxy for a silent name is told so with 504, within
   t.equal((await proxy.curl('-x', 'http://$PROXY', 'https://silent.test/')).status, 504)
 })
 
-t.test("the machine's own rules hold in the process too: its hosts file, and names that are none", async (t) => {
-  const busy = new HeldAsker(0)
-  const resolver = new Resolver({ own: busy })
-  t.teardown(() => resolver.close())
-  t.ok((await resolver.resolve('localhost')).includes('127.0.0.1'))
-  await t.rejects(resolver.resolve('a..b'), { code: 'RESOLVE_FAILED' })
-  const { port } = await startHttpOrigin(t, (_request, response) => void response.end('reached'))
-  const proxy = await startProxy(t, { resolve: resolver.resolve })
-  t.equal((await proxy.curl('-x', 'http://$PROXY', `http://localhost:${port}/`)).body, 'reached')
-})
+t.test(
+  "the machine's own rules hold in the process too: its hosts file, and names that are none",
+  async (t) => {
+    const busy = new HeldAsker(0)
+    const resolver = new Resolver({ own: busy })
+    t.teardown(() => resolver.close())
+    t.ok((await resolver.resolve('localhost')).includes('127.0.0.1'))
+    await t.rejects(resolver.resolve('a..b'), { code: 'RESOLVE_FAILED' })
+    const { port } = await startHttpOrigin(t, (_request, response) => void response.end('reached'))
+    const proxy = await startProxy(t, { resolve: resolver.resolve })
+    t.equal((await proxy.curl('-x', 'http://$PROXY', `http://localhost:${port}/`)).body, 'reached')
+  },
+)
 
-t.test('forty names without an answer hold up no other, by a real server of names that is silent', async (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'discobot-names-'))
-  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
-  const scene = await playScene(t, dir)
-  t.equal(scene.unanswered, 40)
-  t.ok(scene.slowestMs < 2_000, `the slowest of twenty good names took ${scene.slowestMs} ms`)
-  t.equal(scene.fromHosts, '127.0.0.5')
-  t.equal(scene.bySearchDomain, '127.0.0.9')
-})
+t.test(
+  'forty names without an answer hold up no other, by a real server of names that is silent',
+  async (t) => {
+    const dir = mkdtempSync(join(tmpdir(), 'discobot-names-'))
+    t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+    const scene = await playScene(t, dir)
+    t.equal(scene.unanswered, 40)
+    t.ok(scene.slowestMs < 2_000, `the slowest of twenty good names took ${scene.slowestMs} ms`)
+    t.equal(scene.fromHosts, '127.0.0.5')
+    t.equal(scene.bySearchDomain, '127.0.0.9')
+  },
+)
 
 interface Scene {
   readonly unanswered: number
@@ -166,9 +176,13 @@ async function playScene(t: Test, dir: string): Promise<Scene> {
     mount --bind '${dir}/hosts' /etc/hosts
     exec '${process.execPath}' '${SCENE}'`
   const flags = ['--net', '--mount', '--propagation', 'private']
-  const child = spawn('unshare', [...(process.getuid?.() === 0 ? [] : ['-r']), ...flags, 'sh', '-ec', script], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const child = spawn(
+    'unshare',
+    [...(process.getuid?.() === 0 ? [] : ['-r']), ...flags, 'sh', '-ec', script],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  )
   t.teardown(() => child.kill('SIGKILL'))
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))

@@ -62,7 +62,8 @@ t.test('every connection is asked by the kernel whether its other end is there',
 
   await t.test('TLS, under way and kept', async (t) => {
     const { port } = await startHttpsOrigin(t, proxy.originAuthority, 'origin.test', (request, response) => {
-      if (request.url === '/ask') void assertProbed(t, port, 'dport', 'under way').then(() => response.end('ok'))
+      if (request.url === '/ask')
+        void assertProbed(t, port, 'dport', 'under way').then(() => response.end('ok'))
       else response.end('ok')
     })
     await proxy.curl('--http1.1', '-x', 'http://$PROXY', `https://origin.test:${port}/ask`)
@@ -94,7 +95,11 @@ t.test('every connection is asked by the kernel whether its other end is there',
     t.teardown(() => server.close())
     const { port } = server.address() as AddressInfo
     for (const host of ['raw.test', 'passed.test']) {
-      const tunnel = await openRaw(t, proxy.port, `CONNECT ${host}:${port} HTTP/1.1\r\nHost: ${host}:${port}\r\n\r\n`)
+      const tunnel = await openRaw(
+        t,
+        proxy.port,
+        `CONNECT ${host}:${port} HTTP/1.1\r\nHost: ${host}:${port}\r\n\r\n`,
+      )
       await tunnel.until(/\r\n\r\n$/)
       tunnel.socket.write('\0 no protocol that is known\r\n')
       await tunnel.until(/answer$/)
@@ -146,28 +151,31 @@ t.test('HTTP/2: a silent session with a request under way is asked whether it li
   t.equal(pings, 1)
 })
 
-t.test('HTTP/2: a connection that nobody answers on any more ends with 504 before timeouts.idle', async (t) => {
-  const proxy = await startProxy(t, { timeouts: { idle: 8_000 } })
-  const pairs: Socket[] = []
-  const origin = await startHttp2Origin(t, proxy, () => {
-    // As a NAT that has forgotten the connection: what is sent is taken and goes nowhere.
-    for (const socket of pairs) socket.unpipe().resume()
-  })
-  const nat = createServer((socket) => {
-    const onward = connect(origin.port, '127.0.0.1')
-    pairs.push(socket, onward)
-    for (const side of [socket, onward]) side.on('error', () => undefined)
-    socket.pipe(onward).pipe(socket)
-  })
-  await new Promise<void>((resolve) => nat.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    for (const socket of pairs) socket.destroy()
-    nat.close()
-  })
-  const session = await openHttp2(t, proxy, (nat.address() as AddressInfo).port)
-  const started = performance.now()
-  const answer = await ask(session, { ':path': '/' })
-  t.equal(answer.status, 504)
-  t.match(answer.body.toString(), /ETIMEDOUT/)
-  t.ok(performance.now() - started < 7_500)
-})
+t.test(
+  'HTTP/2: a connection that nobody answers on any more ends with 504 before timeouts.idle',
+  async (t) => {
+    const proxy = await startProxy(t, { timeouts: { idle: 8_000 } })
+    const pairs: Socket[] = []
+    const origin = await startHttp2Origin(t, proxy, () => {
+      // As a NAT that has forgotten the connection: what is sent is taken and goes nowhere.
+      for (const socket of pairs) socket.unpipe().resume()
+    })
+    const nat = createServer((socket) => {
+      const onward = connect(origin.port, '127.0.0.1')
+      pairs.push(socket, onward)
+      for (const side of [socket, onward]) side.on('error', () => undefined)
+      socket.pipe(onward).pipe(socket)
+    })
+    await new Promise<void>((resolve) => nat.listen(0, '127.0.0.1', resolve))
+    t.teardown(() => {
+      for (const socket of pairs) socket.destroy()
+      nat.close()
+    })
+    const session = await openHttp2(t, proxy, (nat.address() as AddressInfo).port)
+    const started = performance.now()
+    const answer = await ask(session, { ':path': '/' })
+    t.equal(answer.status, 504)
+    t.match(answer.body.toString(), /ETIMEDOUT/)
+    t.ok(performance.now() - started < 7_500)
+  },
+)
