@@ -153,6 +153,16 @@ export const systemResolve: Resolve = (host) =>
     })
   })
 
+/** For `net.connect`, where every address may be dialled. */
+export function lookupBy(resolve: Resolve): LookupFunction {
+  return (host, options, callback) => {
+    resolve(host).then(
+      (addresses) => fixed(addresses)(host, options, callback),
+      (error: unknown) => callback(error as NodeJS.ErrnoException, ''),
+    )
+  }
+}
+
 /** @param error the resolver's. */
 export function unresolved(host: string, error: unknown): ResolveError {
   const code = codeOf(error)

@@ -84,7 +84,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   ])
   const trust = createUpstreamTrust(config.tls.upstream_ca, authority.certPem, logger)
   const cache = await openCache(config.cache, { logger, now: Date.now })
-  const names = new Resolver()
+  const names = new Resolver({ env: options.env })
   const proxy = new ProxyServer({
     config,
     secrets,

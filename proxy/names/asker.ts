@@ -55,10 +55,13 @@ export class ProcessAsker implements Asker {
   readonly #onEnd: () => void
   #nextId = 0
 
-  /** @param onEnd called when it takes no more questions. */
-  constructor(onEnd: () => void) {
+  /**
+   * @param env of which it gets what getaddrinfo reads, and no secret.
+   * @param onEnd called when it takes no more questions.
+   */
+  constructor(env: NodeJS.ProcessEnv, onEnd: () => void) {
     this.#onEnd = onEnd
-    this.#child = this.#start()
+    this.#child = this.#start(env)
     this.#child.catch(() => this.#ended())
   }
 
@@ -89,11 +92,15 @@ export class ProcessAsker implements Asker {
     )
   }
 
-  async #start(): Promise<ChildProcess> {
+  async #start({
+    PATH,
+    LANG,
+    RES_OPTIONS,
+    LOCALDOMAIN,
+    HOSTALIASES,
+  }: NodeJS.ProcessEnv): Promise<ChildProcess> {
     // Most start without it: two milliseconds.
     const { fork } = await import('node:child_process')
-    const { PATH, LANG, RES_OPTIONS, LOCALDOMAIN, HOSTALIASES } = process.env
-    // What getaddrinfo reads, and no secret.
     const env = { PATH, LANG, RES_OPTIONS, LOCALDOMAIN, HOSTALIASES, UV_THREADPOOL_SIZE: String(THREADS) }
     const child = fork(PROGRAM, [], { env, execArgv: ['--max-old-space-size=32'], stdio: 'ignore' })
     child.unref()

@@ -26,6 +26,8 @@ interface Asking {
 }
 
 export interface ResolverOptions {
+  /** The proxy's own. */
+  readonly env?: NodeJS.ProcessEnv
   readonly limitMs?: number
   readonly own?: Asker
   readonly makeAsker?: (onEnd: () => void) => Asker
@@ -44,10 +46,10 @@ export class Resolver {
   readonly #processes = new Set<Asker>()
   readonly #kept = new LRUCache<string, readonly string[]>({ max: MAX_KEPT, ttl: KEEP_MS })
 
-  constructor({ limitMs, own, makeAsker }: ResolverOptions = {}) {
+  constructor({ env = {}, limitMs, own, makeAsker }: ResolverOptions = {}) {
     this.#limitMs = limitMs ?? LIMIT_MS
     this.#own = own ?? new OwnAsker()
-    this.#makeAsker = makeAsker ?? ((onEnd) => new ProcessAsker(onEnd))
+    this.#makeAsker = makeAsker ?? ((onEnd) => new ProcessAsker(env, onEnd))
   }
 
   /** @throws ResolveError; SilentNameError when no answer comes in time */

@@ -57,6 +57,7 @@ const [bySearchDomain] = await resolver.resolve('only')
 const unanswered = (await outcomes).filter(({ status }) => status === 'rejected').length
 resolver.close()
 stop()
-console.log(JSON.stringify({ unanswered, slowestMs: Math.max(...times), fromHosts, bySearchDomain }))
+const scene = { unanswered, slowestMs: Math.max(...times), fromHosts, bySearchDomain }
+process.stdout.write(JSON.stringify(scene))
 // The lookup of our own cannot be ended.
 process.kill(process.pid, 'SIGKILL')
