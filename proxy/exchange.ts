@@ -82,11 +82,19 @@ export class Exchanges {
     return this.#deps.settings().timeouts.idle
   }
 
-  /** Answers one request, from the cache or from upstream. Rejects as `run` does. */
-  serve(request: ClientRequest, response: ClientResponse, client: ClientConnection): Promise<void> {
-    return this.run(request, response, client, (admitted) =>
-      this.#answer(request, response, client, admitted),
-    )
+  /**
+   * Answers one request, from the cache or from upstream. Rejects as `run` does.
+   *
+   * @param turn resolves with whether it is to be served still, where others come before it.
+   */
+  serve(
+    request: ClientRequest,
+    response: ClientResponse,
+    client: ClientConnection,
+    turn?: Promise<boolean>,
+  ): Promise<void> {
+    const answer = (admitted: Admitted): Promise<Outcome> => this.#answer(request, response, client, admitted)
+    return this.run(request, response, client, answer, turn)
   }
 
   /**
@@ -98,6 +106,7 @@ export class Exchanges {
     response: ClientResponse,
     client: ClientConnection,
     answer: (admitted: Admitted) => Promise<Outcome>,
+    turn?: Promise<boolean>,
   ): Promise<void> {
     const started = this.#deps.now()
     // What we say ourselves; everything else of the head is upstream's.
@@ -117,6 +126,7 @@ export class Exchanges {
         tunnel?.target.isAddress === true ? await this.#named(request, tunnel, client.socket) : tunnel,
       )
       witness.decided(to)
+      if (turn !== undefined && !(await turn)) return
       this.#log(request, to, await answer(await this.#admit(request, to, client, witness)), started, witness)
     } catch (error) {
       this.#fail(error, request, response, client, to, started, witness)

@@ -334,8 +334,10 @@ export class ProxyServer {
       { name: 'HTTP', logger: this.#logger, ends: ({ socket }) => socket },
       (request: IncomingMessage, response: ServerResponse) => {
         waiting.note(request, response)
-        if (!this.#pipelineOf(request.socket).admits(request, response)) return
-        return exchanges.serve(request, response, this.#clientOf(request.socket))
+        const admitted = this.#pipelineOf(request.socket).admits(request, response)
+        if (admitted === false) return
+        const turn = admitted === true ? undefined : admitted
+        return exchanges.serve(request, response, this.#clientOf(request.socket), turn)
       },
     )
     http.on('request', serve)
