@@ -10,6 +10,20 @@ const THREADS = 64
 /** Of getaddrinfo's at a time in one such process. */
 export const PLACES = THREADS / 2
 
+/** A process without questions ends after this: 10 MB of its own, and 40 ms of a processor to make another. */
+const IDLE_LIMIT_MS = 60_000
+
+/** What getaddrinfo and the loader of programs read; no secret is among them. */
+const HANDED_ON = [
+  'LANG',
+  'RES_OPTIONS',
+  'LOCALDOMAIN',
+  'HOSTALIASES',
+  'RESOLV_HOST_CONF',
+  'LD_LIBRARY_PATH',
+  'LD_PRELOAD',
+]
+
 /** What getaddrinfo is asked through. */
 export interface Asker {
   /** Questions that are not answered yet. */
@@ -53,14 +67,17 @@ export class ProcessAsker implements Asker {
   readonly #child: Promise<ChildProcess>
   readonly #waiting = new Map<number, Waiting>()
   readonly #onEnd: () => void
+  readonly #idleLimitMs: number
+  #idle: NodeJS.Timeout | undefined
   #nextId = 0
 
   /**
-   * @param env of which it gets what getaddrinfo reads, and no secret.
+   * @param env the proxy's own.
    * @param onEnd called when it takes no more questions.
    */
-  constructor(env: NodeJS.ProcessEnv, onEnd: () => void) {
+  constructor(env: NodeJS.ProcessEnv, onEnd: () => void, idleLimitMs = IDLE_LIMIT_MS) {
     this.#onEnd = onEnd
+    this.#idleLimitMs = idleLimitMs
     this.#child = this.#start(env)
     this.#child.catch(() => this.#ended())
   }
@@ -70,6 +87,7 @@ export class ProcessAsker implements Asker {
   }
 
   ask(host: string): Promise<readonly string[]> {
+    clearTimeout(this.#idle)
     const question: Question = { id: this.#nextId++, host }
     return new Promise((resolve, reject) => {
       this.#waiting.set(question.id, { resolve, reject })
@@ -77,7 +95,7 @@ export class ProcessAsker implements Asker {
         (child) => {
           if (!child.connected) return this.#ended()
           child.send(question, (error) => {
-            if (error !== null) this.#ended()
+            if (error !== null) this.end()
           })
         },
         () => this.#ended(),
@@ -86,22 +104,21 @@ export class ProcessAsker implements Asker {
   }
 
   end(): void {
+    // From now on it is asked nothing.
+    this.#onEnd()
     this.#child.then(
       (child) => child.kill('SIGKILL'),
       () => undefined,
     )
   }
 
-  async #start({
-    PATH,
-    LANG,
-    RES_OPTIONS,
-    LOCALDOMAIN,
-    HOSTALIASES,
-  }: NodeJS.ProcessEnv): Promise<ChildProcess> {
+  async #start(all: NodeJS.ProcessEnv): Promise<ChildProcess> {
     // Most start without it: two milliseconds.
     const { fork } = await import('node:child_process')
-    const env = { PATH, LANG, RES_OPTIONS, LOCALDOMAIN, HOSTALIASES, UV_THREADPOOL_SIZE: String(THREADS) }
+    const env = {
+      ...Object.fromEntries(HANDED_ON.map((name) => [name, all[name]])),
+      UV_THREADPOOL_SIZE: String(THREADS),
+    }
     const child = fork(PROGRAM, [], { env, execArgv: ['--max-old-space-size=32'], stdio: 'ignore' })
     child.unref()
     child.channel?.unref()
@@ -112,6 +129,7 @@ export class ProcessAsker implements Asker {
   }
 
   #ended(): void {
+    clearTimeout(this.#idle)
     this.#onEnd()
     const waiting = [...this.#waiting.values()]
     this.#waiting.clear()
@@ -121,6 +139,7 @@ export class ProcessAsker implements Asker {
   #settle({ id, addresses, code }: Reply): void {
     const waiting = this.#waiting.get(id)
     this.#waiting.delete(id)
+    if (this.#waiting.size === 0) this.#idle = setTimeout(() => this.end(), this.#idleLimitMs).unref()
     if (addresses !== undefined) waiting?.resolve(addresses)
     else waiting?.reject(Object.assign(new Error(`getaddrinfo ${code}`), { code }))
   }

@@ -44,6 +44,7 @@ export class Resolver {
   readonly #askings = new Map<string, Asking>()
   readonly #queue = new Set<Asking>()
   readonly #processes = new Set<Asker>()
+  #closed = false
   readonly #kept = new LRUCache<string, readonly string[]>({ max: MAX_KEPT, ttl: KEEP_MS })
 
   constructor({ env = {}, limitMs, own, makeAsker }: ResolverOptions = {}) {
@@ -63,8 +64,9 @@ export class Resolver {
     return this.#within(known ?? this.#begin(host))
   }
 
-  /** Ends the processes. */
+  /** Ends the processes; what is asked from now on is asked here. */
   close(): void {
+    this.#closed = true
     for (const asker of this.#processes) asker.end()
   }
 
@@ -110,7 +112,7 @@ export class Resolver {
 
   #free(): Asker | undefined {
     const free = [this.#own, ...this.#processes].find(({ open, places }) => open < places)
-    if (free !== undefined || this.#processes.size >= MAX_PROCESSES) return free
+    if (free !== undefined || this.#closed || this.#processes.size >= MAX_PROCESSES) return free
     const made = this.#makeAsker(() => {
       this.#processes.delete(made)
       this.#next()

@@ -1,13 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { SilentNameError } from '../dial.js'
-import type { Asker } from '../names/asker.js'
+import { ProcessAsker, type Asker } from '../names/asker.js'
 import { Resolver } from '../names/resolver.js'
+import { becomes } from './becomes.js'
 import { startHttpOrigin, startProxy } from './harness.js'
 
 const SCENE = fileURLToPath(new URL('names-scene.js', import.meta.url))
@@ -122,6 +123,57 @@ t.test('a process that ends by itself costs no answer', async (t) => {
   own.answer('b.test', '192.0.2.2')
   t.strictSame(await second, ['192.0.2.2'])
 })
+
+t.test('a process without questions ends, and the next question makes another', async (t) => {
+  let made = 0
+  let ended = 0
+  const resolver = new Resolver({
+    own: new HeldAsker(0),
+    makeAsker: (onEnd) => {
+      made += 1
+      return new ProcessAsker(
+        process.env,
+        () => {
+          ended += 1
+          onEnd()
+        },
+        50,
+      )
+    },
+  })
+  t.teardown(() => resolver.close())
+  await resolver.resolve('localhost')
+  t.equal(made, 1)
+  await becomes(() => ended > 0)
+  await t.rejects(resolver.resolve('a..b'), { code: 'RESOLVE_FAILED' })
+  t.equal(made, 2)
+})
+
+t.test('a process ends with its proxy, also where that is killed', async (t) => {
+  const modules = { Resolver: '../names/resolver.js', OwnAsker: '../names/asker.js' }
+  const imports = Object.entries(modules).map(
+    ([name, path]) => `import { ${name} } from '${new URL(path, import.meta.url).href}'`,
+  )
+  const program = `${imports.join('\n')}
+    const own = new OwnAsker()
+    own.open = own.places
+    await new Resolver({ own }).resolve('localhost')
+    console.log('asked')
+    setInterval(() => undefined, 1_000)`
+  const proxy = spawn(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => proxy.kill('SIGKILL'))
+  await once(proxy.stdout, 'data')
+  const children = readFileSync(`/proc/${proxy.pid}/task/${proxy.pid}/children`, 'utf8').trim().split(' ')
+  t.match(children, [/^\d+$/])
+  proxy.kill('SIGKILL')
+  await becomes(() => !existsSync(`/proc/${children[0]}`) || isZombie(children[0]))
+})
+
+function isZombie(pid = ''): boolean {
+  return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+}
 
 t.test('who asks through the proxy for a silent name is told so with 504, within a tunnel too', async (t) => {
   const resolver = new Resolver({ limitMs: 50, own: new HeldAsker(1_000) })
