@@ -21,6 +21,7 @@ import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fi
 import { LifeCheck } from './life-check.js'
 import { resetStream } from './reset-stream.js'
 import { StreamResetError, streamError } from './stream-error.js'
+import type { UploadBody } from './upload-body.js'
 
 /** Upstream servers commonly keep idle connections for 60 s or more; ours end first, so that few are stale. */
 const IDLE_LIMIT_MS = 30_000
@@ -132,21 +133,21 @@ export class UpstreamSession {
   }
 
   /** Resolves with the head of the answer, or with what kept it from coming. */
-  send(outgoing: Http2Outgoing): Promise<Http2Answer | Http2Failure> {
+  send(outgoing: Http2Outgoing, upload?: UploadBody): Promise<Http2Answer | Http2Failure> {
     const repeatable = isRepeatable(outgoing)
     const heard = this.#life.whenQuiet(repeatable ? QUIET_MS : MOMENT_MS)
-    if (heard === undefined || repeatable) return this.#exchange(outgoing)
+    if (heard === undefined || repeatable) return this.#exchange(outgoing, upload)
     // What may not be sent twice waits for the answer: a round trip, and only after a silence.
     return heard.then(() => {
       // Those that waited along may have filled it up by now.
       if (!this.free) return { error: this.#failure ?? vanished(), again: 'any' }
       if (outgoing.signal.aborted)
         return { error: new StreamResetError(constants.NGHTTP2_CANCEL), again: 'none' }
-      return this.#exchange(outgoing)
+      return this.#exchange(outgoing, upload)
     })
   }
 
-  #exchange(outgoing: Http2Outgoing): Promise<Http2Answer | Http2Failure> {
+  #exchange(outgoing: Http2Outgoing, upload?: UploadBody): Promise<Http2Answer | Http2Failure> {
     let stream: ClientHttp2Stream
     try {
       stream = this.#request(outgoing)
@@ -161,7 +162,7 @@ export class UpstreamSession {
     const answer = new Http2Answer(stream)
     const { onInformation, signal } = outgoing
     const cancel = (): void => this.#cancel(stream)
-    if (outgoing.body !== undefined) sendBody(outgoing.body, stream, cancel)
+    if (outgoing.body !== undefined && upload !== undefined) sendBody(outgoing.body, upload, stream, cancel)
     stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
       onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
     })
@@ -267,8 +268,8 @@ function statusOf(fields: Fields): number {
   return Number(fields[':status'] ?? 0)
 }
 
-/** The body goes out as fast as upstream takes it; a client that leaves in the middle cancels the request. */
-function sendBody(body: Readable, stream: ClientHttp2Stream, cancel: () => void): void {
+/** A client that leaves in the middle of its body cancels the request. */
+function sendBody(body: Readable, upload: UploadBody, stream: ClientHttp2Stream, cancel: () => void): void {
   stream.on('wantTrailers', () => {
     const trailers = 'rawTrailers' in body ? (body.rawTrailers as string[]) : []
     if (trailers.length / 2 > MAX_FIELDS) {
@@ -277,14 +278,9 @@ function sendBody(body: Readable, stream: ClientHttp2Stream, cancel: () => void)
     }
     stream.sendTrailers(toHttp2Trailers(trailers))
   })
-  body.pipe(stream)
+  upload.sendOn(stream)
   body.once('close', () => {
     if (!body.readableEnded) cancel()
-  })
-  // As over HTTP/1.1.
-  stream.once('close', () => {
-    body.unpipe(stream)
-    body.resume()
   })
 }
 

@@ -1,10 +1,11 @@
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { constants, type IncomingHttpHeaders } from 'node:http2'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startHttpOrigin, startHttpsOrigin, startProxy, type TestProxy } from './harness.js'
-import { ask, openHttp2, startHttp2Origin } from './http2-ends.js'
+import { ask, openHttp2, reply, startHttp2Origin } from './http2-ends.js'
 
 /** An origin that keeps every connection and breaks it when a second request has come on it. */
 async function fickleOrigin(
@@ -161,6 +162,53 @@ t.test('HTTP/2: what the server says it has not looked at is sent again, whateve
     await ask(session, { ':path': '/before' })
     t.equal((await ask(session, { ':method': 'POST', ':path': '/x' })).status, 200, how)
     t.equal(seen.length, 3)
+  }
+})
+
+t.test('HTTP/2: a body goes with it, as far as it can be kept, and is whole', async (t) => {
+  const sizes = { small: 5, 'as large as is kept': 64 * 1024, 'too large': 4 * 1024 * 1024 }
+  for (const [name, size] of Object.entries(sizes)) {
+    for (const how of ['REFUSED_STREAM', 'GOAWAY'] as const) {
+      const proxy = await startProxy(t)
+      const came: string[] = []
+      const origin = await startHttp2Origin(t, proxy, (stream) => {
+        const turn = came.push('')
+        const refuse = (): void => {
+          if (how === 'REFUSED_STREAM') return stream.close(constants.NGHTTP2_REFUSED_STREAM)
+          stream.session?.goaway(constants.NGHTTP2_NO_ERROR, 1)
+          setImmediate(() => stream.session?.destroy())
+        }
+        // When as much has come as a server has room for that reads nothing.
+        let left = Math.min(size, 60 * 1024)
+        const hash = createHash('sha256')
+        stream.on('data', (chunk: Buffer) => {
+          hash.update(chunk)
+          left -= chunk.length
+          if (turn === 2 && left <= 0) refuse()
+        })
+        let trailers = ''
+        stream.on('trailers', (fields: IncomingHttpHeaders) => (trailers = String(fields['x-last'])))
+        stream.on('end', () => {
+          if (stream.closed) return
+          came[turn - 1] = `${hash.digest('hex')} ${trailers}`
+          stream.respond({ ':status': 200 })
+          stream.end('done')
+        })
+      })
+      const session = await openHttp2(t, proxy, origin.port)
+      await ask(session, { ':method': 'POST', ':path': '/before' }, Buffer.from('x'))
+      const body = randomBytes(size)
+      const upload = session.request(
+        { ':method': 'POST', ':path': '/' },
+        { endStream: false, waitForTrailers: true },
+      )
+      upload.on('wantTrailers', () => upload.sendTrailers({ 'x-last': 'yes' }))
+      upload.end(body)
+      const { status } = await reply(upload)
+      t.equal(status, name === 'too large' ? 502 : 200, `${name}, ${how}`)
+      if (name === 'too large') continue
+      t.equal(came[2], `${createHash('sha256').update(body).digest('hex')} yes`, `${name}, ${how}`)
+    }
   }
 })
 
