@@ -1,5 +1,7 @@
 import type { ClientHttp2Stream } from 'node:http2'
 import type { Readable } from 'node:stream'
+import { MAX_FIELDS } from '../framing.js'
+import { toHttp2Trailers } from './fields.js'
 
 /**
  * As much as a server takes of a body before it has looked at the request: the window that a stream begins with
@@ -32,16 +34,28 @@ export class UploadBody {
     return this.#kept !== undefined || this.isUntouched
   }
 
-  /** Sends it as fast as upstream takes it, from its beginning. */
-  sendOn(stream: ClientHttp2Stream): void {
+  /**
+   * Sends it as fast as upstream takes it, from its beginning.
+   *
+   * @param cancel called when the client leaves in the middle of it.
+   */
+  sendOn(stream: ClientHttp2Stream, cancel: () => void): void {
     this.#stream = stream
     if (this.isUntouched) {
       this.#kept = []
       this.#source.on('data', this.#keep)
     }
+    stream.on('wantTrailers', () => {
+      const trailers = 'rawTrailers' in this.#source ? (this.#source.rawTrailers as string[]) : []
+      if (trailers.length / 2 > MAX_FIELDS) cancel()
+      else stream.sendTrailers(toHttp2Trailers(trailers))
+    })
     for (const chunk of this.#kept ?? []) stream.write(chunk)
     if (this.#source.readableEnded) stream.end()
     else this.#source.pipe(stream)
+    this.#source.once('close', () => {
+      if (!this.#source.readableEnded) cancel()
+    })
     stream.once('close', () => {
       this.#source.unpipe(stream)
       this.#stream = undefined

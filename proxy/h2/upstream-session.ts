@@ -11,13 +11,12 @@ import type { TLSSocket } from 'node:tls'
 import type { TimeoutsSection } from '../../config/config.js'
 import { codeOf } from '../../config/errors.js'
 import type { Route } from '../dial.js'
-import { MAX_FIELDS } from '../framing.js'
 import { headerValue, type RawHeaders } from '../headers.js'
 import { IdleError, watchIdle } from '../idle-watch.js'
 import { isRepeatable } from '../repeatable.js'
 import { Http2Answer } from './answer.js'
 import { cutSession, endSession } from './end-session.js'
-import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
+import { fromHttp2Fields, rawFields, toHttp2Fields } from './fields.js'
 import { LifeCheck } from './life-check.js'
 import { resetStream } from './reset-stream.js'
 import { StreamResetError, streamError } from './stream-error.js'
@@ -162,7 +161,7 @@ export class UpstreamSession {
     const answer = new Http2Answer(stream)
     const { onInformation, signal } = outgoing
     const cancel = (): void => this.#cancel(stream)
-    if (outgoing.body !== undefined && upload !== undefined) sendBody(outgoing.body, upload, stream, cancel)
+    upload?.sendOn(stream, cancel)
     stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
       onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
     })
@@ -266,22 +265,6 @@ type Fields = IncomingHttpHeaders & IncomingHttpStatusHeader
 
 function statusOf(fields: Fields): number {
   return Number(fields[':status'] ?? 0)
-}
-
-/** A client that leaves in the middle of its body cancels the request. */
-function sendBody(body: Readable, upload: UploadBody, stream: ClientHttp2Stream, cancel: () => void): void {
-  stream.on('wantTrailers', () => {
-    const trailers = 'rawTrailers' in body ? (body.rawTrailers as string[]) : []
-    if (trailers.length / 2 > MAX_FIELDS) {
-      cancel()
-      return
-    }
-    stream.sendTrailers(toHttp2Trailers(trailers))
-  })
-  upload.sendOn(stream)
-  body.once('close', () => {
-    if (!body.readableEnded) cancel()
-  })
 }
 
 /** While the answer is waited for as well as in its body. Other streams of the connection go on. */

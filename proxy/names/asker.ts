@@ -5,7 +5,7 @@ import { codeOf } from '../../config/errors.js'
 import type { Question, Reply } from './resolver-process.js'
 
 const PROGRAM = fileURLToPath(new URL('resolver-process.js', import.meta.url))
-/** libuv gives half of its threads to names. It makes all at once: a millisecond, and 20 KiB of memory each. */
+/** libuv gives half of its threads to names. It makes all at once, of 8 KiB of memory each. */
 const THREADS = 64
 /** Of getaddrinfo's at a time in one such process. */
 export const PLACES = THREADS / 2

@@ -1,8 +1,12 @@
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
+import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { execa } from 'execa'
 import t, { type Test } from 'tap'
+import { LifeCheck } from '../h2/life-check.js'
+import { becomes } from './becomes.js'
 import { openRaw, startHttpOrigin, startHttpsOrigin, startProxy } from './harness.js'
 import { ask, openHttp2, startHttp2Origin } from './http2-ends.js'
 
@@ -150,6 +154,37 @@ t.test('HTTP/2: a silent session with a request under way is asked whether it li
   t.equal(answer.body.toString(), 'asked')
   t.equal(pings, 1)
 })
+
+t.test(
+  'HTTP/2: a server that counts questions against us is asked twice more, and again when it answers',
+  async (t) => {
+    let pings = 0
+    const server = createHttp2Server()
+    server.on('session', (own) => own.on('ping', () => (pings += 1)))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    const session = connectHttp2(`http://127.0.0.1:${port}`)
+    await once(session, 'connect')
+    const life = new LifeCheck({
+      session,
+      socket: session.socket,
+      idleLimitMs: 100,
+      isWaiting: () => true,
+      onDead: () => t.fail('it lives'),
+    })
+    t.teardown(() => {
+      session.destroy()
+      server.close()
+    })
+    await becomes(() => pings === 3)
+    // For many looks.
+    await delay(1_000)
+    t.equal(pings, 3)
+    t.equal(life.whenQuiet(0), undefined, 'who would wait for the answer does not')
+    life.noteAnswer()
+    await becomes(() => pings === 5)
+  },
+)
 
 t.test(
   'HTTP/2: a connection that nobody answers on any more ends with 504 before timeouts.idle',
