@@ -79,7 +79,8 @@ export class LifeCheck {
   #look(): void {
     const { socket, isWaiting } = this.#options
     const moved = socket.bytesRead + socket.bytesWritten
-    if (isWaiting() && moved === this.#moved) void this.ask()
+    // One that ends with its session has nothing more to tell.
+    if (isWaiting() && moved === this.#moved) this.ask()?.catch(() => undefined)
     this.#moved = moved
   }
 
