@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Agent, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { ClientHttp2Session, OutgoingHttpHeaders } from 'node:http2'
 import type { Socket } from 'node:net'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -7,6 +8,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openTestCache } from './cache-front.js'
 import { openRaw, openTls, startHttpOrigin, startHttpsOrigin, startProxy, type TestProxy } from './harness.js'
+import { ask, openHttp2 } from './http2-ends.js'
 
 /** What an origin remembers of each of its connections. */
 interface Login {
@@ -132,6 +134,20 @@ for (const isSecure of [false, true]) {
     t.equal(await second.ask(), '401 who are you?')
   })
 }
+
+t.test('clients of HTTP/2 are told apart by their connections as well', async (t) => {
+  const proxy = await startProxy(t)
+  const [, url] = await startLoginOrigin(t, proxy, true)
+  const first = await openHttp2(t, proxy, Number(url.port))
+  const second = await openHttp2(t, proxy, Number(url.port))
+  const asked = async (session: ClientHttp2Session, more: OutgoingHttpHeaders = {}): Promise<number> =>
+    (await ask(session, { ':path': url.pathname, ...more })).status
+  t.equal(await asked(first, { authorization: 'Negotiate alice' }), 200)
+  t.equal(await asked(first), 200, 'later streams need not say it again')
+  t.equal(await asked(second), 401)
+  t.equal(await asked(second, { ':method': 'POST' }), 401)
+  t.equal(await asked(first), 200)
+})
 
 t.test("by way of an upstream proxy that is handed requests, a login is one client's too", async (t) => {
   const parent = await startProxy(t)
