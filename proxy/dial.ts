@@ -16,6 +16,9 @@ export class ResolveError extends DiscobotError {
   override readonly code = 'RESOLVE_FAILED'
 }
 
+/** Nobody has told in time whether the host's name has an address. Answered with 504. */
+export class SilentNameError extends ResolveError {}
+
 /** Where a target may be dialled. Resolved once: what was checked is what is dialled (DNS rebinding). */
 export interface Route {
   readonly target: Target
@@ -149,6 +152,16 @@ export const systemResolve: Resolve = (host) =>
       reject(unresolved(host, error))
     })
   })
+
+/** For `net.connect`, where every address may be dialled. */
+export function lookupBy(resolve: Resolve): LookupFunction {
+  return (host, options, callback) => {
+    resolve(host).then(
+      (addresses) => fixed(addresses)(host, options, callback),
+      (error: unknown) => callback(error as NodeJS.ErrnoException, ''),
+    )
+  }
+}
 
 /** @param error the resolver's. */
 export function unresolved(host: string, error: unknown): ResolveError {

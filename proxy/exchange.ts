@@ -52,6 +52,8 @@ export interface ExchangeDeps {
 export interface Admitted {
   readonly to: RequestTarget
   readonly route: Route
+  /** Of whoever asks: the TCP connection. */
+  readonly client: Socket
   readonly witness: Witness
 }
 
@@ -80,11 +82,19 @@ export class Exchanges {
     return this.#deps.settings().timeouts.idle
   }
 
-  /** Answers one request, from the cache or from upstream. Rejects as `run` does. */
-  serve(request: ClientRequest, response: ClientResponse, client: ClientConnection): Promise<void> {
-    return this.run(request, response, client, (admitted) =>
-      this.#answer(request, response, client, admitted),
-    )
+  /**
+   * Answers one request, from the cache or from upstream. Rejects as `run` does.
+   *
+   * @param turn resolves with whether it is to be served still, where others come before it.
+   */
+  serve(
+    request: ClientRequest,
+    response: ClientResponse,
+    client: ClientConnection,
+    turn?: Promise<boolean>,
+  ): Promise<void> {
+    const answer = (admitted: Admitted): Promise<Outcome> => this.#answer(request, response, client, admitted)
+    return this.run(request, response, client, answer, turn)
   }
 
   /**
@@ -96,6 +106,7 @@ export class Exchanges {
     response: ClientResponse,
     client: ClientConnection,
     answer: (admitted: Admitted) => Promise<Outcome>,
+    turn?: Promise<boolean>,
   ): Promise<void> {
     const started = this.#deps.now()
     // What we say ourselves; everything else of the head is upstream's.
@@ -115,6 +126,7 @@ export class Exchanges {
         tunnel?.target.isAddress === true ? await this.#named(request, tunnel, client.socket) : tunnel,
       )
       witness.decided(to)
+      if (turn !== undefined && !(await turn)) return
       this.#log(request, to, await answer(await this.#admit(request, to, client, witness)), started, witness)
     } catch (error) {
       this.#fail(error, request, response, client, to, started, witness)
@@ -166,13 +178,13 @@ export class Exchanges {
     if (admission.byAddress) await admission.route.check()
     gate.record(admission)
     witness.admitted()
-    return { to, route: admission.route, witness }
+    return { to, route: admission.route, client: socket, witness }
   }
 
   /** Sends the client's request on, with the operator's headers; `headers` are end-to-end ones. */
   send(
     request: ClientRequest,
-    { to, route }: Admitted,
+    { to, route, client }: Admitted,
     headers: RawHeaders,
     signal: AbortSignal,
     extra: {
@@ -187,6 +199,7 @@ export class Exchanges {
     const { method = request.method ?? 'GET', inform, body, http2 = false, judged = headers } = extra
     return this.#deps.upstream().send({
       route,
+      client,
       scheme: to.scheme,
       method,
       path: to.path,
@@ -207,7 +220,10 @@ export class Exchanges {
   ): Promise<Outcome> {
     const { cache } = this.#deps
     const cacheable = cacheRequest(request, admitted.to)
-    if (cache.covers(cacheable)) {
+    // What upstream says to who is logged in is for nobody else, and their later requests do not show that they are.
+    const { scheme, target } = admitted.to
+    const isPersonal = this.#deps.upstream().hasLogin(client.socket, scheme, target, request.rawHeaders)
+    if (!isPersonal && cache.covers(cacheable)) {
       const outcome = await cache.respond(cacheable, response, (signal, variation) =>
         this.#fetchShared(request, admitted, signal, variation),
       )

@@ -21,9 +21,14 @@ import { basic } from './auth.js'
 import { connectRefused } from './parent/connect-handshake.js'
 import { assertName, type Dialer } from './parent/dialer.js'
 import { headerValue, pairs, type RawHeaders } from './headers.js'
-import type { OpenSockets } from './watch/open-sockets.js'
+import { keepNone, leaveForbidden, onNewConnection } from './idle-connections.js'
 import { IdleError, watchIdle } from './idle-watch.js'
+import { KEEP_ALIVE, PROBE_AFTER_MS, keepAlive } from './keep-alive.js'
 import type { UpstreamMessage } from './message.js'
+import { logsConnectionIn, OwnConnections } from './own-connections.js'
+import { isRepeatable } from './repeatable.js'
+import type { Target } from './target.js'
+import type { OpenSockets } from './watch/open-sockets.js'
 
 // us → upstream: pooled connections, verified TLS, guarded dialing.
 
@@ -36,6 +41,8 @@ const MAX_RESPONSE_HEADER_BYTES = 64 * 1024
 
 export interface Outgoing {
   readonly route: Route
+  /** The connection of whoever asks, to which a login may belong. */
+  readonly client: Socket
   readonly scheme: 'http' | 'https'
   readonly method: string
   /** Origin form. */
@@ -46,7 +53,7 @@ export interface Outgoing {
   readonly http2: boolean
   /** Whether the client reads trailers. */
   readonly trailers: boolean
-  /** Absent where the request has no body; such requests may be sent again on a stale connection. */
+  /** Absent where the request has no body. */
   readonly body?: Readable
   readonly signal: AbortSignal
   /** 1xx answers on the way, for the client that waits for them. */
@@ -67,6 +74,8 @@ export class Upstream {
   readonly #http: HttpAgent
   readonly #https: SpareAgent
   readonly #http2: UpstreamPool
+  readonly #own = new OwnConnections<PlainAgent | SpareAgent>()
+  readonly #makeOwn: (scheme: Outgoing['scheme']) => PlainAgent | SpareAgent
   #closed = false
   readonly #timeouts: TimeoutsSection
   readonly #dialer: Dialer | undefined
@@ -83,21 +92,21 @@ export class Upstream {
     this.#timeouts = timeouts
     const pool = {
       ...HAPPY_EYEBALLS,
-      keepAlive: true,
+      ...KEEP_ALIVE,
+      // When a connection becomes idle the agent sets this anew; Node sees that nothing changes.
+      keepAliveMsecs: PROBE_AFTER_MS,
       maxFreeSockets: MAX_IDLE_PER_HOST,
       timeout: IDLE_LIMIT_MS,
     }
+    const secure = { secureContext: trust, ALPNProtocols: ['http/1.1'], rejectUnauthorized: true }
     this.#http = new PlainAgent(pool, sockets)
-    this.#https = new SpareAgent(
-      {
-        ...pool,
-        secureContext: trust,
-        ALPNProtocols: ['http/1.1'],
-        rejectUnauthorized: true,
-      },
-      timeouts.connect,
-      sockets,
-    )
+    this.#https = new SpareAgent({ ...pool, ...secure }, timeouts.connect, sockets)
+    // Its login is lost with the connection, so it ends with the client's and not before.
+    const one = { ...HAPPY_EYEBALLS, ...KEEP_ALIVE, keepAliveMsecs: PROBE_AFTER_MS, maxSockets: 1 }
+    this.#makeOwn = (scheme) =>
+      scheme === 'https'
+        ? new SpareAgent({ ...one, ...secure }, timeouts.connect, sockets)
+        : new PlainAgent(one, sockets)
     this.#http2 = new UpstreamPool({
       sockets,
       trust,
@@ -110,17 +119,19 @@ export class Upstream {
   /** Sends a request; resolves with the head of the answer. Rejects with what kept it from being had. */
   async send(outgoing: Outgoing): Promise<Answer> {
     const { target } = outgoing.route
+    const own = this.#ownOf(outgoing)
     for (;;) {
       // A connection made now would be nobody's to close.
       if (this.#closed) throw new Error('the proxy is stopping')
-      if (outgoing.scheme === 'https' && (outgoing.http2 || this.#http2.mustServe(target))) {
+      const wantsHttp2 = (own === undefined && outgoing.http2) || this.#http2.mustServe(target)
+      if (outgoing.scheme === 'https' && wantsHttp2) {
         const route = this.#dialer === undefined ? outgoing.route : throughProxy(outgoing.route)
         const message = await this.#http2.send({ ...outgoing, route })
         if (message !== undefined) return { kind: 'response', message }
       }
       const handedOn = this.#handsOn(outgoing)
       if (handedOn !== undefined) await assertName(outgoing.route)
-      const { request, answer } = this.#open(outgoing, handedOn)
+      const { request, answer } = this.#open(outgoing, handedOn, own)
       try {
         return await answer
       } catch (error) {
@@ -131,9 +142,14 @@ export class Upstream {
         // An idle connection the server closed while we wrote to it (RFC 9112, 9.3.1). The pool drops it, so
         // this ends at the latest when a new connection is made.
         const stale = request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(codeOf(error) ?? '')
-        if (!stale || outgoing.body !== undefined || outgoing.signal.aborted) throw error
+        if (!stale || !isRepeatable(outgoing) || outgoing.signal.aborted) throw error
       }
     }
+  }
+
+  /** Whether the client has logged a connection to there in, or does so with these headers. */
+  hasLogin(client: Socket, scheme: 'http' | 'https', target: Target, headers: RawHeaders): boolean {
+    return this.#own.find(client, scheme, target) !== undefined || logsConnectionIn(headers)
   }
 
   /** A plain connection for a raw tunnel. */
@@ -154,6 +170,7 @@ export class Upstream {
         host,
         port,
         lookup: route.lookup,
+        ...KEEP_ALIVE,
         allowHalfOpen: true,
         noDelay: true,
       })
@@ -171,11 +188,8 @@ export class Upstream {
 
   /** Ends idle connections at once, and those in use as soon as their requests have ended. */
   retire(): void {
-    for (const agent of [this.#http, this.#https]) {
-      // Asked when a request ends; `destroy` would cut those that are under way as well.
-      agent.maxFreeSockets = 0
-      for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy()
-    }
+    for (const agent of [this.#http, this.#https]) keepNone(agent)
+    this.#own.retire()
   }
 
   /** Ends all connections, those in use too. */
@@ -183,7 +197,14 @@ export class Upstream {
     this.#closed = true
     this.#http.destroy()
     this.#https.destroy()
+    this.#own.close()
     this.#http2.close()
+  }
+
+  /** What leads over the client's own connection, where a login belongs to that. */
+  #ownOf({ client, route: { target }, scheme, headers }: Outgoing): PlainAgent | SpareAgent | undefined {
+    if (!logsConnectionIn(headers)) return this.#own.find(client, scheme, target)
+    return this.#own.take(client, scheme, target, () => this.#makeOwn(scheme))
   }
 
   /** The upstream proxy, where it is given the request itself instead of being asked for a connection. */
@@ -198,12 +219,13 @@ export class Upstream {
   #open(
     outgoing: Outgoing,
     handedOn: Dialer | undefined,
+    own: PlainAgent | SpareAgent | undefined,
   ): { request: ClientRequest; answer: Promise<Answer> } {
     const { route, scheme, signal, body } = outgoing
     const { host, port, isAddress } = route.target
     const headers = [...outgoing.headers]
     const options = {
-      agent: scheme === 'https' ? this.#https : this.#http,
+      agent: own ?? (scheme === 'https' ? this.#https : this.#http),
       host,
       port,
       method: outgoing.method,
@@ -217,19 +239,24 @@ export class Upstream {
     }
     leaveForbidden(options.agent, this.#dialer === undefined ? route : throughProxy(route))
     if (handedOn !== undefined) handOn(options, handedOn, route.target.authority)
-    const request =
+    const make = (): ClientRequest =>
       scheme === 'https'
         ? // RFC 6066, 3: no server name for addresses. Never derived from a header.
           httpsRequest({ ...options, servername: isAddress ? '' : host })
         : httpRequest(options)
+    // Upstream may be closing an idle connection at this moment, and nobody could tell whether it has acted on a
+    // request that was lost there. See docs/decisions/0013.
+    const mayBeKept = own !== undefined || isRepeatable(outgoing)
+    const request = mayBeKept ? make() : onNewConnection(options.agent, options, make)
     // Bounded by their size. Node would drop what is beyond a thousand, or from 24 on the whole answer.
     request.maxHeadersCount = 0
     // Written out by now. A pooled connection keeps the options of the request it was opened for, and would so
     // keep the secrets in its headers.
     headers.length = 0
-    request.once('socket', (socket) =>
-      limitConnecting(socket, scheme === 'https' ? 'secureConnect' : 'connect', this.#timeouts.connect),
-    )
+    request.once('socket', (socket) => {
+      limitConnecting(socket, scheme === 'https' ? 'secureConnect' : 'connect', this.#timeouts.connect)
+      if (scheme === 'https' && !request.reusedSocket) keepAlive(socket)
+    })
 
     settleBlanks(request)
 
@@ -265,20 +292,6 @@ export class Upstream {
     if (body === undefined) request.end()
     else whenConnected(request, () => sendBody(body, request))
     return { request, answer }
-  }
-}
-
-/** Closes idle connections to addresses this request may not be sent to: they were made for another one. */
-function leaveForbidden({ freeSockets }: HttpAgent, { target, admits }: Route): void {
-  // As the agent names its pools; what follows there are the options of TLS.
-  const prefix = `${target.host}:${target.port}:`
-  for (const [name, idle] of Object.entries(freeSockets)) {
-    if (idle === undefined || !name.startsWith(prefix)) continue
-    for (const socket of idle.filter(({ remoteAddress }) => !admits(remoteAddress))) {
-      // The agent would otherwise hand it out once more before it sees it close.
-      idle.splice(idle.indexOf(socket), 1)
-      socket.destroy()
-    }
   }
 }
 

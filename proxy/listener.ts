@@ -5,6 +5,7 @@ import type { ListenAt } from '../config/held-listeners.js'
 import type { Logger } from '../config/logger.js'
 import { addressOf } from './client-address.js'
 import type { ConnectionCount } from './connection-count.js'
+import { KEEP_ALIVE } from './keep-alive.js'
 import type { OverloadError } from './overload.js'
 import { peek } from './peek.js'
 
@@ -92,7 +93,7 @@ export class Listener {
 
   #listen(host: string, port: number): Promise<number> {
     // Half-open: a client may end its side of a tunnel and still read the other.
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, this.#onConnection)
+    const server = createServer({ ...KEEP_ALIVE, allowHalfOpen: true, noDelay: true }, this.#onConnection)
     return new Promise((resolve, reject) => {
       server.once('error', reject)
       server.listen(this.#options.listenAt(host, port), () => {

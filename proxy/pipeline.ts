@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { whenClosed } from '../config/waiting-answers.js'
 import { closeWith } from './close-with.js'
 import { refuseUpload, renderRefusal, type Refusal } from './refusal.js'
 import { resetClient } from './relay.js'
@@ -7,6 +8,9 @@ import type { ClientConnection } from './exchange.js'
 
 /** Most answers are there by then, without another word. Every wait is twice as long as the one before. */
 const FIRST_WORD_MS = 1_000
+
+/** RFC 9110, 9.2.1: they change nothing, so their order does not show. */
+const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 interface Exchange {
   readonly request: IncomingMessage
@@ -21,6 +25,7 @@ export class Pipeline {
   readonly #client: ClientConnection
   readonly #open: Exchange[] = []
   #last: Exchange | undefined
+  #lastUnsafe: Exchange | undefined
   #ending = false
 
   constructor(client: ClientConnection) {
@@ -29,18 +34,26 @@ export class Pipeline {
 
   /**
    * Notes a request that is about to be served. False when it must not be: after an answer that closes the
-   * connection nothing on it is a request any more (RFC 9112, 9.6), it may be the rest of an upload.
+   * connection nothing on it is a request any more (RFC 9112, 9.6), it may be the rest of an upload. A promise of that
+   * where it is not its turn yet: requests are served at the same time only if all of them are safe (9.3.2).
    */
-  admits(request: IncomingMessage, response: ServerResponse): boolean {
+  admits(request: IncomingMessage, response: ServerResponse): boolean | Promise<boolean> {
     if (this.#ending || this.#open.some((exchange) => !exchange.response.shouldKeepAlive)) return false
     const exchange = { request, response }
+    const isSafe = SAFE.has(request.method ?? '')
+    const before = isSafe ? this.#lastUnsafe : this.#last
+    const waits = before !== undefined && this.#open.includes(before)
     this.#open.push(exchange)
     this.#last = exchange
+    if (!isSafe) this.#lastUnsafe = exchange
     response.once('close', () => {
       this.#open.splice(this.#open.indexOf(exchange), 1)
       if (!response.shouldKeepAlive) this.#ending = true
     })
-    return true
+    if (!waits) return true
+    return new Promise((resolve) => {
+      whenClosed(before.response, () => resolve(!this.#ending && !response.destroyed))
+    })
   }
 
   /**

@@ -5,7 +5,7 @@ import { closeWith } from './close-with.js'
 import type { ClientResponse } from './message.js'
 import { StreamResetError } from './h2/stream-error.js'
 import { NotStoredError } from './cache/errors.js'
-import { DialForbiddenError, ResolveError } from './dial.js'
+import { DialForbiddenError, ResolveError, SilentNameError } from './dial.js'
 import { FramingError } from './framing.js'
 import { pairs, type RawHeaders } from './headers.js'
 import { IdleError } from './idle-watch.js'
@@ -65,6 +65,7 @@ export function refusalOf(error: unknown, authority: string): Refusal {
   if (error instanceof DialForbiddenError) {
     return { status: 403, type: 'destination_ip_prohibited', message: error.message }
   }
+  if (error instanceof SilentNameError) return { status: 504, type: 'dns_timeout', message: error.message }
   if (error instanceof ResolveError) return { status: 502, type: 'dns_error', message: error.message }
   if (error instanceof StreamResetError) {
     return {

@@ -22,9 +22,9 @@ import { useCheck } from './api/use-check.js'
 import { warmRoutes } from './api/warm-routes.js'
 import type { ResponseCache } from './cache/contract.js'
 import { openCache } from './cache/open-cache.js'
-import { systemResolve } from './dial.js'
 import { OptionUnusableError } from './live/errors.js'
 import { LiveConfig, type LoadedConfig, type Prepared } from './live/live-config.js'
+import { Resolver } from './names/resolver.js'
 import { connectionCeiling } from './open-files.js'
 import { Observations } from './observations.js'
 import { resolveSecrets, SecretsError } from './secrets.js'
@@ -84,13 +84,14 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
   ])
   const trust = createUpstreamTrust(config.tls.upstream_ca, authority.certPem, logger)
   const cache = await openCache(config.cache, { logger, now: Date.now })
+  const names = new Resolver({ env: options.env })
   const proxy = new ProxyServer({
     config,
     secrets,
     contexts: createServerContexts(authority, Date.now, options.leafKey),
     trust,
     cache,
-    resolve: systemResolve,
+    resolve: names.resolve,
     isOwnPort: (port) => port === apiPort || options.ownPorts?.has(port) === true,
     observations: new Observations(logger, Date.now),
     ...(options.listenAt === undefined ? {} : { listenAt: options.listenAt }),
@@ -149,6 +150,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     forgetFaults()
     await live.close()
     await Promise.all([proxy.stop(0), cache.close()])
+    names.close()
     throw error
   }
   logger.info({ port: proxy.port, api_port: apiPort, host: config.proxy.host.join(',') }, 'proxy ready')
@@ -160,6 +162,7 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
       await Promise.all([live.close(), prewarmer.close()])
       await proxy.stop(DRAIN_MS)
       await Promise.all([api.stop(), cache.close()])
+      names.close()
       forgetFaults()
       logger.info({}, 'stopped')
     },

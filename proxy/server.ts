@@ -16,7 +16,7 @@ import type { ResponseCache } from './cache/contract.js'
 import { closeWith } from './close-with.js'
 import { ConnectionCount } from './connection-count.js'
 import { serveConnect } from './connect.js'
-import { createDialGuard, type DialGuardDeps, type Resolve } from './dial.js'
+import { createDialGuard, lookupBy, type DialGuardDeps, type Resolve } from './dial.js'
 import { Exchanges, type ClientConnection } from './exchange.js'
 import { exposedHosts, exposureFinding } from './exposure.js'
 import { Upstream } from './forward.js'
@@ -311,6 +311,7 @@ export class ProxyServer {
       isOurself,
       limitMs,
       sockets: this.#sockets,
+      lookup: lookupBy(this.#guard.resolve),
     })
     return new Upstream(trust, config.timeouts, this.#sockets, dialer)
   }
@@ -333,8 +334,10 @@ export class ProxyServer {
       { name: 'HTTP', logger: this.#logger, ends: ({ socket }) => socket },
       (request: IncomingMessage, response: ServerResponse) => {
         waiting.note(request, response)
-        if (!this.#pipelineOf(request.socket).admits(request, response)) return
-        return exchanges.serve(request, response, this.#clientOf(request.socket))
+        const admitted = this.#pipelineOf(request.socket).admits(request, response)
+        if (admitted === false) return
+        const turn = admitted === true ? undefined : admitted
+        return exchanges.serve(request, response, this.#clientOf(request.socket), turn)
       },
     )
     http.on('request', serve)

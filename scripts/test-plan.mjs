@@ -27,18 +27,12 @@ export function planOf(args) {
   return { patterns, runs: lines.map((line) => ({ node: pinnedNode(line), serial: true })) }
 }
 
-/**
- * Node 22.23 ends by an assertion of its own (Http2Stream::OnTrailers) in hostile/pooled: until that is avoided, Node 22
- * is tested by `--node 22` only. See docs/node-versions.md.
- */
-const LEFT_OUT = 22
-
 function everyRun() {
   const whole = [{ node: OWN_NODE, serial: true }]
   const image = pinnedNode(imageLine())
   if (lineOf(image) !== lineOf(OWN_NODE)) whole.push({ node: image, serial: true })
   const others = pinnedLines()
-    .filter((line) => line !== LEFT_OUT && whole.every(({ node }) => lineOf(node) !== line))
+    .filter((line) => whole.every(({ node }) => lineOf(node) !== line))
     .map(pinnedNode)
   return [...whole, ...others.map((node) => ({ node, serial: false }))]
 }

@@ -6,6 +6,7 @@ import { canonicalHost } from '../../config/host-name.js'
 import { bindItself, type ListenAt } from '../../config/held-listeners.js'
 import type { Logger } from '../../config/logger.js'
 import { WaitingAnswers } from '../../config/waiting-answers.js'
+import { KEEP_ALIVE } from '../keep-alive.js'
 import { discardBody } from './body.js'
 import { ReplyError, StreamBody, TextBody, type Reply, type Routes } from './routes.js'
 
@@ -35,6 +36,7 @@ export class ApiServer {
     const headersTimeout = options.headersLimitMs ?? HEADERS_LIMIT_MS
     // An archive may take as long as it flows.
     const limits = {
+      ...KEEP_ALIVE,
       requestTimeout: 0,
       headersTimeout,
       connectionsCheckingInterval: headersTimeout / CHECKS_PER_LIMIT,

@@ -15,6 +15,7 @@ import { sendRefusal } from '../refusal.js'
 import { cutSession, endSession } from './end-session.js'
 import { FloodGauge } from './flood-gauge.js'
 import { Http2Request } from './request.js'
+import { resetStream } from './reset-stream.js'
 import { Http2Response } from './response.js'
 
 // client → TLS ended here, ALPN h2 → one exchange a stream
@@ -151,7 +152,7 @@ export class Http2Front {
       ends: (stream) => ({
         remoteAddress,
         remotePort,
-        destroy: () => stream.close(constants.NGHTTP2_INTERNAL_ERROR),
+        destroy: () => resetStream(stream, constants.NGHTTP2_INTERNAL_ERROR),
       }),
     }
   }

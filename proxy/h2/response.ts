@@ -4,6 +4,7 @@ import type { RawHeaders } from '../headers.js'
 import type { ClientResponse } from '../message.js'
 import { toHttp2Fields, toHttp2Trailers } from './fields.js'
 import type { Http2Request } from './request.js'
+import { resetStream } from './reset-stream.js'
 
 /**
  * What one stream hands to its connection at a time: bytes that wait there count as memory of the connection,
@@ -64,14 +65,14 @@ export class Http2Response extends Writable implements ClientResponse {
 
   inform(status: number, headers: RawHeaders): void {
     // RFC 9113, 8.6: no 101 in HTTP/2.
-    if (status === 101 || this.#stream.destroyed || this.#stream.closed) return
+    if (status === 101 || this.destroyed || this.#stream.destroyed || this.#stream.closed) return
     // A client that reads nothing gets no more of them: upstream may send them without end.
     if ((this.#stream.session?.state.outboundQueueSize ?? 0) > MAX_WAITING_FRAMES) return
     this.#stream.additionalHeaders({ ...toHttp2Fields(headers), ':status': status })
   }
 
   reset(http2Code: number = constants.NGHTTP2_INTERNAL_ERROR): void {
-    this.#stream.close(http2Code)
+    resetStream(this.#stream, http2Code)
     this.destroy()
   }
 
@@ -94,7 +95,7 @@ export class Http2Response extends Writable implements ClientResponse {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    if (!this.writableFinished) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+    if (!this.writableFinished) resetStream(this.#stream, constants.NGHTTP2_INTERNAL_ERROR)
     // RFC 9113, 8.1: the answer is whole, and the rest of the upload is not wanted.
     else if (!this.#request.complete) setImmediate(() => this.#abandonUpload())
     // What upstream has not read of it will never be.
@@ -109,10 +110,10 @@ export class Http2Response extends Writable implements ClientResponse {
 
   #respond(end: boolean): void {
     const stream = this.#stream
-    if (stream.headersSent || stream.destroyed || stream.closed) return
+    if (this.destroyed || stream.headersSent || stream.destroyed || stream.closed) return
     const options: ServerStreamResponseOptions & { readonly sendDate: boolean } = {
       endStream: end && this.#trailers.length === 0,
-      // Besides, without it Node's close() says END_STREAM before it says RST_STREAM.
+      // Besides, `resetStream` needs it.
       waitForTrailers: !end || this.#trailers.length > 0,
       // Upstream's to say (RFC 9110, 6.6.1).
       sendDate: false,

@@ -1,12 +1,17 @@
+import { constants } from 'node:http2'
 import type { Socket } from 'node:net'
 import { connect, type SecureContext, type TLSSocket } from 'node:tls'
 import { LRUCache } from 'lru-cache'
 import type { TimeoutsSection } from '../../config/config.js'
 import { closedEarly, limitSecuring } from '../connect-limit.js'
 import type { Route } from '../dial.js'
+import { isRepeatable } from '../repeatable.js'
+import { keepAlive } from '../keep-alive.js'
 import type { Target } from '../target.js'
 import type { OpenSockets } from '../watch/open-sockets.js'
 import type { Http2Answer } from './answer.js'
+import { StreamResetError } from './stream-error.js'
+import { UploadBody } from './upload-body.js'
 import { UpstreamSession, type Http2Outgoing } from './upstream-session.js'
 
 // us → upstream over HTTP/2, where both sides want it
@@ -62,17 +67,25 @@ export class UpstreamPool {
    *
    * @throws StreamResetError, or what kept the connection from being had.
    */
-  async send(outgoing: Http2Outgoing): Promise<Http2Answer | undefined> {
+  send(outgoing: Http2Outgoing): Promise<Http2Answer | undefined> {
+    if (outgoing.body === undefined) return this.#send(outgoing, undefined)
+    const upload = new UploadBody(outgoing.body)
+    return this.#send(outgoing, upload).finally(() => upload.over())
+  }
+
+  async #send(outgoing: Http2Outgoing, upload: UploadBody | undefined): Promise<Http2Answer | undefined> {
     for (let attempt = 1; ; attempt += 1) {
       const session = await this.#session(outgoing.route)
       outgoing.signal.throwIfAborted()
-      if (session === undefined) return undefined
-      const result = await session.send(outgoing)
+      if (session === undefined) {
+        if (upload?.isUntouched !== false) return undefined
+        throw new StreamResetError(constants.NGHTTP2_HTTP_1_1_REQUIRED)
+      }
+      const result = await session.send(outgoing, upload)
       if ('statusCode' in result) return result
-      const { body } = outgoing
-      const sameAgain = body === undefined || !body.readableDidRead
-      const again = result.untouched && sameAgain && attempt < MAX_ATTEMPTS
-      if (!again || outgoing.signal.aborted) throw result.error
+      const again = result.again === 'any' || (result.again === 'repeatable' && isRepeatable(outgoing))
+      if (!again || upload?.isWhole === false) throw result.error
+      if (attempt === MAX_ATTEMPTS || outgoing.signal.aborted) throw result.error
     }
   }
 
@@ -157,6 +170,7 @@ function handshake(
     })
     if (socketBelow === undefined) sockets.add(socket)
     socket.setNoDelay(true)
+    keepAlive(socket)
     limitSecuring(socket, limitMs)
     socket.on('error', reject)
     // Cut below TLS, it closes without an error.

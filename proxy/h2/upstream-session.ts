@@ -11,19 +11,23 @@ import type { TLSSocket } from 'node:tls'
 import type { TimeoutsSection } from '../../config/config.js'
 import { codeOf } from '../../config/errors.js'
 import type { Route } from '../dial.js'
-import { MAX_FIELDS } from '../framing.js'
 import { headerValue, type RawHeaders } from '../headers.js'
 import { IdleError, watchIdle } from '../idle-watch.js'
+import { isRepeatable } from '../repeatable.js'
 import { Http2Answer } from './answer.js'
 import { cutSession, endSession } from './end-session.js'
-import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
+import { fromHttp2Fields, rawFields, toHttp2Fields } from './fields.js'
+import { LifeCheck } from './life-check.js'
+import { resetStream } from './reset-stream.js'
 import { StreamResetError, streamError } from './stream-error.js'
+import type { UploadBody } from './upload-body.js'
 
 /** Upstream servers commonly keep idle connections for 60 s or more; ours end first, so that few are stale. */
 const IDLE_LIMIT_MS = 30_000
 /** A connection that was quiet for this long is asked whether it lives while it is used again. */
 const QUIET_MS = 10_000
-const PING_LIMIT_MS = 10_000
+/** For how long a connection counts as in use where a request may not be sent twice. */
+const MOMENT_MS = 1_000
 /** Uploads that wait to be sent and headers, of all streams of a connection; Node's 10 refuses answers above it. */
 const MAX_SESSION_MEMORY_MB = 64
 const MAX_HEADER_LIST_BYTES = 64 * 1024
@@ -46,10 +50,14 @@ export interface Http2Outgoing {
   readonly onInformation?: (status: number, headers: RawHeaders) => void
 }
 
-/** What kept a request from being answered, and whether upstream cannot have acted on it. */
+/** What kept a request from being answered. */
 export interface Http2Failure {
   readonly error: Error
-  readonly untouched: boolean
+  /**
+   * Which requests may be sent again after it: any where upstream cannot have acted on it, those that may be repeated
+   * where a connection that had worked was closed under it.
+   */
+  readonly again: 'any' | 'repeatable' | 'none'
 }
 
 /** One connection to an upstream server that many requests share. */
@@ -67,9 +75,7 @@ export class UpstreamSession {
   #retired = false
   #lastStreamId = Infinity
   #failure: Error | undefined
-  #read = 0
-  #quietSince = performance.now()
-  #asking: NodeJS.Timeout | undefined
+  readonly #life: LifeCheck
   #idle: NodeJS.Timeout
 
   /** @param socket its handshake is done, and HTTP/2 was agreed on. */
@@ -88,6 +94,17 @@ export class UpstreamSession {
       },
     })
     this.#session.on('error', (error: Error) => (this.#failure = error))
+    this.#life = new LifeCheck({
+      session: this.#session,
+      socket,
+      idleLimitMs: timeouts.idle,
+      isWaiting: () => this.#open > 0,
+      onDead: () => {
+        // The streams end before the session says why.
+        this.#failure = vanished()
+        cutSession(this.#session, socket, this.#failure)
+      },
+    })
     this.#session.on('goaway', (_code: number, lastStreamId: number) => {
       this.#retired = true
       this.#lastStreamId = lastStreamId
@@ -95,7 +112,6 @@ export class UpstreamSession {
     this.#session.once('connect', () => this.#session.setLocalWindowSize(CONNECTION_WINDOW_BYTES))
     this.#session.once('close', () => {
       clearTimeout(this.#idle)
-      clearTimeout(this.#asking)
       this.#retired = true
       onClose()
     })
@@ -116,30 +132,43 @@ export class UpstreamSession {
   }
 
   /** Resolves with the head of the answer, or with what kept it from coming. */
-  send(outgoing: Http2Outgoing): Promise<Http2Answer | Http2Failure> {
+  send(outgoing: Http2Outgoing, upload?: UploadBody): Promise<Http2Answer | Http2Failure> {
+    const repeatable = isRepeatable(outgoing)
+    const heard = this.#life.whenQuiet(repeatable ? QUIET_MS : MOMENT_MS)
+    if (heard === undefined || repeatable) return this.#exchange(outgoing, upload)
+    // What may not be sent twice waits for the answer: a round trip, and only after a silence.
+    return heard.then(() => {
+      // Those that waited along may have filled it up by now.
+      if (!this.free) return { error: this.#failure ?? vanished(), again: 'any' }
+      if (outgoing.signal.aborted)
+        return { error: new StreamResetError(constants.NGHTTP2_CANCEL), again: 'none' }
+      return this.#exchange(outgoing, upload)
+    })
+  }
+
+  #exchange(outgoing: Http2Outgoing, upload?: UploadBody): Promise<Http2Answer | Http2Failure> {
     let stream: ClientHttp2Stream
     try {
-      this.#checkLife()
       stream = this.#request(outgoing)
     } catch (error) {
       // Closed since it was chosen, or headers that HTTP/2 cannot carry.
       const closed = /^ERR_HTTP2_(INVALID|GOAWAY)_SESSION$/.test(codeOf(error) ?? '')
       return Promise.resolve({
         error: error instanceof Error ? error : new Error(String(error)),
-        untouched: closed,
+        again: closed ? 'any' : 'none',
       })
     }
     const answer = new Http2Answer(stream)
     const { onInformation, signal } = outgoing
     const cancel = (): void => this.#cancel(stream)
-    if (outgoing.body !== undefined) sendBody(outgoing.body, stream, cancel)
+    upload?.sendOn(stream, cancel)
     stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
       onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
     })
     return new Promise((resolve) => {
       // Whoever gives up does not wait for the stream to close, which takes a connection that still works.
       const giveUp = (error: Error): void => {
-        resolve({ error, untouched: false })
+        resolve({ error, again: 'none' })
         cancel()
       }
       const left = (): void => giveUp(new StreamResetError(constants.NGHTTP2_CANCEL))
@@ -148,6 +177,7 @@ export class UpstreamSession {
       limitIdling(stream, answer, outgoing.body, this.#timeouts.idle, giveUp)
       stream.once('response', (fields: Fields, flags: number, raw?: string[]) => {
         this.#answered = true
+        this.#life.noteAnswer()
         answer.begin(
           statusOf(fields),
           rawFields(fields, raw),
@@ -175,14 +205,14 @@ export class UpstreamSession {
         ':path': path,
         ...(trailers ? { te: 'trailers' } : {}),
       },
-      // Without waitForTrailers, Node's close() says END_STREAM before it says RST_STREAM.
+      // As `resetStream` needs it.
       { endStream: body === undefined, waitForTrailers: body !== undefined },
     )
     this.#open += 1
     clearTimeout(this.#idle)
     stream.once('close', () => {
       this.#open -= 1
-      this.#noteRead()
+      this.#life.noteRead()
       if (this.#open > 0) return
       // One that Node has destroyed for what the server sent may wait for a write for ever.
       if (this.#retired || this.#session.destroyed) endSession(this.#session, this.#socket)
@@ -196,39 +226,19 @@ export class UpstreamSession {
     if (stream.closed) return
     const timer = setTimeout(() => cutSession(this.#session, this.#socket), this.#timeouts.idle).unref()
     stream.once('close', () => clearTimeout(timer))
-    stream.close(constants.NGHTTP2_CANCEL)
+    resetStream(stream, constants.NGHTTP2_CANCEL)
   }
 
   #failureOf(stream: ClientHttp2Stream): Http2Failure {
     const reset = streamError(stream)
-    // RFC 9113, 8.7: refused, or beyond what GOAWAY says was looked at.
-    const refused =
-      reset.http2Code === constants.NGHTTP2_REFUSED_STREAM || (stream.id ?? Infinity) > this.#lastStreamId
+    // RFC 9113, 8.7: refused, or beyond what GOAWAY says was looked at. Without a number it never left.
+    const untouched =
+      reset.http2Code === constants.NGHTTP2_REFUSED_STREAM ||
+      stream.id === undefined ||
+      stream.id > this.#lastStreamId
     // As for HTTP/1.1 (RFC 9112, 9.3.1): a connection that worked and then was closed under a new request.
     const stale = this.#answered && this.#session.destroyed
-    return { error: this.#failure ?? reset, untouched: refused || stale }
-  }
-
-  /**
-   * A peer that vanished leaves a connection that looks open, and so does one that broke the protocol: nghttp2 reads
-   * no more of it. A request on it would wait for minutes.
-   */
-  #checkLife(): void {
-    this.#noteRead()
-    if (this.#asking !== undefined || performance.now() - this.#quietSince < QUIET_MS) return
-    const answered = (): void => {
-      clearTimeout(this.#asking)
-      this.#asking = undefined
-    }
-    this.#asking = setTimeout(() => cutSession(this.#session, this.#socket, vanished()), PING_LIMIT_MS)
-    if (!this.#session.ping(answered)) answered()
-  }
-
-  #noteRead(): void {
-    const { bytesRead } = this.#socket
-    if (bytesRead === this.#read) return
-    this.#read = bytesRead
-    this.#quietSince = performance.now()
+    return { error: this.#failure ?? reset, again: untouched ? 'any' : stale ? 'repeatable' : 'none' }
   }
 
   #limitsKnown(): Promise<void> {
@@ -255,27 +265,6 @@ type Fields = IncomingHttpHeaders & IncomingHttpStatusHeader
 
 function statusOf(fields: Fields): number {
   return Number(fields[':status'] ?? 0)
-}
-
-/** The body goes out as fast as upstream takes it; a client that leaves in the middle cancels the request. */
-function sendBody(body: Readable, stream: ClientHttp2Stream, cancel: () => void): void {
-  stream.on('wantTrailers', () => {
-    const trailers = 'rawTrailers' in body ? (body.rawTrailers as string[]) : []
-    if (trailers.length / 2 > MAX_FIELDS) {
-      cancel()
-      return
-    }
-    stream.sendTrailers(toHttp2Trailers(trailers))
-  })
-  body.pipe(stream)
-  body.once('close', () => {
-    if (!body.readableEnded) cancel()
-  })
-  // As over HTTP/1.1.
-  stream.once('close', () => {
-    body.unpipe(stream)
-    body.resume()
-  })
 }
 
 /** While the answer is waited for as well as in its body. Other streams of the connection go on. */

@@ -1,7 +1,8 @@
-import { connect, isIP, type Socket } from 'node:net'
+import { connect, isIP, type LookupFunction, type Socket } from 'node:net'
 import { codeOf } from '../../config/errors.js'
 import { limitConnecting } from '../connect-limit.js'
-import { DialForbiddenError, type Route } from '../dial.js'
+import { DialForbiddenError, ResolveError, SilentNameError, type Route } from '../dial.js'
+import { KEEP_ALIVE } from '../keep-alive.js'
 import { SecretWithheldError } from '../secrets.js'
 import type { OpenSockets } from '../watch/open-sockets.js'
 import { connectHandshake } from './connect-handshake.js'
@@ -25,6 +26,8 @@ export interface DialerOptions {
   readonly limitMs: number
   /** Takes down every connection that is made. */
   readonly sockets: OpenSockets
+  /** For the name of the upstream proxy itself. */
+  readonly lookup: LookupFunction
 }
 
 /** Connections by way of the upstream proxy. */
@@ -73,12 +76,14 @@ export class Dialer {
 
   /** A connection to the upstream proxy itself. @throws UpstreamProxyError, ProxyLoopError */
   reach(): Promise<Socket> {
-    const { parent, isOurself, limitMs, sockets } = this.#options
+    const { parent, isOurself, limitMs, sockets, lookup } = this.#options
     return new Promise((resolve, reject) => {
       const socket = connect({
         ...HAPPY_EYEBALLS,
         host: parent.host,
         port: parent.port,
+        lookup,
+        ...KEEP_ALIVE,
         allowHalfOpen: true,
         noDelay: true,
       })
@@ -122,6 +127,10 @@ export class Dialer {
 }
 
 function unreachable(parent: ParentProxy, error: unknown, broken = false): UpstreamProxyError {
+  if (error instanceof ResolveError) {
+    const words = `the upstream proxy ${parent.label} cannot be reached: ${error.message}`
+    return new UpstreamProxyError(words, error instanceof SilentNameError ? 504 : 502, 'dns_error', error)
+  }
   const code = codeOf(error) ?? ''
   if (code === 'ETIMEDOUT') {
     const words = `the upstream proxy ${parent.label} does not answer in time`
