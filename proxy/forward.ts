@@ -23,6 +23,7 @@ import { assertName, type Dialer } from './parent/dialer.js'
 import { headerValue, pairs, type RawHeaders } from './headers.js'
 import type { OpenSockets } from './watch/open-sockets.js'
 import { IdleError, watchIdle } from './idle-watch.js'
+import { informationalLimit } from './informational.js'
 import type { UpstreamMessage } from './message.js'
 
 // us → upstream: pooled connections, verified TLS, guarded dialing.
@@ -233,8 +234,17 @@ export class Upstream {
 
     settleBlanks(request)
 
+    const { onInformation } = outgoing
+    const countInformational = informationalLimit()
     const answer = new Promise<Answer>((resolve, reject) => {
       request.on('error', reject)
+      request.on('information', ({ statusCode, rawHeaders }) => {
+        const tooMany = countInformational()
+        if (tooMany === undefined) return onInformation?.(statusCode, rawHeaders)
+        // At once: the answer may be in the same packet, and its event comes before that of the error.
+        reject(tooMany)
+        request.destroy()
+      })
       request.once('response', (message) => {
         // RFC 9110, 15.5.8: not from an origin, so it is for us.
         if (handedOn !== undefined && message.statusCode === 407) {
@@ -258,10 +268,6 @@ export class Upstream {
       })
     })
     limitIdling(request, body, this.#timeouts.idle)
-    const { onInformation } = outgoing
-    if (onInformation !== undefined) {
-      request.on('information', ({ statusCode, rawHeaders }) => onInformation(statusCode, rawHeaders))
-    }
     if (body === undefined) request.end()
     else whenConnected(request, () => sendBody(body, request))
     return { request, answer }

@@ -14,6 +14,7 @@ import type { Route } from '../dial.js'
 import { MAX_FIELDS } from '../framing.js'
 import { headerValue, type RawHeaders } from '../headers.js'
 import { IdleError, watchIdle } from '../idle-watch.js'
+import { informationalLimit } from '../informational.js'
 import { Http2Answer } from './answer.js'
 import { cutSession, endSession } from './end-session.js'
 import { fromHttp2Fields, rawFields, toHttp2Fields, toHttp2Trailers } from './fields.js'
@@ -133,9 +134,6 @@ export class UpstreamSession {
     const { onInformation, signal } = outgoing
     const cancel = (): void => this.#cancel(stream)
     if (outgoing.body !== undefined) sendBody(outgoing.body, stream, cancel)
-    stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
-      onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
-    })
     return new Promise((resolve) => {
       // Whoever gives up does not wait for the stream to close, which takes a connection that still works.
       const giveUp = (error: Error): void => {
@@ -143,6 +141,12 @@ export class UpstreamSession {
         cancel()
       }
       const left = (): void => giveUp(new StreamResetError(constants.NGHTTP2_CANCEL))
+      const countInformational = informationalLimit()
+      stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
+        const tooMany = countInformational()
+        if (tooMany !== undefined) giveUp(tooMany)
+        else onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
+      })
       signal.addEventListener('abort', left, { once: true })
       stream.once('close', () => signal.removeEventListener('abort', left))
       limitIdling(stream, answer, outgoing.body, this.#timeouts.idle, giveUp)
@@ -286,11 +290,13 @@ function limitIdling(
   limitMs: number,
   onIdle: (error: IdleError) => void,
 ): void {
-  let sent = 0
-  body?.on('data', (chunk: Buffer) => (sent += chunk.length))
+  let moved = 0
+  body?.on('data', (chunk: Buffer) => (moved += chunk.length))
+  // As over HTTP/1.1, where every byte counts: a server that says 102 is at work.
+  stream.on('headers', () => (moved += 1))
   const stop = watchIdle({
     limitMs,
-    progress: () => sent + answer.received,
+    progress: () => moved + answer.received,
     onIdle() {
       const starved = body !== undefined && !body.readableEnded && body.readableLength === 0
       const error = new IdleError(starved && !stream.writableNeedDrain ? 'client' : 'upstream', limitMs)
