@@ -23,6 +23,7 @@ import { assertName, type Dialer } from './parent/dialer.js'
 import { headerValue, pairs, type RawHeaders } from './headers.js'
 import { keepNone, leaveForbidden, onNewConnection } from './idle-connections.js'
 import { IdleError, watchIdle } from './idle-watch.js'
+import { informationalLimit } from './informational.js'
 import { KEEP_ALIVE, PROBE_AFTER_MS, keepAlive } from './keep-alive.js'
 import type { UpstreamMessage } from './message.js'
 import { logsConnectionIn, OwnConnections } from './own-connections.js'
@@ -260,8 +261,17 @@ export class Upstream {
 
     settleBlanks(request)
 
+    const { onInformation } = outgoing
+    const countInformational = informationalLimit()
     const answer = new Promise<Answer>((resolve, reject) => {
       request.on('error', reject)
+      request.on('information', ({ statusCode, rawHeaders }) => {
+        const tooMany = countInformational()
+        if (tooMany === undefined) return onInformation?.(statusCode, rawHeaders)
+        // At once: the answer may be in the same packet, and its event comes before that of the error.
+        reject(tooMany)
+        request.destroy()
+      })
       request.once('response', (message) => {
         // RFC 9110, 15.5.8: not from an origin, so it is for us.
         if (handedOn !== undefined && message.statusCode === 407) {
@@ -285,10 +295,6 @@ export class Upstream {
       })
     })
     limitIdling(request, body, this.#timeouts.idle)
-    const { onInformation } = outgoing
-    if (onInformation !== undefined) {
-      request.on('information', ({ statusCode, rawHeaders }) => onInformation(statusCode, rawHeaders))
-    }
     if (body === undefined) request.end()
     else whenConnected(request, () => sendBody(body, request))
     return { request, answer }

@@ -9,6 +9,7 @@ import { DialForbiddenError, ResolveError, SilentNameError } from './dial.js'
 import { FramingError } from './framing.js'
 import { pairs, type RawHeaders } from './headers.js'
 import { IdleError } from './idle-watch.js'
+import { InformationalError } from './informational.js'
 import { OverloadError } from './overload.js'
 import { ProxyLoopError, UpstreamProxyError } from './parent/errors.js'
 import { BlockedError } from './policy.js'
@@ -97,6 +98,13 @@ export function refusalOf(error: unknown, authority: string): Refusal {
           type: 'http_response_timeout',
           message: `no answer from ${authority}: ${error.message}`,
         }
+  }
+  if (error instanceof InformationalError) {
+    return {
+      status: 502,
+      type: 'http_protocol_error',
+      message: `no answer from ${authority}: ${error.message}`,
+    }
   }
   if (error instanceof NotStoredError) {
     // RFC 9111, 5.2.1.7 has 504 for a cache that may not ask.

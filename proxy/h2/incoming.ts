@@ -70,13 +70,13 @@ export class Http2Incoming extends Readable {
   }
 
   /**
-   * While a stream is held back, Node does not pass END_STREAM on either, and says only that it closed without
-   * an error. That is a whole body unless its length says otherwise.
+   * While more waits to be read than a stream holds, Node may not pass END_STREAM on, and says only that it closed
+   * without an error. That is a whole body unless its length says otherwise. Below that it is a reset with NO_ERROR,
+   * also where nobody has begun to read.
    */
   #mayBeWhole(): boolean {
     const { rstCode, readableLength, readableHighWaterMark } = this.#stream
-    const heldBack = this.#stream.isPaused() || readableLength >= readableHighWaterMark
-    if (rstCode !== constants.NGHTTP2_NO_ERROR || !heldBack) return false
+    if (rstCode !== constants.NGHTTP2_NO_ERROR || readableLength < readableHighWaterMark) return false
     const length = headerValue(this.rawHeaders, 'content-length')
     return length === undefined || Number(length) === this.#received + readableLength
   }

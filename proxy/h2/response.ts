@@ -14,6 +14,8 @@ const PIECE_BYTES = 128 * 1024
 
 /** As many as there may be streams (MAX_STREAMS), with some air: each may have a hint. */
 const MAX_WAITING_FRAMES = 1_000
+/** Of 1xx answers, each of which may be as long as a head: as much as waits for a client of HTTP/1.1. */
+const MAX_WAITING_BYTES = 64 * 1024
 
 /** The answer on one HTTP/2 stream, used like the `ServerResponse` of HTTP/1.1. */
 export class Http2Response extends Writable implements ClientResponse {
@@ -27,6 +29,8 @@ export class Http2Response extends Writable implements ClientResponse {
   readonly #request: Http2Request
   #head: RawHeaders | undefined
   #trailers: RawHeaders = []
+  /** Of 1xx answers, since nothing waited for the client. */
+  #informedBytes = 0
 
   constructor(stream: ServerHttp2Stream, request: Http2Request) {
     super({ highWaterMark: PIECE_BYTES })
@@ -67,7 +71,10 @@ export class Http2Response extends Writable implements ClientResponse {
     // RFC 9113, 8.6: no 101 in HTTP/2.
     if (status === 101 || this.destroyed || this.#stream.destroyed || this.#stream.closed) return
     // A client that reads nothing gets no more of them: upstream may send them without end.
-    if ((this.#stream.session?.state.outboundQueueSize ?? 0) > MAX_WAITING_FRAMES) return
+    const waiting = this.#stream.session?.state.outboundQueueSize ?? 0
+    if (waiting === 0) this.#informedBytes = 0
+    if (waiting > MAX_WAITING_FRAMES || this.#informedBytes > MAX_WAITING_BYTES) return
+    for (const text of headers) this.#informedBytes += text.length
     this.#stream.additionalHeaders({ ...toHttp2Fields(headers), ':status': status })
   }
 

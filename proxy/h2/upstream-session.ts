@@ -13,6 +13,7 @@ import { codeOf } from '../../config/errors.js'
 import type { Route } from '../dial.js'
 import { headerValue, type RawHeaders } from '../headers.js'
 import { IdleError, watchIdle } from '../idle-watch.js'
+import { informationalLimit } from '../informational.js'
 import { isRepeatable } from '../repeatable.js'
 import { Http2Answer } from './answer.js'
 import { cutSession, endSession } from './end-session.js'
@@ -162,9 +163,6 @@ export class UpstreamSession {
     const { onInformation, signal } = outgoing
     const cancel = (): void => this.#cancel(stream)
     upload?.sendOn(stream, cancel)
-    stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
-      onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
-    })
     return new Promise((resolve) => {
       // Whoever gives up does not wait for the stream to close, which takes a connection that still works.
       const giveUp = (error: Error): void => {
@@ -172,6 +170,12 @@ export class UpstreamSession {
         cancel()
       }
       const left = (): void => giveUp(new StreamResetError(constants.NGHTTP2_CANCEL))
+      const countInformational = informationalLimit()
+      stream.on('headers', (fields: Fields, _flags: number, raw?: string[]) => {
+        const tooMany = countInformational()
+        if (tooMany !== undefined) giveUp(tooMany)
+        else onInformation?.(statusOf(fields), fromHttp2Fields(rawFields(fields, raw)))
+      })
       signal.addEventListener('abort', left, { once: true })
       stream.once('close', () => signal.removeEventListener('abort', left))
       limitIdling(stream, answer, outgoing.body, this.#timeouts.idle, giveUp)
@@ -275,11 +279,13 @@ function limitIdling(
   limitMs: number,
   onIdle: (error: IdleError) => void,
 ): void {
-  let sent = 0
-  body?.on('data', (chunk: Buffer) => (sent += chunk.length))
+  let moved = 0
+  body?.on('data', (chunk: Buffer) => (moved += chunk.length))
+  // As over HTTP/1.1, where every byte counts: a server that says 102 is at work.
+  stream.on('headers', () => (moved += 1))
   const stop = watchIdle({
     limitMs,
-    progress: () => sent + answer.received,
+    progress: () => moved + answer.received,
     onIdle() {
       const starved = body !== undefined && !body.readableEnded && body.readableLength === 0
       const error = new IdleError(starved && !stream.writableNeedDrain ? 'client' : 'upstream', limitMs)

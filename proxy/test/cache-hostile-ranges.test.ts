@@ -2,12 +2,10 @@ import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { startCached, get, until, type Got } from './cache-front.js'
 import { startTcpOrigin } from './harness.js'
+import { ASKED, HALF, inHttp1, NO_WHOLES, PARTS, RESTS, WHOLE } from './hostile-parts.js'
 
 // Ranges and parts as a hostile upstream answers them: what is kept, and what clients take for the whole, is never a
 // part, and no head of ours contradicts the bytes that follow it.
-
-const WHOLE = '0123456789abcdefghij'
-const HALF = WHOLE.slice(0, 10)
 
 interface Asked {
   readonly head: string
@@ -46,42 +44,6 @@ const takenForWhole = ({ status, body, broken }: Got): string | undefined =>
   status === 200 && broken === undefined ? body.toString() : undefined
 
 t.test('the rest of a body that broke off is taken only where it is all of it', async (t) => {
-  const part = (range: string, body: string, more: readonly string[] = []): string =>
-    say(
-      '206 Partial Content',
-      [`Content-Range: ${range}`, 'ETag: "a"', `Content-Length: ${body.length}`, ...more],
-      body,
-    )
-  const rest = WHOLE.slice(10)
-  const rests: readonly (readonly [string, string])[] = [
-    ['less than its range says', part('bytes 10-19/20', rest.slice(0, 4))],
-    ['more than its range says', part('bytes 10-19/20', `${rest}more`)],
-    [
-      'ended by its connection',
-      say('206 Partial Content', ['Content-Range: bytes 10-19/20', 'ETag: "a"'], 'abc'),
-    ],
-    ['a range that ends before it begins', part('bytes 10-9/10', '')],
-    ['not to the end', part('bytes 10-15/20', rest.slice(0, 6))],
-    ['to an end that nobody knows', part('bytes 10-15/*', rest.slice(0, 6))],
-    ['from elsewhere', part('bytes 9-19/20', WHOLE.slice(9))],
-    ['a negative range', part('bytes -10-19/20', rest)],
-    ['a range that is no number', part('bytes x-y/z', rest)],
-    ['a range beyond all numbers', part(`bytes 10-${'9'.repeat(400)}/${'9'.repeat(400)}`, rest)],
-    ['another unit', part('lines 10-19/20', rest)],
-    ['two ranges', part('bytes 10-19/20', rest, ['Content-Range: bytes 0-9/20'])],
-    ['no range', say('206 Partial Content', ['ETag: "a"', `Content-Length: ${rest.length}`], rest)],
-    ['several parts', part('bytes 10-19/20', rest, ['Content-Type: multipart/byteranges; boundary=x'])],
-    ['another version of it', part('bytes 10-19/20', rest).replace('"a"', '"b"')],
-    ['no version of it', part('bytes 10-19/20', rest).replace('ETag: "a"\r\n', '')],
-    ['a weak version of it', part('bytes 10-19/20', rest).replace('"a"', 'W/"a"')],
-    ['an encoding', part('bytes 10-19/20', rest, ['Content-Encoding: gzip'])],
-    ['all of it, from the beginning', say('200 OK', ['ETag: "a"', 'Content-Length: 20'], WHOLE)],
-    [
-      'that there is no such range',
-      say('416 Range Not Satisfiable', ['Content-Range: bytes */10', 'Content-Length: 0'], ''),
-    ],
-    ['that nothing has changed', say('304 Not Modified', ['ETag: "a"'], '')],
-  ]
   for (const framing of ['length', 'chunks'] as const) {
     let lie = ''
     const { port } = await upstream(t, ({ head, socket }) => {
@@ -92,8 +54,9 @@ t.test('the rest of a body that broke off is taken only where it is all of it', 
       socket.write(say('200 OK', [first, 'ETag: "a"'], body), () => setImmediate(() => socket.destroy()))
     })
     const { front } = await startCached(t, port)
-    for (const [at, [what, text]] of rests.entries()) {
-      lie = text
+    for (const [at, rest] of RESTS.entries()) {
+      const { what } = rest
+      lie = inHttp1(rest)
       const path = `/plain/${framing}-${at}`
       const taken = takenForWhole(await get(front.port, path))
       t.ok(taken === undefined || taken === WHOLE, `${framing}: ${what}: ${taken}`)
@@ -178,49 +141,13 @@ t.test('what a 304 says of its time does not make old bytes those of a newer ver
 })
 
 t.test('what is no whole is relayed as what it says it is, and not kept', async (t) => {
-  const answers: readonly (readonly [string, number, string])[] = [
-    [
-      '206 to no range',
-      206,
-      say('206 Partial Content', ['Content-Range: bytes 0-9/20', 'Content-Length: 10'], HALF),
-    ],
-    [
-      '206 of all of it',
-      206,
-      say('206 Partial Content', ['Content-Range: bytes 0-19/20', 'Content-Length: 20'], WHOLE),
-    ],
-    [
-      '206 with more than its range',
-      206,
-      say('206 Partial Content', ['Content-Range: bytes 0-9/20', 'Content-Length: 20'], WHOLE),
-    ],
-    [
-      'parts that overlap',
-      206,
-      say(
-        '206 Partial Content',
-        ['Content-Type: multipart/byteranges; boundary=b', 'Content-Length: 10'],
-        HALF,
-      ),
-    ],
-    [
-      '416 to no range',
-      416,
-      say('416 Range Not Satisfiable', ['Content-Range: bytes */3', 'Content-Length: 0'], ''),
-    ],
-    ['304 to no condition', 304, say('304 Not Modified', ['ETag: "a"'], '')],
-    [
-      '416 of nonsense',
-      416,
-      say('416 Range Not Satisfiable', ['Content-Range: bytes -1/x', 'Content-Length: 0'], ''),
-    ],
-  ]
   let lie = ''
   const { port } = await upstream(t, ({ socket }) => void socket.end(lie === '' ? truth : lie))
   const { front, cache } = await startCached(t, port)
-  for (const [at, [what, status, text]] of answers.entries()) {
+  for (const [at, answer] of NO_WHOLES.entries()) {
+    const { what, status } = answer
     for (const [how, headers] of Object.entries({ plain: {}, 'from the start': { range: 'bytes=0-' } })) {
-      lie = text
+      lie = inHttp1(answer)
       const path = `/plain/${at}-${how.length}`
       t.equal((await get(front.port, path, headers)).status, status, `${what}, ${how}`)
       t.equal((await get(front.port, path, {}, 'HEAD')).status, status, `${what}, ${how}: HEAD`)
@@ -235,17 +162,10 @@ t.test('a part asked for comes from upstream as it is, and nothing of it is kept
   let lie = ''
   const { port } = await upstream(t, ({ socket }) => void socket.end(lie === '' ? truth : lie))
   const { front } = await startCached(t, port)
-  for (const [at, [status, text]] of (
-    [
-      [206, say('206 Partial Content', ['Content-Range: bytes 5-9/20', 'Content-Length: 5'], '56789')],
-      [206, say('206 Partial Content', ['Content-Range: bytes 0-19/20', 'Content-Length: 20'], WHOLE)],
-      [200, say('200 OK', ['Content-Length: 10', 'Content-Range: bytes 5-14/20'], HALF)],
-      [206, say('206 Partial Content', ['Content-Range: bytes 5-9/*', 'Content-Length: 5'], '56789')],
-    ] as const
-  ).entries()) {
-    lie = text
-    for (const range of ['bytes=5-9', 'bytes=-5', 'bytes=5-9,7-12', 'bytes=99999999999999999999-'])
-      t.equal((await get(front.port, `/plain/part-${at}`, { range })).status, status)
+  for (const [at, part] of PARTS.entries()) {
+    lie = inHttp1(part)
+    for (const range of ASKED)
+      t.equal((await get(front.port, `/plain/part-${at}`, { range })).status, part.status, part.what)
     lie = ''
     t.equal(takenForWhole(await get(front.port, `/plain/part-${at}`)), WHOLE, 'then right')
   }

@@ -13,7 +13,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2'
 import type { AddressInfo } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Test } from 'tap'
 import { createLeafIssuer } from '../tls/leaf.js'
 import { openRaw, type TestProxy } from './harness.js'
@@ -50,13 +50,8 @@ export async function startHttp2Origin(
   return { server, sessions, port: (server.address() as AddressInfo).port }
 }
 
-/** A client's HTTP/2 connection through CONNECT. */
-export async function openHttp2(
-  t: Test,
-  proxy: TestProxy,
-  port: number,
-  settings: { readonly initialWindowSize?: number } = {},
-): Promise<ClientHttp2Session> {
+/** A client's TLS through CONNECT, on which HTTP/2 was agreed on and nothing said yet. */
+export async function openHttp2Socket(t: Test, proxy: TestProxy, port: number): Promise<TLSSocket> {
   const target = `origin.test:${port}`
   const raw = await openRaw(t, proxy.port, `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n`)
   await raw.until(/\r\n\r\n$/)
@@ -70,7 +65,18 @@ export async function openHttp2(
   socket.on('error', () => undefined)
   await once(socket, 'secureConnect')
   t.equal(socket.alpnProtocol, 'h2')
-  const session = connectHttp2(`https://${target}`, { createConnection: () => socket, settings })
+  return socket
+}
+
+/** A client's HTTP/2 connection through CONNECT. */
+export async function openHttp2(
+  t: Test,
+  proxy: TestProxy,
+  port: number,
+  settings: { readonly initialWindowSize?: number } = {},
+): Promise<ClientHttp2Session> {
+  const socket = await openHttp2Socket(t, proxy, port)
+  const session = connectHttp2(`https://origin.test:${port}`, { createConnection: () => socket, settings })
   session.on('error', () => undefined)
   t.teardown(() => session.destroy())
   return session
