@@ -1,13 +1,13 @@
 import { isIP } from 'node:net'
 import { join, resolve } from 'node:path'
 import { parseByteSize } from '../config/byte-size.js'
-import type { LogFormat, LogLevel } from '../config/config.js'
+import type { LogFormat, LogLevel } from '../config/log-contract.js'
 import { DiscobotError } from '../config/errors.js'
+import { isLoopback } from '../config/loopback.js'
 import { parseTimeSpan } from '../config/time-span.js'
 import { AGENT_API_PORT, DEFAULT_DATA_DIR, dataPaths, LOOPBACK, type DataPaths } from '../config/paths.js'
 import { misspeltVariables } from './known-variables.js'
-import { NOBODYS_DIGEST, TOKEN_PATTERN, tokenDigest } from './api/access.js'
-import { isLoopback } from './api/request-guard.js'
+import { NOBODYS_DIGEST, TOKEN_PATTERN, tokenDigest } from './api-token.js'
 import { CommandWordsError, shellWords, splitCommand } from './command-words.js'
 
 /**

@@ -1,3 +1,5 @@
+import type { LogFormat, LogLevel } from './log-contract.js'
+
 /**
  * The proxy's configuration after validation: every key present, sizes in bytes, frozen.
  * Key names are those of the YAML file so that an error can always quote what the operator wrote.
@@ -229,9 +231,6 @@ export interface LimitsSection {
   /** The same, for one address. */
   readonly client_new_hosts: number
 }
-
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
-export type LogFormat = 'text' | 'json'
 
 export interface LoggingSection {
   readonly level: LogLevel

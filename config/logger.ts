@@ -1,21 +1,11 @@
 import { closeSync, openSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import type { LogFormat, LogLevel } from './config.js'
 import { LineOutput } from './line-output.js'
+import type { LogFormat, Logger, LogLevel } from './log-contract.js'
 import { standardOutput, type Output } from './standard-output.js'
 import { textLogger } from './text-logger.js'
 
-/** What the rest of the code may ask of a log. Fields come first, as in pino. */
-export interface Logger {
-  debug(fields: object, message: string): void
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-  /** A logger that adds `fields` to every line. */
-  child(fields: object): Logger
-  /** Whether a line of this level would be written: lets a hot path skip building its fields. */
-  isLevelEnabled(level: LogLevel): boolean
-}
+export type { Logger }
 
 export interface LoggerOptions {
   readonly level: LogLevel

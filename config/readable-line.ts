@@ -1,4 +1,4 @@
-import type { LogLevel } from './config.js'
+import type { LogLevel } from './log-contract.js'
 
 const PADDED_LEVEL: Readonly<Record<LogLevel, string>> = {
   debug: 'DEBUG',

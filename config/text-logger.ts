@@ -1,6 +1,5 @@
-import type { LogLevel } from './config.js'
 import type { LineOutput } from './line-output.js'
-import type { Logger } from './logger.js'
+import type { Logger, LogLevel } from './log-contract.js'
 import { readableFields, readableLine } from './readable-line.js'
 
 const RANK: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 }

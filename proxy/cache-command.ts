@@ -1,8 +1,8 @@
 import { readCommandLine } from '../config/command-line.js'
 import type { EntryPage } from './cache/catalogue.js'
-import type { CacheStats } from './cache/contract.js'
+import type { CacheStats } from './cache/response-cache.js'
 import { askApi, readJson } from './warm/api-client.js'
-import { WarmApiError, WarmUsageError } from './warm/errors.js'
+import { WarmApiError, WarmUsageError } from './warm/command-errors.js'
 import { apiPort } from './warm/prewarm-command.js'
 import { formatBytes } from './warm/progress.js'
 

@@ -6,7 +6,7 @@ import { ExplainUsageError, readQuestion } from './explain-question.js'
 import { OwnAddresses } from './own-addresses.js'
 import type { ApiAccess } from './warm/api-access.js'
 import { askApi, readJson } from './warm/api-client.js'
-import { WarmApiError } from './warm/errors.js'
+import { WarmApiError } from './warm/command-errors.js'
 import { apiPort } from './warm/prewarm-command.js'
 
 export const EXPLAIN_USAGE = `Usage: discobot-proxy explain METHOD URL [--config FILE] [--json]

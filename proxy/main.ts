@@ -118,7 +118,7 @@ async function explainAndExit(args: readonly string[]): Promise<void> {
 
 async function cacheAndExit(args: readonly string[]): Promise<void> {
   const { CACHE_USAGE, cacheCommand } = await import('./cache-command.js')
-  const { WarmUsageError } = await import('./warm/errors.js')
+  const { WarmUsageError } = await import('./warm/command-errors.js')
   await commandAndExit(CACHE_USAGE, WarmUsageError, async () => {
     process.stdout.write(await cacheCommand(args))
     return 0
@@ -127,7 +127,7 @@ async function cacheAndExit(args: readonly string[]): Promise<void> {
 
 async function prewarmAndExit(args: readonly string[]): Promise<void> {
   const { PREWARM_USAGE, prewarmCommand } = await import('./warm/prewarm-command.js')
-  const { WarmUsageError } = await import('./warm/errors.js')
+  const { WarmUsageError } = await import('./warm/command-errors.js')
   const { apiAccess } = await import('./warm/api-access.js')
   const { stdout } = process
   const screen = {
@@ -147,7 +147,7 @@ async function prewarmAndExit(args: readonly string[]): Promise<void> {
 
 async function archiveAndExit(command: 'export' | 'import', args: readonly string[]): Promise<void> {
   const { ARCHIVE_USAGE, archiveCommand } = await import('./warm/archive-command.js')
-  const { WarmUsageError } = await import('./warm/errors.js')
+  const { WarmUsageError } = await import('./warm/command-errors.js')
   const { createLogger } = await import('../config/logger.js')
   await commandAndExit(ARCHIVE_USAGE, WarmUsageError, () =>
     archiveCommand(command, args, {

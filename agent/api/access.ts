@@ -1,14 +1,7 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
+import { sha256Of } from '../api-token.js'
 import type { Problem } from './problem.js'
-
-/**
- * What a token may be made of: RFC 6750 section 2.1. From 16 characters on, because nobody counts wrong tries.
- */
-export const TOKEN_PATTERN = /^[\w.~+/-]{16,256}={0,2}$/
-
-/** In place of the digest of a token that cannot be used: no text is known that has it. */
-export const NOBODYS_DIGEST = '0'.repeat(64)
 
 /** A WebSocket of a browser cannot carry `Authorization`; the token goes as one of the protocols it offers. */
 export const TOKEN_PROTOCOL = 'discobot.token.'
@@ -26,19 +19,11 @@ export function tokenCheck(sha256: string): TokenCheck {
   const expected = Buffer.from(sha256, 'hex')
   return (headers) => {
     const shown = bearer(headers.authorization) ?? protocolToken(headers['sec-websocket-protocol'])
-    if (shown !== undefined && timingSafeEqual(digest(shown), expected)) return undefined
+    if (shown !== undefined && timingSafeEqual(sha256Of(shown), expected)) return undefined
     const detail =
       shown === undefined ? 'a token is needed: Authorization: Bearer …' : 'this is not the token'
     return { status: 401, detail, headers: { 'www-authenticate': 'Bearer realm="discobot"' } }
   }
-}
-
-export function tokenDigest(token: string): string {
-  return digest(token).toString('hex')
-}
-
-function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
 }
 
 function bearer(header: string | undefined): string | undefined {

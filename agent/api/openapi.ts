@@ -1,5 +1,6 @@
+import type { JsonSchema } from './json-schema.js'
 import { querySchema } from './query.js'
-import type { AnswerSpec, Described, JsonSchema, Route } from './route.js'
+import type { AnswerSpec, Described, Route } from './route.js'
 
 /** A page of RFC 9457, without a `type`. */
 const PROBLEM: JsonSchema = {

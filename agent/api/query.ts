@@ -1,5 +1,5 @@
+import type { JsonSchema } from './json-schema.js'
 import { refuse } from './problem.js'
-import type { JsonSchema } from './route.js'
 
 /** One parameter of a route's query: checked, and described, by the same words. */
 export type QueryParameter = { readonly description: string; readonly required?: true } & (

@@ -1,4 +1,5 @@
 import { isIP, isIPv6 } from 'node:net'
+import { isLoopback } from '../../config/loopback.js'
 import type { Problem } from './problem.js'
 
 /** What a browser cannot be stopped from sending, and what tells such requests from a person's own. */
@@ -44,9 +45,4 @@ function hostName(header: string | undefined): string | undefined {
   const [, v6, name] = match
   if (v6 !== undefined) return isIPv6(v6) ? v6.toLowerCase() : undefined
   return name?.toLowerCase()
-}
-
-export function isLoopback(address: string): boolean {
-  const v4 = address.replace(/^::ffff:/i, '')
-  return address === '::1' || (isIP(v4) === 4 && v4.startsWith('127.'))
 }

@@ -1,10 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Logger } from '../../config/logger.js'
+import type { JsonSchema } from './json-schema.js'
 import type { Query, QueryParameter } from './query.js'
-
-/** JSON Schema 2020-12, as OpenAPI 3.1 has it. */
-export type JsonSchema = Readonly<Record<string, unknown>>
 
 export interface Described {
   readonly description: string

@@ -4,7 +4,8 @@ import { HANDOVER_FD_VARIABLE } from '../../config/handover.js'
 import { LISTENERS_VARIABLE } from '../../config/held-listeners.js'
 import { READY_FD_VARIABLE } from '../../config/ready-signal.js'
 import { GROUP_VARIABLE } from '../services/spec.js'
-import { NOBODYS_DIGEST, tokenCheck, tokenDigest, TOKEN_PATTERN, type TokenCheck } from './access.js'
+import { NOBODYS_DIGEST, tokenDigest, TOKEN_PATTERN } from '../api-token.js'
+import { tokenCheck, type TokenCheck } from './access.js'
 
 /** How much one client may take, and how long it may take for it. */
 export interface Limits {

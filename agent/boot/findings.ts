@@ -1,3 +1,4 @@
+import type { ConfigurationFinding } from '../control/status.js'
 import type { ProxyAccess } from '../environment.js'
 import type { HomePlan } from '../overlay/home-plan.js'
 import type { WallFindings } from '../wall/wall.js'
@@ -59,14 +60,6 @@ export interface Clone {
   readonly record: CloneRecord
   /** Made in this very boot. */
   readonly fresh: boolean
-}
-
-/** What is in force, as `status` tells it. */
-export interface ConfigurationFinding {
-  readonly inForce: 'composed' | 'previous' | 'deny-all'
-  readonly operatorFile?: string
-  /** What is wrong with the files, in one sentence; absent when nothing is. */
-  readonly trouble?: string
 }
 
 /** Where the proxy of the configuration in force is to be reached from this machine. */

@@ -1,9 +1,16 @@
-import type { ConfigurationFinding } from '../boot/findings.js'
 import type { StepStatus } from '../boot/step.js'
 import type { ReaperStatus } from '../init/reaper.js'
 import type { Zombie } from '../services/zombies.js'
 import type { ServiceStatus } from '../services/spec.js'
 import type { Wall } from '../wall/wall.js'
+
+/** What is in force, as `status` tells it. */
+export interface ConfigurationFinding {
+  readonly inForce: 'composed' | 'previous' | 'deny-all'
+  readonly operatorFile?: string
+  /** What is wrong with the files, in one sentence; absent when nothing is. */
+  readonly trouble?: string
+}
 
 export type AgentPhase = 'booting' | 'running' | 'stopping'
 

@@ -1,4 +1,4 @@
-import type { LogLevel } from '../../config/config.js'
+import type { LogLevel } from '../../config/log-contract.js'
 import type { Logger } from '../../config/logger.js'
 import { readableFields } from '../../config/readable-line.js'
 import type { Clock } from '../init/clock.js'

@@ -1,4 +1,4 @@
-import type { LogLevel } from '../../config/config.js'
+import type { LogLevel } from '../../config/log-contract.js'
 import { escapeControls } from '../../config/readable-line.js'
 
 /** One line that a service or the agent itself said. */

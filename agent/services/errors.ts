@@ -33,12 +33,3 @@ export class ServiceSpecError extends DiscobotError {
     super(`cannot add service ${JSON.stringify(service)}: ${reason}`)
   }
 }
-
-/** The account a service is to run as cannot be taken on. */
-export class SwitchUserError extends DiscobotError {
-  readonly code = 'USER_SWITCH_IMPOSSIBLE'
-
-  constructor(user: string, reason: string) {
-    super(`cannot run as ${JSON.stringify(user)}: ${reason}`)
-  }
-}

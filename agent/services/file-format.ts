@@ -1,4 +1,4 @@
-import type { LogLevel } from '../../config/config.js'
+import type { LogLevel } from '../../config/log-contract.js'
 import { nearestName } from '../../config/nearest-name.js'
 import type { Complaint, Mark } from '../../config/problem.js'
 import { quoteOption, readYaml, type KeyPath, type YamlDocument } from '../../config/yaml-document.js'

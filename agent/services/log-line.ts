@@ -1,4 +1,4 @@
-import type { LogLevel } from '../../config/config.js'
+import type { LogLevel } from '../../config/log-contract.js'
 import type { Logger } from '../../config/logger.js'
 import { READABLE_PREFIX } from '../../config/readable-line.js'
 

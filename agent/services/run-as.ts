@@ -1,6 +1,15 @@
 import { accessSync, constants, readFileSync, realpathSync } from 'node:fs'
 import { basename } from 'node:path'
-import { SwitchUserError } from './errors.js'
+import { DiscobotError } from '../../config/errors.js'
+
+/** The account a service is to run as cannot be taken on. */
+export class SwitchUserError extends DiscobotError {
+  readonly code = 'USER_SWITCH_IMPOSSIBLE'
+
+  constructor(user: string, reason: string) {
+    super(`cannot run as ${JSON.stringify(user)}: ${reason}`)
+  }
+}
 
 export interface Account {
   readonly name: string

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { CacheStats } from '../../proxy/cache/contract.js'
+import type { CacheStats } from '../../proxy/cache/response-cache.js'
 import type { AgentStatus } from '../control/status.js'
 import { BUILT, startIsolated, type Container, type IsolatedSettings, type Result } from './isolated.js'
 import type { OriginCertificates } from './origin-certificates.js'

@@ -1,6 +1,6 @@
 import { type DiscobotError } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
-import type { ResponseCache } from '../cache/contract.js'
+import type { ResponseCache } from '../cache/response-cache.js'
 import { ArchiveError, CacheOffError } from '../cache/errors.js'
 import { requireType } from './body.js'
 import { ReplyError, refuse, StreamBody, type Routes } from './routes.js'

@@ -1,6 +1,6 @@
 import type { Logger } from '../../config/logger.js'
 import type { Catalogue, EntryFilter } from '../cache/catalogue.js'
-import type { ResponseCache } from '../cache/contract.js'
+import type { ResponseCache } from '../cache/response-cache.js'
 import { CacheOffError } from '../cache/errors.js'
 import { refuse, ReplyError, type Reply, type Routes } from './routes.js'
 import type { UseCheck } from './use-check.js'

@@ -1,4 +1,4 @@
-import type { CacheStats, ResponseCache } from '../cache/contract.js'
+import type { CacheStats, ResponseCache } from '../cache/response-cache.js'
 import type { Traffic } from '../traffic.js'
 import { KINDS, type CountedKind, type DeadWatch } from '../watch/dead-watch.js'
 import { PROMETHEUS_TYPE, renderMetrics, type Metric } from './prometheus.js'

@@ -8,15 +8,8 @@ import type { BufferPool } from './buffer-pool.js'
 import { Catalogue } from './catalogue.js'
 import { changedBy } from './changed-by.js'
 import { Client } from './client.js'
-import type {
-  CacheOutcome,
-  CacheRequest,
-  CacheStats,
-  FetchUpstream,
-  ResponseCache,
-  RuleStats,
-  UpstreamResponse,
-} from './contract.js'
+import type { CacheOutcome, CacheRequest, FetchUpstream, UpstreamResponse } from './contract.js'
+import type { CacheStats, ResponseCache, RuleStats } from './response-cache.js'
 import type { Entries } from './entries.js'
 import type { Fills } from './fills.js'
 import type { Incidents } from './incidents.js'

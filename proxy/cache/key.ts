@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { ContentDigest } from './content-digest.js'
+import { promisedDigest } from './content-key.js'
 import type { CacheRequest } from './contract.js'
 import { placeOf, repositoryOf } from './place.js'
 import type { Covering } from './rules.js'
@@ -56,16 +57,9 @@ export function nameOfKey(text: string): string {
   return name
 }
 
-/** Content-addressed keys say what their bodies hash to. */
-const DIGEST_KEY = /^(?:blob|manifest) ((?:sha256|sha512):[0-9a-f]+)$/
-
-export function isContentKey(text: string): boolean {
-  return DIGEST_KEY.test(text)
-}
-
 /** Whether an entry of that name may have that key and a body of that digest. */
 export function isKeyOf(text: string, name: string, digest: string): boolean {
   if (nameOfKey(text) !== name) return false
-  const promised = DIGEST_KEY.exec(text)?.[1]
+  const promised = promisedDigest(text)
   return promised === undefined || promised === digest
 }

@@ -1,5 +1,4 @@
-import { isContentKey } from './key.js'
-import { PATTERNS_RULE } from './rules.js'
+import { isContentKey } from './content-key.js'
 
 /**
  * What one place said with a body. A digest proves bytes and nothing else: neither the headers that another host sent
@@ -17,6 +16,9 @@ export interface Saying {
   /** The scope of the credentials that it took to fetch; empty where it took none. */
   readonly access: string
 }
+
+/** The rule of whatever one of the plain `patterns` finds. */
+export const PATTERNS_RULE = 'patterns'
 
 /** The place of headers of which nobody knows any more whose they are. No place has that name. */
 export const NOWHERE = '?'

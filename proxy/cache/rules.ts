@@ -2,9 +2,7 @@ import type { CacheRule, CacheSection } from '../../config/config.js'
 import { compileHostPatterns } from '../../config/host-pattern.js'
 import { digestAnywhere, digestInPath, type ContentDigest } from './content-digest.js'
 import type { CacheRequest } from './contract.js'
-
-/** The rule of whatever one of the plain `patterns` finds. */
-export const PATTERNS_RULE = 'patterns'
+import { PATTERNS_RULE } from './meta.js'
 
 /** What a rule says of the entries it makes. */
 export interface AppliedRule {

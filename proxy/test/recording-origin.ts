@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 import { startCached, type Front, type FrontOptions } from './cache-front.js'
-import type { ResponseCache } from '../cache/contract.js'
+import type { ResponseCache } from '../cache/response-cache.js'
 
 /** A request as it came to the origin. */
 export interface Recorded {

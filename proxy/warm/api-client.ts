@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import { basic, type Credentials } from '../auth.js'
 import { LOOPBACK } from '../../config/paths.js'
-import { WarmApiError } from './errors.js'
+import { WarmApiError } from './command-errors.js'
 
 export interface ApiCall {
   readonly method: 'GET' | 'POST' | 'DELETE'

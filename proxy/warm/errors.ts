@@ -9,13 +9,3 @@ export class WarmReferenceError extends DiscobotError {
 export class WarmFetchError extends DiscobotError {
   override readonly code = 'WARM_FETCH_FAILED'
 }
-
-/** The command line asks for nothing that can be done. */
-export class WarmUsageError extends DiscobotError {
-  override readonly code = 'WARM_USAGE'
-}
-
-/** The proxy's API does not answer, or says no. */
-export class WarmApiError extends DiscobotError {
-  override readonly code = 'WARM_API_FAILED'
-}

@@ -3,7 +3,7 @@ import { readCommandLine } from '../../config/command-line.js'
 import { PROXY_API_PORT } from '../../config/paths.js'
 import type { ApiAccess } from './api-access.js'
 import { askApi, readJson } from './api-client.js'
-import { WarmApiError, WarmUsageError } from './errors.js'
+import { WarmApiError, WarmUsageError } from './command-errors.js'
 import type { JobReport } from './prewarm-job.js'
 import { Progress, summary, type Screen } from './progress.js'
 

@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { refuse } from '../problem.js'
-import type { JsonSchema } from '../route.js'
+import type { JsonSchema } from '../json-schema.js'
 
 /** What `POST /api/exec` is asked to run. */
 export interface ExecRequest {
