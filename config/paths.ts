@@ -23,6 +23,8 @@ export interface DataPaths {
   readonly cacheDir: string
   readonly apiToken: string
   readonly dockerDir: string
+  /** Of the rootless engine, which owns it. */
+  readonly dockerRootlessDir: string
   /** Layers of the home: the base and what each session changed. */
   readonly homeDir: string
   readonly logsDir: string
@@ -46,6 +48,7 @@ export function dataPaths(root: string): DataPaths {
     cacheDir: join(proxyDir, 'cache'),
     apiToken: join(proxyDir, 'api-token'),
     dockerDir: join(root, 'docker'),
+    dockerRootlessDir: join(root, 'docker-rootless'),
     logsDir: join(root, 'logs'),
     homeDir: join(root, 'home'),
     listeners: join(root, 'proxy-listeners.json'),
