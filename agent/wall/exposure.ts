@@ -35,7 +35,7 @@ export function exposureOf(options: AgentOptions, rootful: boolean, root = ''): 
   }
   const [, named] = /^unix:\/\/(.+)$/.exec(inherited['DOCKER_HOST'] ?? '') ?? []
   const socket = [...(named === undefined ? [] : [named]), ...SOCKETS].find(
-    (path) => !isRootless(root + path) && isOpenTo(user, account, path, root),
+    (path) => !isRootless(path, root) && isOpenTo(user, account, path, root),
   )
   if (socket === undefined) return undefined
   return {
@@ -44,10 +44,10 @@ export function exposureOf(options: AgentOptions, rootful: boolean, root = ''): 
   }
 }
 
-/** Whether it is the link to our own engine without root's rights, as an earlier step has left it. */
-function isRootless(path: string): boolean {
+/** Whether it is our own engine without root's rights, or the link to it, as an earlier step has left it. */
+function isRootless(path: string, root: string): boolean {
   try {
-    return path.endsWith(ENGINE_SOCKET) || readlinkSync(path) === ENGINE_SOCKET
+    return path === ENGINE_SOCKET || readlinkSync(root + path) === ENGINE_SOCKET
   } catch {
     return false
   }

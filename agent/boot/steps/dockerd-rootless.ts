@@ -110,8 +110,9 @@ export async function startRootless(
     stopsItself: true,
     stopGraceMs,
   })
-  await supervisor.start('dockerd', signal)
+  // Before its start, from which on the engine sees another /run, with links to what is there now.
   const socket = linkSocket()
+  await supervisor.start('dockerd', signal)
   return { socket, choices: [...(await chosenByEngine(ENGINE_SOCKET, signal)), ...choices] }
 }
 
