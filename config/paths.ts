@@ -8,6 +8,13 @@ export const AGENT_API_PORT = 3002
 /** Never a name: `localhost` may resolve to `::1`, where nothing of ours listens. */
 export const LOOPBACK = '127.0.0.1'
 
+/**
+ * Where a rootless Docker engine and its containers find the proxy. RFC 5737 keeps it out of every network, so it is
+ * never somebody else's; and it is not of loopback, since the engine has a loopback of its own, and who comes by it must
+ * count as somebody from elsewhere.
+ */
+export const ENGINE_PROXY_ADDRESS = '192.0.2.1'
+
 export const DEFAULT_DATA_DIR = '/.data'
 
 /** Where things live under one data directory. */

@@ -62,7 +62,10 @@ void t.test(
         env: { DISCOBOT_SECRET_KEY: inEnvironment },
         prepare: `${secretFile(inFile)}
           useradd --create-home other; echo hers >/home/other/private; chmod 600 /home/other/private
-          echo roots >/root/private; chmod 600 /root/private`,
+          echo roots >/root/private; chmod 600 /root/private
+          mkdir -p /run/netns; ip netns add guest; ip link add v0 type veth peer name v1; ip link set v1 netns guest
+          ip address add 10.77.0.1/24 dev v0; ip link set v0 up; ip netns exec guest ip address add 10.77.0.2/24 dev v1
+          ip netns exec guest ip link set v1 up; ip netns exec guest ip route add 192.0.2.1 via 10.77.0.1`,
       },
     )
     const { container, shell, tryShell, status } = booted
@@ -135,6 +138,9 @@ void t.test(
           /curl: \((7|28)\)/,
           address,
         )
+
+      const neighbour = await container.exec('ip netns exec guest curl -sS -m 1 http://192.0.2.1:17080/')
+      t.match(neighbour.stderr, /curl: \((7|28)\)/, 'its address of the proxy is for nobody else')
 
       const privileged = (): Promise<string> => run('--privileged --network=host', BY_SLIRP)
       t.notMatch(await privileged(), /\{/, 'nor by a packet that says 127.0.0.1')

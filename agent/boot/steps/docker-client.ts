@@ -1,7 +1,7 @@
 import { join } from 'node:path'
+import { ENGINE_PROXY_ADDRESS } from '../../../config/paths.js'
 import { configureDockerClient } from '../../docker/client-config.js'
 import { BRIDGE_ADDRESS } from '../../docker/plan.js'
-import { ENGINE_PROXY_ADDRESS } from '../../docker/rootless/network.js'
 import type { AgentOptions } from '../../options.js'
 import type { Account } from '../../services/run-as.js'
 import { proxyAccess, type BootFindings } from '../findings.js'

@@ -1,14 +1,8 @@
 import { reasonOf } from '../../../config/errors.js'
+import { ENGINE_PROXY_ADDRESS } from '../../../config/paths.js'
 import { findOnPath } from '../../programs.js'
 import { CommandError, type CommandOptions, type RunCommand } from '../../system/command.js'
 import type { Choice } from '../choice.js'
-
-/**
- * Where the engine and its containers find the proxy: an address that this container alone has. RFC 5737 keeps it out of
- * every network. Not one of loopback, since the engine has a loopback of its own, and since who comes by it must
- * count as somebody from elsewhere.
- */
-export const ENGINE_PROXY_ADDRESS = '192.0.2.1'
 
 export interface EngineNetworkOptions {
   readonly uid: number
@@ -21,7 +15,7 @@ const FLAVOURS = ['iptables', 'iptables-nft', 'iptables-legacy']
 
 /** For messages. */
 const OPEN =
-  'a container with --privileged and --network host reaches what listens on the loopback of this one'
+  'a container with --privileged and --network host reaches what listens on the loopback of this one, and its neighbours the proxy'
 
 /**
  * slirp4netns opens the connections of the engine's containers as the engine's account, here. With
@@ -29,6 +23,9 @@ const OPEN =
  * 127.0.0.1 when a packet says so, which takes a privileged container with the engine's network. So nothing of that
  * account may begin a connection within this container, but to the proxy and to a name server. That has its port
  * changed on Docker's own networks, hence the port of before.
+ *
+ * Linux answers for an address of its own on every interface, so who shares a network with this container could reach
+ * the proxy by the one that is for the engine: only what comes from within may.
  */
 const GUARD = `
 p=$0 uid=$1 address=$2 port=$3 chain=DISCOBOT-ENGINE
@@ -36,6 +33,8 @@ p=$0 uid=$1 address=$2 port=$3 chain=DISCOBOT-ENGINE
 "$p" -w 5 -A $chain -p tcp -d "$address" --dport "$port" -j RETURN &&
 "$p" -w 5 -A $chain -m conntrack --ctorigdstport 53 -j RETURN &&
 "$p" -w 5 -A $chain -j REJECT || exit
+set -- INPUT ! -i lo -d "$address" -j DROP
+"$p" -w 5 -C "$@" 2>/dev/null || "$p" -w 5 -I "$@" || exit
 set -- OUTPUT -o lo -m owner --uid-owner "$uid" -m conntrack --ctstate NEW -j $chain
 "$p" -w 5 -C "$@" 2>/dev/null || "$p" -w 5 -I "$@"`
 
