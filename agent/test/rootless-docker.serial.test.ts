@@ -232,9 +232,11 @@ void t.test(
         if (now !== '' && now !== before && code === 0) break
       }
       t.equal(await pidOf('sleep'), '', `${victim}: its containers have ended with it`)
-      const running = await engineProcesses(container)
+      // Orphans that have ended are process 1's to wait for.
+      let running = await engineProcesses(container)
+      while (running.some((line) => /^ *\d+ Z/.test(line))) running = await engineProcesses(container)
       t.equal(running.filter((line) => /slirp4netns/.test(line)).length, 1, running.join('\n'))
-      t.notMatch(running.join('\n'), /defunct| Z/)
+      t.equal(running.length, 5, 'each of it once')
       t.match(await shell(`${DOCKER} run --rm small id -u`), '0', 'the next one works')
     }
     const mounts = await container.exec('grep -c docker-rootless /proc/self/mountinfo')
