@@ -89,7 +89,7 @@ export function planBoot(deps: StepDeps): BootPlan {
   const engines: EngineCandidates = {
     wanted: options.docker,
     rootful: planDocker(options, deps.self.uid, readOwnStatus()),
-    rootless: planRootless(options, deps.self.uid),
+    rootless: planRootless(options, deps.self.uid, readOwnStatus()),
   }
   const mayRun = (kind: 'rootful' | 'rootless'): boolean =>
     engines[kind].run && (options.docker === 'auto' || options.docker === kind)

@@ -59,7 +59,7 @@ const NOT_STOPPED: Readonly<Record<EngineKind, readonly string[]>> = {
   ],
   rootless: [
     "its containers read and change what the workspace's user may, where a folder is mounted into them",
-    'they may go around the proxy, as every process may',
+    'they use up memory and processor time as they like: --memory, --cpus and --pids-limit do not apply',
   ],
 }
 

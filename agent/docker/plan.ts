@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import type { AgentOptions } from '../options.js'
 import { findOnPath } from '../programs.js'
 
@@ -43,9 +43,10 @@ export function planDocker(options: AgentOptions, uid: number, status: string): 
 /**
  * Whether all is there that a rootless engine takes. Whether the kernel lets it is found out when it is started.
  *
+ * @param status text of `/proc/self/status`.
  * @param root prefix of the file system to look at; empty for ours.
  */
-export function planRootless(options: AgentOptions, uid: number, root = ''): DockerPlan {
+export function planRootless(options: AgentOptions, uid: number, status: string, root = ''): DockerPlan {
   const plan = planEngine(options, uid)
   if (!plan.run) return plan
   const missing = Object.keys(ROOTLESS_PROGRAMS).filter(
@@ -56,8 +57,21 @@ export function planRootless(options: AgentOptions, uid: number, root = ''): Doc
     const what = `${missing.join(', ')} not found`
     return { run: false, reason: `${what}; install ${packages.join(', ')}` }
   }
-  if (existsSync(root + TUN)) return plan
-  return { run: false, reason: `there is no ${TUN}; run the container with --device ${TUN}` }
+  if (!existsSync(root + TUN))
+    return { run: false, reason: `there is no ${TUN}; run the container with --device ${TUN}` }
+  if (mayMapIds(options, status)) return plan
+  const what = 'newuidmap may not give out ids, with CAP_SYS_ADMIN missing'
+  return { run: false, reason: `${what}; run the container with --privileged` }
+}
+
+/**
+ * user_namespaces(7): who writes a map must have CAP_SYS_ADMIN in the new namespace. As root by set-uid, newuidmap has it
+ * from outside; with the capability alone (`setcap cap_setuid+ep`) it stays the account, whose namespace it is.
+ */
+function mayMapIds(options: AgentOptions, status: string): boolean {
+  if (!missingCapabilities(status).includes('CAP_SYS_ADMIN')) return true
+  const path = findOnPath('newuidmap', searchPath(options))
+  return path !== undefined && (statSync(path).mode & 0o4000) === 0
 }
 
 function planEngine(options: AgentOptions, uid: number): DockerPlan {

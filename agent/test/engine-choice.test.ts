@@ -104,8 +104,9 @@ void t.test('what a rootless engine takes is looked for, and what is missing is 
       chmodSync(join(bin, name), 0o755)
     }
   }
-  const plan = (env: Record<string, string> = {}, pid = 1, uid = 0): DockerPlan =>
-    planRootless(optionsOf({ PATH: bin, ...env }, pid), uid, root)
+  const ALL = 'CapEff:\t000001ffffffffff\n'
+  const plan = (env: Record<string, string> = {}, pid = 1, uid = 0, status = ALL): DockerPlan =>
+    planRootless(optionsOf({ PATH: bin, ...env }, pid), uid, status, root)
   t.match(plan(), { run: false, reason: 'dockerd is not installed' })
   install('dockerd', 'ip', 'slirp4netns')
   t.match(plan(), {
@@ -120,6 +121,11 @@ void t.test('what a rootless engine takes is looked for, and what is missing is 
   mkdirSync(join(root, 'dev/net'), { recursive: true })
   writeFileSync(join(root, 'dev/net/tun'), '')
   t.match(plan(), { run: true, dockerd: join(bin, 'dockerd') })
+  const without = 'CapEff:\t00000000a80425fb\n'
+  t.match(plan({}, 1, 0, without), { run: true }, 'newuidmap has what it needs of its own')
+  chmodSync(join(bin, 'newuidmap'), 0o4755)
+  t.match(plan({}, 1, 0, without), { run: false, reason: /CAP_SYS_ADMIN missing; .*--privileged/ })
+  t.match(plan(), { run: true })
   t.match(plan({ DISCOBOT_DOCKER: 'off' }), { run: false, reason: /off/ })
   t.match(plan({}, 4711), { run: false, reason: /only a container/ })
   t.match(plan({}, 1, 1000), { run: false, reason: /needs root/ })

@@ -298,3 +298,34 @@ void t.test(
     t.equal(await container.stop(), 0)
   },
 )
+
+void t.test(
+  'it runs without rights over mounts and networks, which a rootful one needs, and says what is missing then',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const certificates = await makeOriginCertificates(t, [])
+    const { container, shell, status } = await bootContainer(t, certificates, {
+      env: { DISCOBOT_DOCKER: 'rootless' },
+      command: [
+        ...(['setpriv', '--bounding-set=-sys_admin,-net_admin', '--'] as const),
+        ...[process.execPath, join(BUILT, 'agent/main.js'), 'run'],
+      ],
+      prepare: `umount /dev/net/tun; rm /dev/net/tun; mknod -m 666 /dev/net/tun c 10 200
+        cd /usr/bin; chmod u-s newuidmap newgidmap; setcap cap_setuid+ep newuidmap; setcap cap_setgid+ep newgidmap\n`,
+    })
+    const { engine, degraded } = await status()
+    t.match(engine, {
+      kind: 'rootless',
+      limits: [/reach the proxy .*--cap-add NET_ADMIN/, /loopback of this one/],
+    })
+    t.match(degraded.join('\n'), /dockerd: dockerd runs with limits: neither it nor its containers/)
+    await shell(IMAGE)
+    t.match(
+      await shell(
+        `${DOCKER} run --rm -v /:/h small sh -c 'id -u; cat /h/.data/proxy/certs/ca.key 2>&1 || true'`,
+      ),
+      /^0\n.*denied/,
+    )
+    t.equal(await container.stop(), 0)
+  },
+)

@@ -27,6 +27,8 @@ export class RootlessError extends DiscobotError {
 
 /** Where docker's clients look. */
 const USUAL_SOCKET = '/run/docker.sock'
+/** Never the inherited one, which may lead into a workspace: root runs what is found there. */
+const SYSTEM_PATH = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }
 const IPTABLES_FOLDER = '/run/discobot/iptables-rootless'
 
 /**
@@ -49,7 +51,13 @@ export async function startRootless(
   await tryNamespaces(run, command)
   const outer = proxyAccess(findings)
   const network =
-    outer && (await prepareEngineNetwork({ uid: account.uid, proxyPort: outer.port, run, command }))
+    outer &&
+    (await prepareEngineNetwork({
+      uid: account.uid,
+      proxyPort: outer.port,
+      run,
+      command: { ...command, env: SYSTEM_PATH },
+    }))
   const access: ProxyAccess | undefined =
     outer !== undefined && network?.address.works === true
       ? { ...outer, host: ENGINE_PROXY_ADDRESS }

@@ -62,10 +62,16 @@ export function dockerdStep(deps: DockerdStepDeps, findings: BootFindings): Boot
       const limits = choices.flatMap(({ limit }) => (limit === undefined ? [] : [limit]))
       findings.engineLimits = limits
       if (limits.length > 0) throw new DockerdLimitedError(`dockerd runs with limits: ${limits.join('; ')}`)
-      return `${engine.kind}, since ${engine.why}: ${socket}, ${told}`
+      return `${engine.kind}, since ${engine.why}: ${socket}, ${told}${OPEN_TO_USERS[engine.kind]}`
     },
   }
 }
+
+/** For the timeline; `status` has more of it. */
+const OPEN_TO_USERS = {
+  rootful: '; its users are root in the container',
+  rootless: '; its users have the rights of discobot-docker',
+} as const
 
 async function startRootful(
   deps: DockerdStepDeps,

@@ -1,10 +1,12 @@
 import { join } from 'node:path'
-import type { Account } from '../../services/run-as.js'
+import { findTool, setprivOf, systemRunAs, type Account } from '../../services/run-as.js'
 
 /** The engine's own: its socket and rootlesskit's state. */
 export const ENGINE_RUN_FOLDER = '/run/discobot-docker'
 export const ENGINE_SOCKET = join(ENGINE_RUN_FOLDER, 'docker.sock')
 
+/** Never looked up on the engine's PATH, as with setpriv: root runs it. */
+const UNSHARE_PATHS: readonly string[] = ['/usr/bin/unshare', '/bin/unshare']
 /** slirp4netns(1) is quicker with large packets, and cuts them itself. */
 const TAP_MTU = '65520'
 
@@ -23,7 +25,8 @@ export interface RootlessCommandOptions {
  * business. What cannot be had is left as it is: rootlesskit says what it misses.
  */
 const OWN_DEVICES = `
-uid=$1 gid=$2 folder=/run/discobot/engine-devices; shift 2
+uid=$1 gid=$2 folder=/run/discobot/engine-devices path=$PATH; shift 2
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
 own() {
   [ -c /dev/$1 ] || return
   setpriv --reuid="$uid" --regid="$gid" --clear-groups sh -c ': <>"$0"' /dev/$1 2>/dev/null && return
@@ -33,6 +36,7 @@ if mkdir -p $folder && mount -t tmpfs -o mode=0755,nosuid,noexec,size=64k discob
   own net/tun 10 200
   own fuse 10 229
 fi
+PATH=$path
 exec "$@"`
 
 /**
@@ -52,11 +56,13 @@ exec "$@"`
  * root → the engine's account → rootlesskit: user, mount, network, process, IPC and host name namespaces of its own,
  * and slirp4netns → dockerd. A process namespace, because all in it ends with its first process: nothing of the engine
  * outlives rootlesskit, however that ends.
+ *
+ * @throws SwitchUserError where util-linux is not installed.
  */
 export function rootlessCommand(options: RootlessCommandOptions): readonly [string, ...string[]] {
   const { account, ownDevices, proxy, dockerd } = options
   const asAccount: readonly [string, ...string[]] = [
-    'setpriv',
+    setprivOf(account.name, systemRunAs),
     `--reuid=${account.uid}`,
     `--regid=${account.gid}`,
     '--clear-groups',
@@ -86,6 +92,7 @@ export function rootlessCommand(options: RootlessCommandOptions): readonly [stri
     ...dockerd,
   ]
   if (!ownDevices) return asAccount
-  const unshared = ['--mount', '--propagation', 'private', '--', 'sh', '-c', OWN_DEVICES]
-  return ['unshare', ...unshared, 'sh', String(account.uid), String(account.gid), ...asAccount]
+  const unshare = findTool('unshare', account.name, UNSHARE_PATHS)
+  const unshared = ['--mount', '--propagation', 'private', '--', '/bin/sh', '-c', OWN_DEVICES]
+  return [unshare, ...unshared, 'sh', String(account.uid), String(account.gid), ...asAccount]
 }
