@@ -15,7 +15,7 @@ const PROXY = 'http://172.17.0.1:17080'
 
 /** An image of the machine's own programs, made by the workspace's user. */
 const IMAGE = `set -e; folder=$(mktemp -d); cd "$folder"; mkdir -p tmp etc proc
-for program in /bin/bash /bin/cat /bin/ls /usr/bin/id /usr/bin/tr /bin/kill /usr/bin/curl /usr/bin/stat /bin/sleep "$(command -v ip || echo /sbin/ip)"; do
+for program in /bin/bash /bin/cat /bin/ls /usr/bin/id /usr/bin/tr /bin/kill /usr/bin/nsenter /usr/bin/curl /usr/bin/stat /bin/sleep "$(command -v ip || echo /sbin/ip)"; do
   for file in $program $(ldd $program | grep -o '/[^ ]*'); do mkdir -p ".$(dirname $file)"; cp -L $file .$file; done
 done
 ln -s bash bin/sh; tar -cf - . | ${DOCKER} import - small >/dev/null; cd /; rm -rf "$folder"`
@@ -96,6 +96,13 @@ void t.test(
       ])
         t.notMatch(seen, secret, `${words}: ${secret}`)
     }
+    const unveiled = await run(
+      '--privileged --pid=host',
+      `nsenter -t 1 -m -- unshare --mount sh -c "umount -l /proc; cat /proc/*/environ; ls /proc/1/root /proc/1/cwd/; cat /proc/1/comm"`,
+    )
+    t.match(unveiled, /^node$/m, 'the processes outside of its namespaces can be seen')
+    t.match(unveiled, /\/proc\/1\/environ: Permission denied/, 'and not looked into')
+    t.notMatch(unveiled, inEnvironment)
     const made = await container.exec('ls /etc/passwd.new /usr/bin/evil; cat /proc/sys/kernel/core_pattern')
     t.notMatch(made.stdout, /passwd\.new|evil|^x$/m, 'nothing of root’s was written')
 
