@@ -15,15 +15,23 @@ COPY . .
 RUN npm run bundle
 
 FROM ${BASE}
-# docker.io brings the group "docker"; openssh-client is for workspaces cloned over ssh.
+# docker.io brings the group "docker"; iproute2, rootlesskit, slirp4netns and uidmap are for an engine without root's
+# rights; openssh-client is for workspaces cloned over ssh.
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-      ca-certificates curl docker.io fuse-overlayfs git git-lfs iptables openssh-client procps util-linux \
+      ca-certificates curl docker.io fuse-overlayfs git git-lfs iproute2 iptables openssh-client procps \
+      rootlesskit slirp4netns uidmap util-linux \
  && rm -rf /var/lib/apt/lists/*
 # Node's own images give the number 1000 to an account "node".
 RUN if id node >/dev/null 2>&1; then userdel --remove node; fi \
  && useradd --create-home --uid 1000 --user-group --groups docker --shell /bin/bash discobot \
- && useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin discobot-proxy
+ && for service in discobot-proxy discobot-docker; do \
+      useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$service"; \
+    done
+# The ids of the rootless engine's containers: further ones, and 1000, which is the same inside. As the agent writes them.
+RUN for file in /etc/subuid /etc/subgid; do \
+      printf 'discobot-docker:%s\n' 165536:999 1000:1 166536:64536 >>"$file"; \
+    done
 COPY --from=build /src/dist/bundle /opt/discobot/lib
 # Links, because each finds its code beside the file that Node finds in the end.
 RUN mkdir /opt/discobot/bin \

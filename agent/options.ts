@@ -37,7 +37,8 @@ export interface AgentOptions {
   readonly overlay: 'auto' | 'off'
   /** SHA-256 of the token of the built-in agent API, in hex; the token itself goes no further. */
   readonly apiTokenSha256?: string
-  readonly docker: 'auto' | 'off'
+  /** Which engine; `auto` is rootful unless there is something to keep from its users. */
+  readonly docker: 'auto' | 'rootless' | 'rootful' | 'off'
   readonly dockerdArgs: readonly string[]
   /** Whether containers and builds are told to use the proxy; they do not trust its CA by themselves. */
   readonly dockerClientProxy: 'off' | 'on'
@@ -162,7 +163,7 @@ export function readOptions(sources: OptionSources): AgentOptions {
     agentPortNamed: agentPort !== undefined,
     overlay: reader.choice('DISCOBOT_OVERLAY', ['auto', 'off']),
     ...(apiTokenSha256 === undefined ? {} : { apiTokenSha256 }),
-    docker: reader.choice('DISCOBOT_DOCKER', ['auto', 'off']),
+    docker: reader.choice('DISCOBOT_DOCKER', ['auto', 'rootless', 'rootful', 'off']),
     dockerClientProxy: reader.choice('DISCOBOT_DOCKER_CLIENT_PROXY', ['off', 'on']),
     dockerdArgs: reader.parsed('DISCOBOT_DOCKERD_ARGS', shellWords, 'dockerd gets none of them') ?? [],
     proxy: reader.choice('DISCOBOT_PROXY', ['on', 'off']),

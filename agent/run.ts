@@ -9,6 +9,7 @@ import type { StepStatus } from './boot/step.js'
 import { STOP_ORDER } from './boot/shutdown.js'
 import type { BootSettings } from './boot/steps.js'
 import { planProxy } from './boot/steps/proxy.js'
+import { describeEngine } from './docker/engine.js'
 import { findServiceGroups, noServiceGroups } from './cgroups/service-groups.js'
 import type { ServiceVerb } from './control/actions.js'
 import type { ControlServer } from './control/server.js'
@@ -105,6 +106,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     reaper: reaper.status(),
     zombies: listZombies(options.mode === 'container'),
     ...wallPart(wall()),
+    ...enginePart(findings),
     ...configurationPart(findings),
     degraded: [
       ...options.problems,
@@ -288,6 +290,10 @@ function listen({ over, supervisor, logger, faults, reload }: Listening): () => 
 
 function wallPart(wall: Wall | undefined): Pick<AgentStatus, 'wall'> {
   return wall === undefined ? {} : { wall }
+}
+
+function enginePart({ engine, engineLimits }: BootFindings): Pick<AgentStatus, 'engine'> {
+  return engine === undefined ? {} : { engine: describeEngine(engine, engineLimits) }
 }
 
 function configurationPart({ configuration, proxy }: BootFindings): Pick<AgentStatus, 'configuration'> {

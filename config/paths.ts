@@ -8,6 +8,13 @@ export const AGENT_API_PORT = 3002
 /** Never a name: `localhost` may resolve to `::1`, where nothing of ours listens. */
 export const LOOPBACK = '127.0.0.1'
 
+/**
+ * Where a rootless Docker engine and its containers find the proxy. RFC 5737 keeps it out of every network, so it is
+ * never somebody else's; and it is not of loopback, since the engine has a loopback of its own, and who comes by it must
+ * count as somebody from elsewhere.
+ */
+export const ENGINE_PROXY_ADDRESS = '192.0.2.1'
+
 export const DEFAULT_DATA_DIR = '/.data'
 
 /** Where things live under one data directory. */
@@ -23,6 +30,8 @@ export interface DataPaths {
   readonly cacheDir: string
   readonly apiToken: string
   readonly dockerDir: string
+  /** Of the rootless engine, which owns it. */
+  readonly dockerRootlessDir: string
   /** Layers of the home: the base and what each session changed. */
   readonly homeDir: string
   readonly logsDir: string
@@ -46,6 +55,7 @@ export function dataPaths(root: string): DataPaths {
     cacheDir: join(proxyDir, 'cache'),
     apiToken: join(proxyDir, 'api-token'),
     dockerDir: join(root, 'docker'),
+    dockerRootlessDir: join(root, 'docker-rootless'),
     logsDir: join(root, 'logs'),
     homeDir: join(root, 'home'),
     listeners: join(root, 'proxy-listeners.json'),

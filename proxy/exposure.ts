@@ -1,9 +1,11 @@
 import type { networkInterfaces } from 'node:os'
 import { compileIpSet, type IpSet } from '../config/ip-set.js'
+import { ENGINE_PROXY_ADDRESS } from '../config/paths.js'
 
 type Interfaces = ReturnType<typeof networkInterfaces>
 
-const LOOPBACK = compileIpSet(['127.0.0.0/8', '::1'])
+/** The last is for the Docker engine of this container, and kept from everybody else by the agent. */
+const WITHIN = compileIpSet(['127.0.0.0/8', '::1', ENGINE_PROXY_ADDRESS])
 const EVERY_ADDRESS = compileIpSet(['0.0.0.0', '::'])
 /** Docker's own bridge and those of its networks: behind them are containers of this machine. */
 const CONTAINER_BRIDGE = /^(docker\d+|br-[0-9a-f]{12})$/
@@ -14,7 +16,7 @@ const CONTAINER_BRIDGE = /^(docker\d+|br-[0-9a-f]{12})$/
  */
 export function exposedHosts(hosts: readonly string[], interfaces: Interfaces): readonly string[] {
   const outside = addressesOf(interfaces, (name) => !CONTAINER_BRIDGE.test(name))
-  return hosts.filter((host) => !LOOPBACK.has(host) && (EVERY_ADDRESS.has(host) || outside.has(host)))
+  return hosts.filter((host) => !WITHIN.has(host) && (EVERY_ADDRESS.has(host) || outside.has(host)))
 }
 
 function addressesOf(interfaces: Interfaces, isWanted: (name: string) => boolean): IpSet {

@@ -1,4 +1,5 @@
 import type { ConfigurationFinding } from '../control/status.js'
+import type { Engine } from '../docker/engine.js'
 import type { ProxyAccess } from '../environment.js'
 import type { HomePlan } from '../overlay/home-plan.js'
 import type { WallFindings } from '../wall/wall.js'
@@ -30,6 +31,10 @@ export interface BootFindings {
   trust?: TrustFiles
   /** By `proxy`, once it answers. */
   proxyAnswers?: boolean
+  /** By `proxy-config`; before the boot where there is no proxy. It does not change afterwards. */
+  engine?: Engine
+  /** By `dockerd`: what does not work because of where the engine runs. */
+  engineLimits?: readonly string[]
   /** By `dockerd`: digest of the certificates it was started with. */
   dockerdTrusts?: string
 }

@@ -3,7 +3,9 @@ import type { Logger } from '../../config/logger.js'
 import type { FileWatch } from '../../config/watch-file.js'
 import type { AgentActions } from '../control/actions.js'
 import type { ControlServer } from '../control/server.js'
-import { planDocker, readOwnStatus } from '../docker/plan.js'
+import { chooseEngine, type EngineCandidates } from '../docker/engine.js'
+import { planDocker, planRootless, readOwnStatus } from '../docker/plan.js'
+import { rootfulRefusals } from '../docker/refusals.js'
 import { restartWhenTrustChanged } from '../docker/trust-change.js'
 import { baseEnvironment, type Account as ServiceAccount, type Environment } from '../environment.js'
 import type { Clock } from '../init/clock.js'
@@ -32,7 +34,12 @@ import { homeStep } from './steps/home.js'
 import { linkStep } from './steps/link.js'
 import { overlayStep } from './steps/overlay.js'
 import { profileStep } from './steps/profile.js'
-import { proxyConfigStep, writeProxyConfig, type ProxyConfigStepDeps } from './steps/proxy-config.js'
+import {
+  proxyConfigStep,
+  writeProxyConfig,
+  type EngineDecision,
+  type ProxyConfigStepDeps,
+} from './steps/proxy-config.js'
 import { PROXY_USER, type ProxyBoot } from './steps/proxy.js'
 import { trustStep } from './steps/trust.js'
 import { planUserServices } from './steps/user-services.js'
@@ -79,7 +86,17 @@ export function planBoot(deps: StepDeps): BootPlan {
   const { options, logger, run, findings, supervisor, programs, clock, proxy } = deps
   const { data, inherited } = options
   const container = options.mode === 'container'
-  const docker = planDocker(options, deps.self.uid, readOwnStatus())
+  const engines: EngineCandidates = {
+    wanted: options.docker,
+    rootful: planDocker(options, deps.self.uid, readOwnStatus()),
+    rootless: planRootless(options, deps.self.uid, readOwnStatus()),
+  }
+  const mayRun = (kind: 'rootful' | 'rootless'): boolean =>
+    engines[kind].run && (options.docker === 'auto' || options.docker === kind)
+  const engine: EngineDecision = {
+    decide: (refusals) => (findings.engine ??= chooseEngine(engines, refusals)),
+    key: engines,
+  }
   const graces = stopGraces(options)
   const controlToken = randomBytes(32).toString('base64url')
   const owner = accountLookup(options.user)
@@ -100,16 +117,18 @@ export function planBoot(deps: StepDeps): BootPlan {
     clock,
   }
   if (proxy === undefined) {
-    const exposure = exposureOf(options, docker.run)
+    const { kind } = engine.decide(rootfulRefusals(options))
+    const exposure = exposureOf(options, kind === 'rootful')
     const nothing = { withheld: [], trustedVariables: [], ownPorts: [], hasPolicy: false }
     findings.wall = exposure === undefined ? nothing : { ...nothing, exposure }
   }
   const operatorSaid: NonNullable<ProxyConfigStepDeps['operatorSaid']> = {}
-  const proxyConfig = { options, owner: proxyOwner, bridge: docker.run, logger, operatorSaid }
+  const proxyConfig = { options, owner: proxyOwner, engine, logger, operatorSaid }
   const steps: BootStep[] = [
     ...(proxy === undefined ? [] : [proxy.load]),
-    followedBy(homeStep({ options, docker: docker.run, run }, findings), async () =>
-      deps.onHome(await owner()),
+    followedBy(
+      homeStep({ options, docker: mayRun('rootful'), rootless: mayRun('rootless'), run }, findings),
+      async () => deps.onHome(await owner()),
     ),
     controlStep({
       socketPath: options.controlSocket,
@@ -149,10 +168,9 @@ export function planBoot(deps: StepDeps): BootPlan {
       proxy.start,
     )
   }
-  if (container)
-    steps.push(profileStep('', findings), dockerClientStep({ options, plan: docker, owner }, findings))
+  if (container) steps.push(profileStep('', findings), dockerClientStep({ options, owner }, findings))
   steps.push(
-    dockerdStep({ options, plan: docker, stopGraceMs: graces.dockerd, supervisor, run, logger }, findings),
+    dockerdStep({ options, stopGraceMs: graces.dockerd, supervisor, run, logger }, findings),
     ...agentApiSteps(
       {
         options,

@@ -1,4 +1,5 @@
 import { renderTimeline } from '../boot/timeline.js'
+import type { EngineStatus } from '../docker/engine.js'
 import type { StepStatus } from '../boot/step.js'
 import type { ServiceState, ServiceStatus } from '../services/spec.js'
 import type { Zombie } from '../services/zombies.js'
@@ -31,6 +32,7 @@ export function renderStatus(status: AgentStatus, { colour, now }: TableOptions)
     `discobot ${status.version} is ${status.phase}: pid ${status.pid}, up ${up}, ${describeReaper(status)}`,
     renderServices(status.services, now, paint),
     status.wall === undefined ? '' : renderWall(status.wall),
+    status.engine === undefined ? '' : renderEngine(status.engine),
     status.degraded.map((line) => paint(`degraded  ${printable(line)}`, YELLOW)).join('\n'),
     renderZombies(status.zombies ?? []),
     status.boot.length === 0 ? '' : renderTimeline(status.boot, { colour, totalMs: bootTotalMs(status) }),
@@ -75,6 +77,12 @@ function renderWall({ level, name, promises }: Wall): string {
     ({ what, because = '' }) => `          not promised: ${printable(what)}, since ${printable(because)}`,
   )
   return [`wall      level ${level}, ${name}`, ...lines].join('\n')
+}
+
+/** Which Docker engine, why, and what it leaves open. */
+function renderEngine({ kind, why, notStopped }: EngineStatus): string {
+  const lines = notStopped.map((line) => `          not stopped: ${line}`)
+  return [`docker    ${kind}, since ${printable(why)}`, ...lines].join('\n')
 }
 
 function renderZombies(zombies: readonly Zombie[]): string {

@@ -1,3 +1,4 @@
+import type { EngineStatus } from '../docker/engine.js'
 import type { StepStatus } from '../boot/step.js'
 import type { ReaperStatus } from '../init/reaper.js'
 import type { Zombie } from '../services/zombies.js'
@@ -27,6 +28,8 @@ export interface AgentStatus {
   readonly zombies?: readonly Zombie[]
   /** Which level of the wall is in force, and what it promises; absent until the boot knows. */
   readonly wall?: Wall
+  /** Which Docker engine runs, and why; absent until the boot knows. */
+  readonly engine?: EngineStatus
   /** Which configuration of the proxy is in force; absent until the boot knows, and without a proxy. */
   readonly configuration?: ConfigurationFinding & { readonly port?: number; readonly apiPort?: number }
   /** What does not work as it should: why, and what to do about it; one line each. */

@@ -40,9 +40,20 @@ const PLURAL: Readonly<Record<string, string>> = {
  * @throws DaemonFileError when the file is there and is no JSON object.
  */
 export async function readDaemonSettings(args: readonly string[], root = ''): Promise<DaemonSettings> {
+  return settingsOf(args, await readDaemonFile(args, root))
+}
+
+/** What dockerd's file says; nothing where there is none. @throws DaemonFileError */
+export async function readDaemonFile(args: readonly string[], root = ''): Promise<DaemonFile> {
+  return parseFile(root + (parseArguments(args).get('config-file')?.at(-1) ?? DAEMON_FILE))
+}
+
+export type DaemonFile = Readonly<Record<string, unknown>>
+
+export function settingsOf(args: readonly string[], parsed: DaemonFile): DaemonSettings {
   const given = parseArguments(args)
-  const path = given.get('config-file')?.at(-1) ?? DAEMON_FILE
-  const file = await readFileSettings(root + path)
+  // The one group whose members clash with flags of the same name.
+  const file = isRecord(parsed['proxies']) ? { ...parsed, ...parsed['proxies'] } : parsed
   const inFile = (name: string): unknown => file[PLURAL[name] ?? name]
   return {
     value: (name) => given.get(name)?.at(-1) ?? scalar(inFile(name)),
@@ -68,14 +79,13 @@ function parseArguments(args: readonly string[]): Map<string, string[]> {
   return given
 }
 
-async function readFileSettings(path: string): Promise<Readonly<Record<string, unknown>>> {
+async function parseFile(path: string): Promise<DaemonFile> {
   const text = await readIfPresent(path)
   if (text === undefined) return {}
   try {
     const parsed: unknown = JSON.parse(text)
     if (!isRecord(parsed)) throw new Error('it holds no object')
-    // The one group whose members clash with flags of the same name.
-    return isRecord(parsed['proxies']) ? { ...parsed, ...parsed['proxies'] } : parsed
+    return parsed
   } catch (error) {
     throw new DaemonFileError(
       `cannot use ${path}: ${reasonOf(error)}; correct it, or dockerd does not start`,
@@ -86,7 +96,7 @@ async function readFileSettings(path: string): Promise<Readonly<Record<string, u
   }
 }
 
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+function isRecord(value: unknown): value is DaemonFile {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 

@@ -4,6 +4,7 @@ import { get } from 'node:http'
 import { connect } from 'node:net'
 import { reasonOf } from '../../config/errors.js'
 import { LOOPBACK } from '../../config/paths.js'
+import type { EngineStatus } from '../docker/engine.js'
 import type { AgentStatus } from '../control/status.js'
 import type { AgentOptions } from '../options.js'
 import { ok, type Finding } from './finding.js'
@@ -46,7 +47,20 @@ export function checkAgent(status: MaybeStatus, reason: string): Finding[] {
     ...degraded,
     ...services,
     ...promises,
+    ...(status.engine === undefined ? [] : checkEngine(status.engine)),
   ]
+}
+
+/** An engine that is missing or limited is among what is degraded. */
+function checkEngine({ kind, why, notStopped }: EngineStatus): Finding[] {
+  const check = 'docker'
+  const open = notStopped.map((what): Finding => ({
+    check,
+    state: 'warning',
+    what: `not stopped by a ${kind} engine: ${what}`,
+    remedy: kind === 'rootful' ? 'set DISCOBOT_DOCKER to rootless or off' : 'see docs/docker.md',
+  }))
+  return [ok(check, `${kind}, since ${why}`), ...open]
 }
 
 export interface Port {

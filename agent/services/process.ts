@@ -62,6 +62,7 @@ export class ServiceProcess {
   readonly #readers: readonly OutputReader[]
   readonly #notified = new AbortController()
   readonly #handover: Socket | undefined
+  readonly #stopsItself: boolean
   #leaderEnded = false
   #groupGone = false
   #asked = false
@@ -70,6 +71,7 @@ export class ServiceProcess {
   /** @param marker found again in the environment of everything the process starts. */
   constructor(spec: ServiceSpec, marker: string, deps: ProcessDeps) {
     this.#clock = deps.clock
+    this.#stopsItself = spec.stopsItself === true
     try {
       this.#child = spawnLeader(spec, marker, deps)
     } catch (error) {
@@ -143,7 +145,7 @@ export class ServiceProcess {
     const { pid } = this
     if (pid === undefined || !this.isGroupAlive()) return 'ended'
     // Once: dockerd, for one, takes the third SIGTERM for an order to leave everything as it is.
-    if (!this.#asked) sendSignal(-pid, 'SIGTERM')
+    if (!this.#asked) sendSignal(this.#stopsItself && !this.#leaderEnded ? pid : -pid, 'SIGTERM')
     this.#asked = true
     if (await this.#untilGone(graceMs, killNow)) return 'ended'
     sendSignal(-pid, 'SIGKILL')

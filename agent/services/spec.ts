@@ -50,6 +50,11 @@ export interface ServiceSpec {
   readonly giveUp?: { readonly failuresAllowed: number; readonly windowMs: number }
   /** The container ends, with this service's code, when it fails for good. */
   readonly essential: boolean
+  /**
+   * Its leader alone is told to stop, and ends the rest in its own order. Absent means that all of its group are told
+   * at once. What still runs in the end is killed either way.
+   */
+  readonly stopsItself?: true
   /** Between SIGTERM to the group and SIGKILL. */
   readonly stopGraceMs: number
 }

@@ -95,7 +95,7 @@ void t.test('what a mode or a setting rules out is not waited for, and nothing e
 void t.test('a plan can be made in every mode and with every setting that leaves steps out', (t) => {
   const choices: readonly (readonly Record<string, string>[])[] = [
     [{}, { DISCOBOT_PROXY: 'off' }],
-    [{}, { DISCOBOT_DOCKER: 'off' }, { DISCOBOT_DOCKER: 'on' }],
+    [{}, { DISCOBOT_DOCKER: 'off' }, { DISCOBOT_DOCKER: 'rootless' }, { DISCOBOT_DOCKER: 'on' }],
     [{}, EVERYTHING, { DISCOBOT_WORKSPACE: '/srv/project' }],
     [{}, { DISCOBOT_AGENT_COMMAND: 'sleep 1000' }],
     [{}, { DISCOBOT_DOCKER_CLIENT_PROXY: 'on' }],

@@ -9,6 +9,7 @@ import { fetchStatus } from '../control/client.js'
 import { startControlServer, type ControlDeps } from '../control/server.js'
 import type { AgentStatus } from '../control/status.js'
 import { renderStatus } from '../control/status-table.js'
+import { describeEngine } from '../docker/engine.js'
 import { LogStore } from '../logs/log-store.js'
 import { shortFolder, waitFor } from './lab.js'
 
@@ -181,5 +182,10 @@ t.test('the table tells a person what runs, since when, and what is wrong', asyn
       { colour: false, now },
     ),
     'cannot reap orphans (no koffi), 9 zombies\n\nno services',
+  )
+  const engine = describeEngine({ kind: 'rootless', dockerd: '/x', why: 'secrets are in force (KEY)' })
+  t.match(
+    renderStatus({ ...STATUS, engine }, { colour: false, now }),
+    /\n\ndocker {4}rootless, since secrets are in force \(KEY\)\n {10}not stopped: its containers .*\n {10}not stopped: /,
   )
 })

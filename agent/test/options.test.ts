@@ -105,7 +105,13 @@ void t.test(
           '127.0.0.1',
         ],
         ['DISCOBOT_AGENT_HOST', '0.0.0.0', /takes DISCOBOT_API_TOKEN; 127/, (o) => o.agentHost, '127.0.0.1'],
-        ['DISCOBOT_DOCKER', 'yes', /"yes": want auto or off; "auto" is used/, (o) => o.docker, 'auto'],
+        [
+          'DISCOBOT_DOCKER',
+          'yes',
+          /"yes": want auto or rootless or rootful or off; "auto"/,
+          (o) => o.docker,
+          'auto',
+        ],
         ['DISCOBOT_PROXY', '0', /"0": want on or off; "on" is used/, (o) => o.proxy, 'on'],
         [
           'DISCOBOT_LOG_LEVEL',

@@ -7,7 +7,7 @@ import { systemClock } from '../init/clock.js'
 import { CUT_MARK, LineSplitter, MAX_LINE_BYTES } from '../services/line-splitter.js'
 import { ServiceProcess } from '../services/process.js'
 import { commandAs, findAccount } from '../services/run-as.js'
-import { recordingLogger, shell } from './lab.js'
+import { recordingLogger, shell, waitFor } from './lab.js'
 
 t.test('a flood is read to its end, line by line, tagged with service and stream', async (t) => {
   const logger = recordingLogger()
@@ -80,6 +80,36 @@ t.test('each service is the leader of a session of its own and inherits nothing'
     names.filter((name) => name !== '_'),
     ['A', 'DISCOBOT_SERVICE', 'PATH', 'PWD'],
   )
+})
+
+t.test('one that stops itself is told alone, and has its time to end the rest in order', async (t) => {
+  const wrapped = 'sh -c \'trap "echo told" TERM; echo ready; while :; do sleep 0.05; done\' & rest=$!'
+  const ends = `${wrapped}; trap 'echo asked; kill -9 $rest; exit 0' TERM; wait; wait`
+  for (const more of [{ stopsItself: true }, {}] as const) {
+    const logger = recordingLogger()
+    const spec = shell('own', ends, more)
+    const child = new ServiceProcess(spec, 'own', {
+      children: new ChildRegistry(),
+      clock: systemClock,
+      logger,
+    })
+    const said = (): string[] => logger.lines.map(({ message }) => message)
+    await waitFor('its rest', () => said().includes('ready'))
+    t.equal(await child.end(5_000, new AbortController().signal), 'ended')
+    await child.drained()
+    t.ok(said().includes('asked'))
+    if ('stopsItself' in more) t.notOk(said().includes('told'), 'the rest hears of it from its leader')
+  }
+  // A leader that is gone can tell nobody.
+  const logger = recordingLogger()
+  const spec = shell('own', `${wrapped}; wait`, { stopsItself: true })
+  const child = new ServiceProcess(spec, 'own', { children: new ChildRegistry(), clock: systemClock, logger })
+  await waitFor('its rest', () => logger.lines.some(({ message }) => message === 'ready'))
+  child.signal('SIGKILL')
+  await child.ended
+  t.equal(await child.end(300, new AbortController().signal), 'killed')
+  await child.drained()
+  t.ok(logger.lines.some(({ message }) => message === 'told'))
 })
 
 const PASSWD = 'root:x:0:0:root:/root:/bin/sh\ndiscobot:x:1000:1001::/home/discobot:/bin/bash\n'

@@ -257,7 +257,7 @@ void t.test(
     const { degraded, services } = await agent.status()
     t.match(degraded, [
       /^DISCOBOT_USER "ada": has no effect/,
-      /^DISCOBOT_DOCKER "perhaps": want auto or off/,
+      /^DISCOBOT_DOCKER "perhaps": want auto or rootless or rootful or off/,
       /^workspace: cannot clone file:\/\/\/nonexistent\/repo\.git: .*; check DISCOBOT_WORKSPACE/,
     ])
     t.match(services, [

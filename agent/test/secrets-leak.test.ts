@@ -411,7 +411,12 @@ t.test('of an operator file that is broken, every variable named in it counts as
   mkdirSync(options.data.proxyDir, { recursive: true })
   const findings: BootFindings = {}
   const writing = writeProxyConfig(
-    { options, owner: () => Promise.resolve(undefined), bridge: false, logger: silentLogger },
+    {
+      options,
+      owner: () => Promise.resolve(undefined),
+      engine: { decide: () => ({ kind: 'none', why: 'it is not looked at' }), key: 'none' },
+      logger: silentLogger,
+    },
     findings,
   )
   await t.rejects(writing, { code: 'PROXY_CONFIG_PROBLEMS' })

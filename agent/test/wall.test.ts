@@ -122,7 +122,7 @@ headers:
     )
     const site = makeOriginSite(t)
     const { container, shell, status } = await bootContainer(t, certificates, {
-      env: { ...values, DISCOBOT_DOCKER: 'auto' },
+      env: { ...values, DISCOBOT_DOCKER: 'rootful' },
       prepare: `${DOCKERD}echo file-secret > /tmp/secret; chmod 400 /tmp/secret\n`,
       readOnly: [site.folder],
     })

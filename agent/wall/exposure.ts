@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync, readlinkSync, statSync } from 'node:fs'
+import { ENGINE_SOCKET } from '../docker/rootless/command.js'
 import type { AgentOptions } from '../options.js'
 import { findAccount, type Account } from '../services/run-as.js'
 
@@ -16,10 +17,10 @@ const SOCKETS = ['/var/run/docker.sock', '/run/docker.sock']
 /**
  * Undefined where only root can read the keys and secrets of the proxy.
  *
- * @param docker whether a Docker engine of ours will run, whose group the workspace's user is in.
+ * @param rootful whether a Docker engine of ours will run as root, whose group the workspace's user is in.
  * @param root prefix of the file system to look at; empty for ours.
  */
-export function exposureOf(options: AgentOptions, docker: boolean, root = ''): Exposure | undefined {
+export function exposureOf(options: AgentOptions, rootful: boolean, root = ''): Exposure | undefined {
   const { mode, user, inherited } = options
   if (mode === 'plain') {
     const reason = 'outside a container the proxy runs as the same account as everything else'
@@ -28,18 +29,27 @@ export function exposureOf(options: AgentOptions, docker: boolean, root = ''): E
   const account = user === undefined ? undefined : findAccount(textOf(`${root}/etc/passwd`), user)
   if (user === undefined || user === 'root' || account?.uid === 0)
     return { reason: "the workspace's user is root", remedy: 'name another DISCOBOT_USER' }
-  if (docker) {
+  if (rootful) {
     const reason = "the workspace's user has a Docker engine with root's rights"
-    return { reason, remedy: 'set DISCOBOT_DOCKER=off' }
+    return { reason, remedy: 'set DISCOBOT_DOCKER to rootless or off' }
   }
   const [, named] = /^unix:\/\/(.+)$/.exec(inherited['DOCKER_HOST'] ?? '') ?? []
-  const socket = [...(named === undefined ? [] : [named]), ...SOCKETS].find((path) =>
-    isOpenTo(user, account, path, root),
+  const socket = [...(named === undefined ? [] : [named]), ...SOCKETS].find(
+    (path) => !isRootless(path, root) && isOpenTo(user, account, path, root),
   )
   if (socket === undefined) return undefined
   return {
     reason: `the workspace's user may use the Docker engine at ${socket}`,
     remedy: `do not mount ${socket}`,
+  }
+}
+
+/** Whether it is our own engine without root's rights, or the link to it, as an earlier step has left it. */
+function isRootless(path: string, root: string): boolean {
+  try {
+    return path === ENGINE_SOCKET || readlinkSync(root + path) === ENGINE_SOCKET
+  } catch {
+    return false
   }
 }
 

@@ -186,7 +186,7 @@ t.test('an address at which others can reach us is found out', async (t) => {
       : { address, family, netmask: '', mac: '', internal: false, cidr: null, scopeid: 0 },
   ]
   const interfaces = {
-    lo: at('127.0.0.1'),
+    lo: [...at('127.0.0.1'), ...at('192.0.2.1')],
     eth0: [...at('10.0.0.5'), ...at('fd00::5', 'IPv6')],
     docker0: at('172.17.0.1'),
     'br-0123456789ab': at('172.18.0.1'),
@@ -195,6 +195,7 @@ t.test('an address at which others can reach us is found out', async (t) => {
   const hosts = [
     '127.0.0.1',
     '::1',
+    '192.0.2.1',
     '172.17.0.1',
     '172.18.0.1',
     '10.0.0.5',

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
+import { ENGINE_PROXY_ADDRESS } from '../../../config/paths.js'
 import { configureDockerClient } from '../../docker/client-config.js'
-import { BRIDGE_ADDRESS, type DockerPlan } from '../../docker/plan.js'
+import { BRIDGE_ADDRESS } from '../../docker/plan.js'
 import type { AgentOptions } from '../../options.js'
 import type { Account } from '../../services/run-as.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
@@ -8,7 +9,6 @@ import type { BootStep } from '../step.js'
 
 export interface DockerClientStepDeps {
   readonly options: AgentOptions
-  readonly plan: DockerPlan
   /** Whose docker client it is; resolves with undefined for ourselves. */
   readonly owner: () => Promise<Account | undefined>
 }
@@ -19,7 +19,7 @@ export interface DockerClientStepDeps {
  * what an earlier start has written is taken out, and a failure of that costs nobody anything.
  */
 export function dockerClientStep(deps: DockerClientStepDeps, findings: BootFindings): BootStep {
-  const { options, plan } = deps
+  const { options } = deps
   return {
     name: 'docker-client',
     // The overlay, because the configuration is in the home.
@@ -28,7 +28,8 @@ export function dockerClientStep(deps: DockerClientStepDeps, findings: BootFindi
     onFailure: options.dockerClientProxy === 'on' ? 'degrade' : 'ignore',
     remedy: 'see ~/.docker/config.json; containers go without the proxy',
     run: async () => {
-      if (!plan.run) return { notDone: 'there is no Docker engine' }
+      if (findings.engine?.kind !== 'rootful' && findings.engine?.kind !== 'rootless')
+        return { notDone: 'there is no Docker engine' }
       const proxyUrl = proxyForContainers(options, findings)
       const owner = await deps.owner()
       await configureDockerClient(join(owner?.home ?? options.home, '.docker', 'config.json'), {
@@ -43,7 +44,8 @@ export function dockerClientStep(deps: DockerClientStepDeps, findings: BootFindi
 function proxyForContainers(options: AgentOptions, findings: BootFindings): string | undefined {
   const access = proxyAccess(findings)
   const hosts = findings.proxy?.hosts ?? []
-  const reachable = hosts.some((host) => host === BRIDGE_ADDRESS || host === '0.0.0.0')
+  // A rootless engine leads whoever asks for the bridge's address to the proxy's.
+  const reachable = hosts.some((host) => [BRIDGE_ADDRESS, ENGINE_PROXY_ADDRESS, '0.0.0.0'].includes(host))
   if (options.dockerClientProxy === 'off' || access === undefined || !reachable) return undefined
   return `http://${BRIDGE_ADDRESS}:${access.port}`
 }

@@ -1,30 +1,30 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
-import type { Logger } from '../../../config/logger.js'
 import { nestCgroups } from '../../docker/cgroup-nesting.js'
 import type { Choice } from '../../docker/choice.js'
 import { readDaemonSettings, type DaemonSettings } from '../../docker/daemon-settings.js'
 import { chooseIptables } from '../../docker/iptables.js'
 import { chooseMtu } from '../../docker/mtu.js'
-import type { DockerPlan } from '../../docker/plan.js'
 import { chooseProxy, majorOf } from '../../docker/proxy-flags.js'
 import { chooseStorage } from '../../docker/storage-driver.js'
 import { digestOfTrust } from '../../docker/trust-change.js'
-import { baseEnvironment, serviceEnvironment, type Environment } from '../../environment.js'
-import type { AgentOptions } from '../../options.js'
-import type { Supervisor } from '../../services/supervisor.js'
-import type { CommandOptions, RunCommand } from '../../system/command.js'
+import { serviceEnvironment } from '../../environment.js'
+import type { CommandOptions } from '../../system/command.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
+import { startRootless } from './dockerd-rootless.js'
+import {
+  READY_TIMEOUT_MS,
+  ROOT,
+  searchPath,
+  type DockerdStepDeps,
+  type StartedEngine,
+} from './dockerd-start.js'
 
-export interface DockerdStepDeps {
-  readonly options: AgentOptions
-  readonly plan: DockerPlan
-  readonly stopGraceMs: number
-  readonly supervisor: Supervisor
-  readonly run: RunCommand
-  readonly logger: Logger
+/** There is no engine where somebody counts on one. */
+export class EngineMissingError extends DiscobotError {
+  readonly code = 'DOCKER_ENGINE_MISSING'
 }
 
 /** dockerd runs, and something about it does not work as it should. */
@@ -33,11 +33,8 @@ export class DockerdLimitedError extends DiscobotError {
 }
 
 const SOCKET = '/var/run/docker.sock'
-/** A data root with many containers is loaded before the first answer. */
-const READY_TIMEOUT_MS = 60_000
 /** What is tried before the start: each a few commands that end at once. */
 const TRIALS_MS = 20_000
-const ROOT = { name: 'root', home: '/root' }
 const IPTABLES_FOLDER = '/run/discobot/iptables'
 
 /** After the proxy and the trust store: Go reads both once, at its start. Nothing waits for dockerd. */
@@ -49,18 +46,45 @@ export function dockerdStep(deps: DockerdStepDeps, findings: BootFindings): Boot
     onFailure: 'degrade',
     remedy: 'see the log of the service dockerd, or set DISCOBOT_DOCKER=off',
     run: async (signal) => {
-      if (!deps.plan.run) return { notDone: deps.plan.reason }
-      const settings = await readDaemonSettings(deps.options.dockerdArgs)
-      await removeStalePids('/var/run')
-      const choices = await choose(deps, deps.plan.dockerd, settings, findings, signal)
+      const { engine } = findings
+      if (engine === undefined)
+        throw new EngineMissingError(
+          'cannot start dockerd: it is not known which secrets are in force; see proxy-config',
+        )
+      if (engine.kind === 'none') {
+        const { why, remedy } = engine
+        if (remedy === undefined) return { notDone: why }
+        throw new EngineMissingError(`cannot start dockerd: ${why}; ${remedy}`)
+      }
+      const start = engine.kind === 'rootless' ? startRootless : startRootful
+      const { socket, choices } = await start(deps, engine.dockerd, findings, signal)
       const told = choices.map((choice) => choice.told).join(', ')
-      deps.logger.info({ choices: told }, 'starting dockerd')
-      const socket = await startDockerd(deps, deps.plan.dockerd, settings, choices, findings, signal)
       const limits = choices.flatMap(({ limit }) => (limit === undefined ? [] : [limit]))
+      findings.engineLimits = limits
       if (limits.length > 0) throw new DockerdLimitedError(`dockerd runs with limits: ${limits.join('; ')}`)
-      return `${socket}, ${told}`
+      return `${engine.kind}, since ${engine.why}: ${socket}, ${told}${OPEN_TO_USERS[engine.kind]}`
     },
   }
+}
+
+/** For the timeline; `status` has more of it. */
+const OPEN_TO_USERS = {
+  rootful: '; its users are root in the container',
+  rootless: '; its users have the rights of discobot-docker',
+} as const
+
+async function startRootful(
+  deps: DockerdStepDeps,
+  dockerd: string,
+  findings: BootFindings,
+  signal: AbortSignal,
+): Promise<StartedEngine> {
+  const settings = await readDaemonSettings(deps.options.dockerdArgs)
+  await removeStalePids('/var/run')
+  const choices = await choose(deps, dockerd, settings, findings, signal)
+  deps.logger.info({ choices: choices.map((choice) => choice.told).join(', ') }, 'starting dockerd')
+  const socket = await startDockerd(deps, dockerd, settings, choices, findings, signal)
+  return { socket, choices }
 }
 
 /** One after another: each is quick, and together they would only wait for the same two cores. */
@@ -146,11 +170,6 @@ function socketOf({ hosts, hostsInFile }: DaemonSettings): string {
     .filter((host) => host.startsWith('unix://'))
     .map((host) => host.slice('unix://'.length))
   return sockets.find((socket) => socket === SOCKET) ?? sockets[0] ?? SOCKET
-}
-
-function searchPath({ inherited }: AgentOptions): string {
-  const base: Environment = baseEnvironment(ROOT, inherited)
-  return base['PATH'] ?? ''
 }
 
 /** dockerd refuses to start when the pid in its file is alive, and after a restart it is somebody else's. */

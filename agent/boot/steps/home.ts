@@ -3,6 +3,8 @@ import { dirname } from 'node:path'
 import { mkdir } from '../../../config/files-at-once.js'
 import { codeOf, DiscobotError, reasonOf } from '../../../config/errors.js'
 import { fetchStatus } from '../../control/client.js'
+import { ENGINE_USER } from '../../docker/plan.js'
+import { giveSubordinateIds } from '../../docker/rootless/subordinate-ids.js'
 import type { AgentOptions } from '../../options.js'
 import type { Account } from '../../services/run-as.js'
 import { inNewFolder, type HeldFolder } from '../../system/held-folder.js'
@@ -20,8 +22,10 @@ const TIMEOUT_MS = 60_000
 
 export interface HomeStepDeps {
   readonly options: AgentOptions
-  /** dockerd will run: its group must exist and the user be in it. */
+  /** A rootful dockerd may run: its group must exist and the user be in it. */
   readonly docker: boolean
+  /** A rootless dockerd may run: its account must exist and have ids of its own. */
+  readonly rootless: boolean
   readonly run: RunCommand
 }
 
@@ -63,7 +67,7 @@ async function refuseSecondAgent(socket: string): Promise<void> {
 }
 
 async function prepareAccounts(
-  { options, docker, run }: HomeStepDeps,
+  { options, docker, rootless, run }: HomeStepDeps,
   user: string,
   signal: AbortSignal,
 ): Promise<string> {
@@ -86,8 +90,16 @@ async function prepareAccounts(
     if (group === undefined) await add.group('docker')
     if (group?.members.includes(user) !== true) await add.member(user, 'docker')
   }
-  giveFolder(options.home, await requireAccount(user))
-  return created.length === 0 ? user : `created ${created.join(' and ')}`
+  const account = await requireAccount(user)
+  if (rootless) {
+    if ((await readAccount('', ENGINE_USER)) === undefined) {
+      await add.systemAccount(ENGINE_USER)
+      created.push(ENGINE_USER)
+    }
+    await giveSubordinateIds(ENGINE_USER, account)
+  }
+  giveFolder(options.home, account)
+  return created.length === 0 ? user : `created ${created.join(', ')}`
 }
 
 /** @throws HomeError when the account is still not there. */

@@ -12,10 +12,12 @@ import {
 import { DiscobotError } from '../../../config/errors.js'
 import { describeConfig, knownOf, readDescription, type Circumstances } from '../../../config/known-config.js'
 import type { Logger } from '../../../config/logger.js'
-import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
+import { ENGINE_PROXY_ADDRESS, LOOPBACK, type DataPaths } from '../../../config/paths.js'
 import { RELEASE } from '../../../config/release.js'
 import { readTextFile } from '../../../config/text-file.js'
+import type { Engine } from '../../docker/engine.js'
 import { BRIDGE_ADDRESS } from '../../docker/plan.js'
+import { rootfulRefusals } from '../../docker/refusals.js'
 import type { AgentOptions } from '../../options.js'
 import { secretVariables, variablesNamedIn } from '../../secret-variables.js'
 import type { Account } from '../../services/run-as.js'
@@ -33,8 +35,8 @@ export interface ProxyConfigStepDeps {
   readonly options: AgentOptions
   /** The proxy's account; resolves with undefined for ourselves. */
   readonly owner: () => Promise<Account | undefined>
-  /** dockerd will run, and its containers are to reach the proxy by the bridge. */
-  readonly bridge: boolean
+  /** Which engine runs: the first who asks decides, with what is against a rootful one. */
+  readonly engine: EngineDecision
   readonly logger: Logger
   /**
    * Remembers what the operator's file said when it was put in force, so that a reload can tell when it was cut off,
@@ -43,6 +45,13 @@ export interface ProxyConfigStepDeps {
   readonly operatorSaid?: { text?: string; stamp?: string }
   /** Of our own code; that of the bundle we run from unless given. */
   readonly release?: string
+}
+
+/** Remembers what it said first: what runs does not change with the configuration. */
+export interface EngineDecision {
+  decide(refusals: readonly string[]): Engine
+  /** All that it depends on besides the refusals, for comparing. */
+  readonly key: unknown
 }
 
 /** A file says something that could not be used; a configuration is in force nevertheless. */
@@ -78,7 +87,7 @@ function tellOfWall({ options, logger }: ProxyConfigStepDeps, { wall }: BootFind
 
 /** @throws ProxyConfigError with the first problem; by then the file is written and `findings.proxy` is set. */
 export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: BootFindings): Promise<string> {
-  const { options, bridge, release = RELEASE } = deps
+  const { options, release = RELEASE } = deps
   const files: ConfigFiles = {
     operatorFile: options.proxyConfig,
     workspaceFile: join(options.workspace.path, WORKSPACE_CONFIG),
@@ -86,7 +95,9 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   const texts = await readConfigTexts(files)
   if (deps.operatorSaid !== undefined) deps.operatorSaid.stamp = stampOf(texts.operator)
   const madeOf =
-    release === undefined ? undefined : digestOfTexts(texts, [bridge, proxyVariables(options.inherited)])
+    release === undefined
+      ? undefined
+      : digestOfTexts(texts, [deps.engine.key, rootfulRefusals(options), proxyVariables(options.inherited)])
   const place = { ...options.data, owner: await deps.owner() }
   if (release === undefined || madeOf === undefined) return composeAnew(deps, files, texts, place, findings)
   const circumstances = { release, file: place.proxyConfig, dataDir: place.root }
@@ -98,7 +109,8 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   // Owner and mode must be right as well.
   await writeText(place, present.text)
   await writeDescription(place, description)
-  tell(known.config, await findWall(deps, known.config), findings)
+  const engine = deps.engine.decide(rootfulRefusals(options, known.config))
+  tell(known.config, await findWall(deps, engine, known.config), findings)
   findings.configuration = configurationOf(deps, 'composed')
   remember(deps, texts)
   return withRemark(FORCE.composed, toldAgain(known.config, options.inherited))
@@ -122,7 +134,7 @@ async function composeAnew(
   findings: BootFindings,
   describe?: Circumstances & { readonly madeOf: string },
 ): Promise<string> {
-  const { options, bridge, logger } = deps
+  const { options, logger } = deps
   const [{ composeConfig }, { firstOf, formatProblem }] = await Promise.all([
     import('../../../config/compose.js'),
     import('../../../config/problem.js'),
@@ -132,7 +144,10 @@ async function composeAnew(
   if (composed.inForce === 'composed') remember(deps, texts)
   const inherited = inheritedProxy(composed, options.inherited)
   if (inherited !== undefined) logger.info({}, inherited.told)
-  const wanted = await rewritten(composed, bridge, inherited?.config ?? composed.config)
+  const named =
+    composed.inForce === 'composed' ? [] : await variablesNamedIn(options.proxyConfig, options.inherited)
+  const engine = deps.engine.decide(rootfulRefusals(options, composed.config, named))
+  const wanted = await rewritten(composed, engine, inherited?.config ?? composed.config)
   await writeText(place, wanted.yaml)
   const problems = composed.problems.map(formatProblem)
   for (const problem of problems) logger.warn({ problem }, 'proxy configuration')
@@ -141,11 +156,9 @@ async function composeAnew(
       ? undefined
       : await describeConfig(wanted.yaml, describe.madeOf, describe).catch(() => undefined)
   if (description !== undefined) await writeDescription(place, description)
-  const named =
-    composed.inForce === 'composed' ? [] : await variablesNamedIn(options.proxyConfig, options.inherited)
   const trouble = composed.trouble ?? (problems.length === 0 ? undefined : firstOf(composed.problems))
   findings.configuration = configurationOf(deps, composed.inForce, trouble)
-  tell(wanted.config, await findWall(deps, wanted.config), findings, named)
+  tell(wanted.config, await findWall(deps, engine, wanted.config), findings, named)
   if (trouble === undefined) return withRemark(FORCE[composed.inForce], inherited?.told)
   throw new ProxyConfigError(trouble)
 }
@@ -192,8 +205,12 @@ function tell(
 }
 
 /** Here because accounts and configuration are known by now, and nothing has been given to the proxy yet. */
-async function findWall({ options, bridge }: ProxyConfigStepDeps, config: Config): Promise<WallFindings> {
-  const exposure = exposureOf(options, bridge)
+async function findWall(
+  { options }: ProxyConfigStepDeps,
+  { kind }: Engine,
+  config: Config,
+): Promise<WallFindings> {
+  const exposure = exposureOf(options, kind === 'rootful')
   const secrets = Object.entries(config.secrets)
   return {
     ...(exposure === undefined ? {} : { exposure }),
@@ -201,7 +218,7 @@ async function findWall({ options, bridge }: ProxyConfigStepDeps, config: Config
     trustedVariables: secrets.flatMap(([, { env, trust_docker: trusted }]) =>
       env === undefined || trusted !== true ? [] : [env],
     ),
-    ownPorts: await ownPorts(options, bridge),
+    ownPorts: await ownPorts(options, kind === 'rootful'),
     hasPolicy: hasPolicy(config),
   }
 }
@@ -221,16 +238,24 @@ const FORCE: Readonly<Record<Composed['inForce'], string>> = {
   'deny-all': 'nothing may be reached',
 }
 
-/** With what only this container knows: its own way out, and the bridge's address, which appears when dockerd makes it. */
+/** Where the containers of an engine find the proxy. */
+const ADDRESS_FOR: Readonly<Record<Engine['kind'], string | undefined>> = {
+  rootful: BRIDGE_ADDRESS,
+  rootless: ENGINE_PROXY_ADDRESS,
+  none: undefined,
+}
+
+/** With what only this container knows: its own way out, and an address that appears when the engine is started. */
 async function rewritten(
   composed: Composed,
-  bridge: boolean,
+  { kind }: Engine,
   config: Config,
 ): Promise<Pick<Composed, 'config' | 'yaml'>> {
   const { sources, parts } = composed
   // Somebody may have chosen the addresses.
   const isChosen = sources['proxy.host']?.some((origin) => origin.layer !== 'default') === true
-  const host = bridge && !isChosen ? [...config.proxy.host, BRIDGE_ADDRESS] : config.proxy.host
+  const address = ADDRESS_FOR[kind]
+  const host = address === undefined || isChosen ? config.proxy.host : [...config.proxy.host, address]
   if (host === config.proxy.host && config === composed.config) return composed
   const { renderConfig } = await import('../../../config/render.js')
   const widened = { ...config, proxy: { ...config.proxy, host } }
