@@ -154,6 +154,11 @@ export const WORKSPACE_RULES: Readonly<Record<LeafName, WorkspaceRule>> = {
     "a workspace may not open this machine's ports to others",
     'no',
   ),
+  'egress.enforce': never(
+    "the operator's: whether anything leaves but by the proxy",
+    'a workspace may not say whether egress is enforced',
+    'no',
+  ),
   'upstream_proxy.url': way,
   'upstream_proxy.no_proxy': way,
   'upstream_proxy.resolve': way,

@@ -12,6 +12,7 @@ import { LogStore } from '../logs/log-store.js'
 import { readOptions } from '../options.js'
 import { Supervisor } from '../services/supervisor.js'
 import { commandRunner } from '../system/command.js'
+import { filterProgramRunner } from '../wall/filter-program.js'
 
 /** The sources lie beside dist/, from which this test runs. */
 const ROOT = process.cwd()
@@ -40,6 +41,7 @@ function plan(pid: number, env: Record<string, string>): readonly BootStep[] {
     supervisor,
     findings: {},
     run: commandRunner(children),
+    runFilter: filterProgramRunner(children),
     actions: {
       logs: new LogStore({ maxBytesPerService: 1 }),
       status: notRun,

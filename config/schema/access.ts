@@ -86,4 +86,8 @@ export const egressKeys = {
     list(targetPort),
     'Ports of this machine that clients from elsewhere may reach; empty means none.',
   ),
+  enforce: optional(
+    v.union([v.boolean(), v.literal('auto')], 'is not auto, true or false'),
+    'Whether nothing leaves the container but by the proxy.',
+  ),
 }

@@ -98,6 +98,7 @@ const HOSTILE: Readonly<
   'egress.allow': ['egress: { allow: [0.0.0.0/0] }', 'refused'],
   'egress.block': ['egress: { block: [] }', 'narrows'],
   'egress.own_ports': ['egress: { own_ports: [3002] }', 'refused'],
+  'egress.enforce': ['egress: { enforce: false }', 'refused'],
   'upstream_proxy.url': ["upstream_proxy: { url: 'http://evil.example:3128' }", 'refused'],
   'upstream_proxy.no_proxy': ["upstream_proxy: { no_proxy: ['*'] }", 'refused'],
   'upstream_proxy.resolve': ['upstream_proxy: { resolve: remote }', 'refused'],

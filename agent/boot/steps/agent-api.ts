@@ -64,7 +64,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
   }
   const start: BootStep = {
     name: 'agent-api',
-    needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile', load.name],
+    needs: ['control', 'workspace', 'overlay', 'link', 'wall', 'proxy', 'trust', 'profile', load.name],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     // The supervisor ends the container when it gives the service up; the boot does not know better.
     onFailure: 'degrade',

@@ -22,7 +22,7 @@ import type { Account } from '../../services/run-as.js'
 import { ensureFile } from '../../system/atomic-file.js'
 import { exposureOf } from '../../wall/exposure.js'
 import { ownPorts } from '../../wall/own-ports.js'
-import { VOLUNTARY, wallOf, withheldLine, type WallFindings } from '../../wall/wall.js'
+import { wallOf, withheldLine, type WallFindings } from '../../wall/wall.js'
 import { inheritedProxy, proxyVariables, toldAgain } from '../inherited-proxy.js'
 import type { BootFindings, ConfigurationFinding, ProxyEndpoints } from '../findings.js'
 import { stampOf } from '../operator-watch.js'
@@ -70,8 +70,7 @@ export function proxyConfigStep(deps: ProxyConfigStepDeps, findings: BootFinding
 /** Once, at the start: what was set up here is less than it may seem to be. */
 function tellOfWall({ options, logger }: ProxyConfigStepDeps, { wall }: BootFindings): void {
   if (wall === undefined) return
-  if (wall.hasPolicy) logger.warn({ level: 1 }, VOLUNTARY)
-  const withheld = withheldLine(wallOf(options, wall, true))
+  const withheld = withheldLine(wallOf(options, wall, true, undefined))
   if (withheld !== undefined) logger.warn({ level: 1 }, withheld)
 }
 
@@ -201,14 +200,21 @@ async function findWall({ options, bridge }: ProxyConfigStepDeps, config: Config
       env === undefined || trusted !== true ? [] : [env],
     ),
     ownPorts: await ownPorts(options, bridge),
-    hasPolicy: hasPolicy(config),
+    hasPolicy: saysWhereTo(config) || narrowsEgress(config),
+    enforce: config.egress.enforce,
+    narrows: (config.policy.mode === 'enforce' && saysWhereTo(config)) || narrowsEgress(config),
+    loadsSecrets: secrets.some(([, { trust_docker: trusted }]) => exposure === undefined || trusted === true),
   }
 }
 
-/** Whether it says where traffic may go. */
-function hasPolicy({ allowlist, blocklist, rules, egress }: Config): boolean {
-  const lists = [blocklist.domains, blocklist.ips, rules, egress.allow, egress.block, egress.connect_ports]
-  return allowlist.enabled || egress.private === 'deny' || lists.some((list) => list.length > 0)
+/** By lists and rules, which may only be observed. */
+function saysWhereTo({ allowlist, blocklist, rules }: Config): boolean {
+  return allowlist.enabled || [blocklist.domains, blocklist.ips, rules].some((list) => list.length > 0)
+}
+
+function narrowsEgress({ egress }: Config): boolean {
+  const lists = [egress.allow, egress.block, egress.connect_ports]
+  return egress.private === 'deny' || lists.some((list) => list.length > 0)
 }
 
 /** Of process 1. */

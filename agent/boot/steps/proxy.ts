@@ -117,8 +117,8 @@ export function planProxy(
   }
   const start: BootStep = {
     name: 'proxy',
-    // Not the trust store: it takes longer, and only the proxy's clients need it.
-    needs: [load.name, 'proxy-config', 'ca'],
+    // Not the trust store: it takes longer, and only the proxy's clients need it. The wall, because it is offered then.
+    needs: [load.name, 'proxy-config', 'ca', 'wall'],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     onFailure: 'degrade',
     remedy: 'see the log of the service proxy',

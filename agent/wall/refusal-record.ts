@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs'
+import type { Logger } from '../../config/logger.js'
+import type { PacketFilter } from './packet-filter.js'
+import type { RefusedPlace } from './refusals.js'
+
+/** One start of a program that ends within milliseconds; what it reads, the kernel has kept meanwhile. */
+const LOOK_MS = 5_000
+/** Somebody who tries every port of every address fills no log. */
+const LINES_PER_LOOK = 20
+
+/**
+ * Writes down what the packet filter refuses: a line for each place, when it is first tried and when it was tried ten
+ * times as often. The kernel's own log is not to be read from a container, so the filter remembers, and is asked.
+ */
+export class RefusalRecord {
+  readonly #timer: NodeJS.Timeout
+  #told = new Map<string, number>()
+  #toldOthers = 0
+  #looking: Promise<void> = Promise.resolve()
+
+  constructor(
+    private readonly filter: PacketFilter,
+    private readonly logger: Logger,
+  ) {
+    this.#timer = setInterval(() => void this.#look(), LOOK_MS)
+    this.#timer.unref()
+  }
+
+  /** After a last look. Never rejects. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#look()
+  }
+
+  #look(): Promise<void> {
+    this.#looking = this.#looking.then(() => this.#write())
+    return this.#looking
+  }
+
+  async #write(): Promise<void> {
+    const found = await this.filter.refusals()
+    if (found === undefined) return
+    const known = new Map<string, number>()
+    const lines: (() => void)[] = []
+    for (const place of found.places) {
+      const { packets, ...where } = place
+      const key = JSON.stringify(where)
+      const told = this.#told.get(key)
+      if (told !== undefined && packets < told * 10) {
+        known.set(key, told)
+        continue
+      }
+      known.set(key, packets)
+      lines.push(() => this.logger.warn(fieldsOf(place), REFUSED))
+    }
+    this.#told = known
+    const { others } = found
+    if (others > 0 && others >= this.#toldOthers * 10) {
+      this.#toldOthers = others
+      lines.push(() => this.logger.warn({ to: 'places that are not recorded', packets: others }, REFUSED))
+    }
+    for (const write of lines.slice(0, LINES_PER_LOOK)) write()
+    if (lines.length > LINES_PER_LOOK)
+      this.logger.warn({ places: lines.length - LINES_PER_LOOK }, `${REFUSED}, at more places than are shown`)
+  }
+}
+
+const REFUSED = 'the packet filter has refused what did not go by the proxy'
+
+function fieldsOf({ uid, from, address, protocol, port, packets }: RefusedPlace): Record<string, unknown> {
+  return {
+    ...(uid === undefined ? { from } : { user: accountName(uid) }),
+    to: address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
+    protocol,
+    packets,
+  }
+}
+
+function accountName(uid: number): string {
+  try {
+    const lines = readFileSync('/etc/passwd', 'utf8').split('\n')
+    return lines.map((line) => line.split(':')).find(([, , id]) => id === String(uid))?.[0] ?? String(uid)
+  } catch {
+    return String(uid)
+  }
+}
