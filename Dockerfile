@@ -18,7 +18,7 @@ FROM ${BASE}
 # docker.io brings the group "docker"; openssh-client is for workspaces cloned over ssh.
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-      ca-certificates curl docker.io fuse-overlayfs git git-lfs iptables openssh-client procps util-linux \
+      ca-certificates curl docker.io fuse-overlayfs git git-lfs iptables nftables openssh-client procps util-linux \
  && rm -rf /var/lib/apt/lists/*
 # Node's own images give the number 1000 to an account "node".
 RUN if id node >/dev/null 2>&1; then userdel --remove node; fi \

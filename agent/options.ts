@@ -246,8 +246,11 @@ function egress(reader: VariableReader): AgentOptions['egress'] {
   const name = 'DISCOBOT_EGRESS'
   const value = reader.text(name)
   if (value === undefined) return 'auto'
-  const known = (['auto', 'enforced', 'cooperative'] as const).find((choice) => choice === value.toLowerCase())
-  if (known === undefined) reader.refuse(name, value, 'want auto, enforced or cooperative; "enforced" is used')
+  const known = (['auto', 'enforced', 'cooperative'] as const).find(
+    (choice) => choice === value.toLowerCase(),
+  )
+  if (known === undefined)
+    reader.refuse(name, value, 'want auto, enforced or cooperative; "enforced" is used')
   return known ?? 'enforced'
 }
 

@@ -145,3 +145,19 @@ void t.test('a need that is neither a step nor said to be left out is refused, w
   t.throws(() => planned(steps, ['overlay', 'link']), { message: /the step "link" is there and left out/ })
   t.end()
 })
+
+void t.test('nothing of the workspace runs before the wall is up', (t) => {
+  const steps = new Map(plan(1, EVERYTHING).map((step) => [step.name, step]))
+  const after = (name: string): boolean =>
+    steps.get(name)?.needs.some((need) => need === 'wall' || after(need)) === true
+  for (const name of ['proxy', 'profile', 'docker-client', 'dockerd', 'agent-api', 'services'])
+    t.ok(after(name), name)
+  for (const [env, pid] of [
+    [{ DISCOBOT_PROXY: 'off' }, 1],
+    [{}, 4711],
+  ] as const)
+    for (const step of plan(pid, env))
+      if (['dockerd', 'agent-api', 'services'].includes(step.name))
+        t.ok(step.needs.includes('wall'), step.name)
+  t.end()
+})

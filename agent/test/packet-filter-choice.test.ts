@@ -20,64 +20,75 @@ async function boot(t: Test, operator: string, settings: IsolatedSettings = {}):
 const WITHOUT_NET_ADMIN = ['setpriv', '--bounding-set', '-net_admin', '--inh-caps', '-net_admin'] as const
 const RUN = [process.execPath, join(BUILT, 'agent/main.js'), 'run'] as const
 
-void t.test('where it cannot be had, who asked for it does not run without', { skip: NEEDS_ROOT }, async (t) => {
-  const certificates = await makeOriginCertificates(t, [], 'egress: { enforce: true }\n')
-  const start = (settings: IsolatedSettings): ReturnType<typeof startIsolated> =>
-    startIsolated(t, {
-      ...settings,
-      env: { DISCOBOT_DOCKER: 'off', DISCOBOT_PROXY_CONFIG: certificates.operatorFile, ...settings.env },
-      readOnly: [certificates.folder],
-    })
-  const cases: Readonly<Record<string, readonly [IsolatedSettings, RegExp]>> = {
-    'no capability': [
-      { command: [...WITHOUT_NET_ADMIN, ...RUN] },
-      /cannot enforce egress: CAP_NET_ADMIN is missing; run the container with --cap-add NET_ADMIN/,
-    ],
-    'no program': [
-      { prepare: 'rm -f /usr/sbin/nft /usr/sbin/*tables*\n' },
-      /cannot enforce egress: neither nft nor iptables is installed; install nftables in the image/,
-    ],
-    'programs that fail': [
-      {
-        prepare:
-          'for f in /usr/sbin/nft /usr/sbin/*tables*; do rm -f $f; printf "#!/bin/sh\\necho Operation not supported >&2; exit 1\\n" > $f; chmod 755 $f; done\n',
-      },
-      /cannot enforce egress: the kernel takes no rules \(nft: Operation not supported, iptables: /,
-    ],
-    'the other family fails': [
-      {
-        prepare:
-          'rm -f /usr/sbin/nft; for f in /usr/sbin/ip6tables*-restore; do rm -f $f; printf "#!/bin/sh\\necho no IPv6 >&2; exit 1\\n" > $f; chmod 755 $f; done\n',
-      },
-      /cannot enforce egress: the kernel takes no rules \(iptables: no IPv6/,
-    ],
-    'no proxy': [
-      { env: { DISCOBOT_PROXY: 'off', DISCOBOT_EGRESS: 'enforced' } },
-      /cannot enforce egress: DISCOBOT_PROXY is \\*"off/,
-    ],
-    'a word that is none': [
-      { env: { DISCOBOT_EGRESS: 'yes' }, command: [...WITHOUT_NET_ADMIN, ...RUN] },
-      /cannot enforce egress: CAP_NET_ADMIN is missing/,
-    ],
-  }
-  for (const [name, [settings, complaint]] of Object.entries(cases)) {
-    const container = await start(settings)
-    t.equal(await container.exited, 1, name)
-    t.match(container.logs(), complaint, name)
-    t.notMatch(container.logs(), /proxy ready|agent API ready|Discobot is up/, `${name}: nothing was started`)
-  }
-})
+void t.test(
+  'where it cannot be had, who asked for it does not run without',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const certificates = await makeOriginCertificates(t, [], 'egress: { enforce: true }\n')
+    const start = (settings: IsolatedSettings): ReturnType<typeof startIsolated> =>
+      startIsolated(t, {
+        ...settings,
+        env: { DISCOBOT_DOCKER: 'off', DISCOBOT_PROXY_CONFIG: certificates.operatorFile, ...settings.env },
+        readOnly: [certificates.folder],
+      })
+    const cases: Readonly<Record<string, readonly [IsolatedSettings, RegExp]>> = {
+      'no capability': [
+        { command: [...WITHOUT_NET_ADMIN, ...RUN] },
+        /cannot enforce egress: CAP_NET_ADMIN is missing; run the container with --cap-add NET_ADMIN/,
+      ],
+      'no program': [
+        { prepare: 'rm -f /usr/sbin/nft /usr/sbin/*tables*\n' },
+        /cannot enforce egress: neither nft nor iptables is installed; install nftables in the image/,
+      ],
+      'programs that fail': [
+        {
+          prepare:
+            'for f in /usr/sbin/nft /usr/sbin/*tables*; do rm -f $f; printf "#!/bin/sh\\necho Operation not supported >&2; exit 1\\n" > $f; chmod 755 $f; done\n',
+        },
+        /cannot enforce egress: the kernel takes no rules \(nft: Operation not supported, iptables: /,
+      ],
+      'the other family fails': [
+        {
+          prepare:
+            'rm -f /usr/sbin/nft; for f in /usr/sbin/ip6tables*-restore; do rm -f $f; printf "#!/bin/sh\\necho no IPv6 >&2; exit 1\\n" > $f; chmod 755 $f; done\n',
+        },
+        /cannot enforce egress: the kernel takes no rules \(iptables: no IPv6/,
+      ],
+      'no proxy': [
+        { env: { DISCOBOT_PROXY: 'off', DISCOBOT_EGRESS: 'enforced' } },
+        /cannot enforce egress: DISCOBOT_PROXY is \\*"off/,
+      ],
+      'a word that is none': [
+        { env: { DISCOBOT_EGRESS: 'yes' }, command: [...WITHOUT_NET_ADMIN, ...RUN] },
+        /cannot enforce egress: CAP_NET_ADMIN is missing/,
+      ],
+    }
+    for (const [name, [settings, complaint]] of Object.entries(cases)) {
+      const container = await start(settings)
+      t.equal(await container.exited, 1, name)
+      t.match(container.logs(), complaint, name)
+      t.notMatch(
+        container.logs(),
+        /proxy ready|agent API ready|Discobot is up/,
+        `${name}: nothing was started`,
+      )
+    }
+  },
+)
 
 void t.test('auto goes without it, and says why', { skip: NEEDS_ROOT }, async (t) => {
   const booted = await boot(t, POLICY, { command: [...WITHOUT_NET_ADMIN, ...RUN] })
   t.match((await booted.tryShell(AROUND)).stdout, /OUTSIDE/, 'the way around is open')
   const { wall } = await booted.status()
   t.match(wall, { level: 1, name: 'cooperative' })
-  t.match(wall?.promises.find(({ id }) => id === 'no-way-around'), {
-    holds: false,
-    because: /egress is voluntary: .*\(CAP_NET_ADMIN is missing\)/,
-    remedy: 'run the container with --cap-add NET_ADMIN',
-  })
+  t.match(
+    wall?.promises.find(({ id }) => id === 'no-way-around'),
+    {
+      holds: false,
+      because: /egress is voluntary: .*\(CAP_NET_ADMIN is missing\)/,
+      remedy: 'run the container with --cap-add NET_ADMIN',
+    },
+  )
   t.match(
     booted.container.logs(),
     /the policy holds for who uses the proxy, since egress is voluntary.*CAP_NET_ADMIN is missing.*--cap-add NET_ADMIN/,

@@ -94,8 +94,12 @@ void t.test('nothing leaves but by the proxy, whoever tries', { skip: NEEDS_ROOT
     t.strictSame(degraded, [])
     t.match(await shell(`${AGENT} status`), /^wall +level 2, enforced$/m)
     t.notMatch(container.logs(), /egress is voluntary/)
-    await container.logged(/packet filter has refused .*user=discobot.* to="?203\.0\.113\.10:80"?.* protocol=tcp/)
-    await container.logged(/packet filter has refused .*user=root.* to="?\[2001:db8::10\]:53"?.* protocol=udp/)
+    await container.logged(
+      /packet filter has refused .*user=discobot.* to="?203\.0\.113\.10:80"?.* protocol=tcp/,
+    )
+    await container.logged(
+      /packet filter has refused .*user=root.* to="?\[2001:db8::10\]:53"?.* protocol=udp/,
+    )
     await container.logged(/packet filter has refused .*from="?172\.17\.0\.2"? .*protocol=udp/)
     await container.logged(/packet filter has refused .*places that are not recorded/)
   })

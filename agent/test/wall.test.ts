@@ -85,7 +85,11 @@ void t.test('each promise says whether it holds, and why not', (t) => {
     withheldLine(wall),
     /^secrets: A, B withheld .*, since it is so; change it, or write trust_docker: true/,
   )
-  t.equal(withheldLine(wallOf(optionsOf({}, 4711), exposed, true, undefined)), undefined, 'not outside a container')
+  t.equal(
+    withheldLine(wallOf(optionsOf({}, 4711), exposed, true, undefined)),
+    undefined,
+    'not outside a container',
+  )
   for (const { holds, because } of wall.promises) t.equal(because === undefined, holds)
   t.end()
 })
@@ -165,7 +169,7 @@ headers:
     const agent = `'${process.execPath}' '${join(BUILT, 'agent/main.js')}'`
     t.match(
       await shell(`${agent} status`),
-      /^wall +level 1, cooperative\n +not promised: .*egress is voluntary/ms,
+      /^wall +level 1, cooperative\n.*not promised: nothing leaves .*a packet filter is set, and .*Docker engine/ms,
     )
     const { stdout } = await container.exec(`${agent} doctor --json`)
     const told = (JSON.parse(stdout) as Finding[]).filter(({ check }) => check === 'wall')
@@ -178,7 +182,10 @@ headers:
       'warning',
       'warning',
     ])
-    t.match(container.logs(), /the policy holds for who uses the proxy, since egress is voluntary/)
+    t.match(
+      container.logs(),
+      /the policy holds for who uses the proxy, since a packet filter is set, and .*Docker engine.*DISCOBOT_DOCKER=off/,
+    )
     t.match(container.logs(), /KEY, FILE, SWAPPED withheld from the proxy/)
     t.match(
       await shell('cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c leak- || true'),

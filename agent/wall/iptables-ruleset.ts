@@ -68,8 +68,7 @@ export function iptablesRuleset(family: Family, settings: FilterSettings): strin
     `-A DISCOBOT-OUTPUT-REST -m owner --uid-owner ${proxyUid} -j RETURN`,
     ...(resolver
       ? ['udp', 'tcp'].map(
-          (protocol) =>
-            `-A DISCOBOT-OUTPUT-REST -p ${protocol} --dport 53 -m owner --uid-owner 0 -j RETURN`,
+          (protocol) => `-A DISCOBOT-OUTPUT-REST -p ${protocol} --dport 53 -m owner --uid-owner 0 -j RETURN`,
         )
       : []),
     '-A DISCOBOT-OUTPUT-REST -m owner --uid-owner 0-4294967294 -j DISCOBOT-REFUSE',

@@ -83,11 +83,7 @@ async function restore(
   run: RunFilterProgram,
 ): Promise<string | undefined> {
   for (const [family, { restore: command }] of entriesOf(programs)) {
-    const { code, reason } = await run(
-      command,
-      ['--noflush', '-w', '5'],
-      iptablesRuleset(family, settings),
-    )
+    const { code, reason } = await run(command, ['--noflush', '-w', '5'], iptablesRuleset(family, settings))
     if (code === 0) continue
     for (const [, { program }] of entriesOf(programs)) for (const args of UNDO) await run(program, args)
     return reason

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { unattended } from '../../config/entry.js'
 import type { Logger } from '../../config/logger.js'
 import type { PacketFilter } from './packet-filter.js'
 import type { RefusedPlace } from './refusals.js'
@@ -22,7 +23,7 @@ export class RefusalRecord {
     private readonly filter: PacketFilter,
     private readonly logger: Logger,
   ) {
-    this.#timer = setInterval(() => void this.#look(), LOOK_MS)
+    this.#timer = setInterval(() => unattended(logger, 'record of the packet filter', this.#look()), LOOK_MS)
     this.#timer.unref()
   }
 
@@ -33,8 +34,9 @@ export class RefusalRecord {
   }
 
   #look(): Promise<void> {
-    this.#looking = this.#looking.then(() => this.#write())
-    return this.#looking
+    const mine = this.#looking.then(() => this.#write())
+    this.#looking = mine.catch(() => undefined)
+    return mine
   }
 
   async #write(): Promise<void> {
