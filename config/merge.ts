@@ -111,6 +111,7 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       block: take('egress', 'block'),
       own_ports: take('egress', 'own_ports'),
       enforce: take('egress', 'enforce'),
+      dns: take('egress', 'dns'),
     },
     upstream_proxy: {
       url: take('upstream_proxy', 'url'),

@@ -98,7 +98,7 @@ void t.test('nothing leaves but by the proxy, whoever tries', { skip: NEEDS_ROOT
       /packet filter has refused .*user=discobot.* to="?203\.0\.113\.10:80"?.* protocol=tcp/,
     )
     await container.logged(
-      /packet filter has refused .*user=root.* to="?\[2001:db8::10\]:53"?.* protocol=udp/,
+      /packet filter has refused .*user=root.* to="?\[2001:db8::10\]:123"?.* protocol=udp/,
     )
     await container.logged(/packet filter has refused .*from="?172\.17\.0\.2"? .*protocol=udp/)
     await container.logged(/packet filter has refused .*places that are not recorded/)
@@ -187,12 +187,37 @@ python3 /tmp/forwarder.py &
 `,
   })
   t.match((await tryShell('curl -sS -m 5 http://allowed.test/')).stdout, /OUTSIDE/, "by the proxy's look-up")
-  const lookUp = (name: string): string =>
-    `python3 -c "import socket; print(socket.getaddrinfo('${name}', 80))"`
-  t.not((await tryShell(lookUp('secret.leak.test'))).code, 0, 'the user asks nobody')
-  t.not((await container.exec(lookUp('root.leak.test'))).code, 0, 'nor does root, by that resolver')
+  const lookUp = (name: string): string => `getent ahosts ${name}`
+  const others = {
+    'the user': tryShell,
+    root: (script: string) => container.exec(script),
+    'a nested container': (script: string) =>
+      // It has a server of its own, outside.
+      container.exec(
+        `ip netns exec nested unshare --mount sh -c 'echo nameserver ${OUTSIDE_4} > /tmp/resolv; mount --bind /tmp/resolv /etc/resolv.conf; exec ${script}'`,
+      ),
+  }
+  for (const [who, run] of Object.entries(others)) {
+    const name = who.replaceAll(' ', '-')
+    t.not((await run(lookUp(`${name}.leak.test`))).code, 0, `${who} learns no name that is not allowed`)
+    t.match((await run(lookUp('allowed.test'))).stdout, /203\.0\.113\.10/, `${who} learns one that is`)
+  }
+  t.match(
+    (await tryShell(`RES_OPTIONS=use-vc ${lookUp('allowed.test')}`)).stdout,
+    /203\.0\.113\.10/,
+    'over TCP',
+  )
   await tryShell('curl -sS -m 5 http://blocked.leak.test/')
   const { stdout } = await container.exec('cat /tmp/asked')
   t.match(stdout, /ASKED .*allowed.test/)
-  t.notMatch(stdout, /leak/)
+  t.strictSame([...new Set(stdout.match(/ASKED .*/g))], ['ASKED .allowed.test'])
+})
+
+void t.test('names are refused where the operator says so', { skip: NEEDS_ROOT }, async (t) => {
+  const { container, tryShell } = await boot(t, `${POLICY}egress: { dns: refuse }\n`, {
+    prepare: `rm -f /etc/resolv.conf; echo nameserver ${OUTSIDE_4} > /etc/resolv.conf\n`,
+  })
+  t.not((await tryShell('python3 -c "import socket; socket.getaddrinfo(\'other.test\', 80)"')).code, 0)
+  t.equal(await arrived(container), 0)
+  await container.logged(/packet filter has refused .*to="?203\.0\.113\.10:53/)
 })

@@ -1,4 +1,5 @@
 import type { AgentOptions } from '../options.js'
+import type { PacketFilter } from './packet-filter.js'
 import type { WallFindings } from './wall.js'
 
 /** What the operator wants of the packet filter. */
@@ -16,7 +17,7 @@ export interface Absence {
 }
 
 /** What has become of it. */
-export type Enforcement = { readonly by: 'nftables' | 'iptables' } | Absence
+export type Enforcement = Pick<PacketFilter, 'by' | 'namesPort'> | Absence
 
 const SWITCH_ON = 'set DISCOBOT_EGRESS=enforced'
 

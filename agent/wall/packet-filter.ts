@@ -21,6 +21,8 @@ export class EgressNotEnforcedError extends DiscobotError {
 /** Rules that are in force, and stay so as long as the network does: whatever ends, nothing takes them away. */
 export interface PacketFilter {
   readonly by: 'nftables' | 'iptables'
+  /** Where who looks up a name is sent; absent where that is refused. */
+  readonly namesPort?: number
   /** What they have refused so far; undefined where that cannot be read. */
   refusals(): Promise<Refusals | undefined>
 }
@@ -35,8 +37,13 @@ export async function raiseFilter(settings: FilterSettings, run: RunFilterProgra
   const failures: string[] = []
   const nft = findFilterProgram('nft')
   if (nft !== undefined) {
+    const refusals = (): Promise<Refusals | undefined> => listRefusals(nft, run)
+    const { namesPort, ...bare } = settings
     const { code, reason } = await run(nft, ['-f', '-'], nftRuleset(settings))
-    if (code === 0) return { by: 'nftables', refusals: () => listRefusals(nft, run) }
+    if (code === 0) return { by: 'nftables', ...(namesPort === undefined ? {} : { namesPort }), refusals }
+    // Without address translation in the kernel nobody can be sent elsewhere; refusing takes less.
+    const second = namesPort === undefined ? undefined : await run(nft, ['-f', '-'], nftRuleset(bare))
+    if (second?.code === 0) return { by: 'nftables', refusals }
     failures.push(`nft: ${reason}`)
   }
   for (const flavour of ['iptables', 'iptables-legacy']) {

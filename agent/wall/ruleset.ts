@@ -6,6 +6,8 @@ export interface FilterSettings {
   readonly ownPorts: readonly number[]
   /** Docker's resolver of a network with a name answers at 127.0.0.11, and asks others from this very namespace. */
   readonly dockerResolver: boolean
+  /** Where the proxy answers whoever looks up a name; absent where nobody does. */
+  readonly namesPort?: number
   /** Interfaces that lead out and are called like a bridge of Docker's. */
   readonly misnamed: readonly string[]
 }
@@ -34,7 +36,7 @@ const REMEMBERED_FOR = '1h'
  * that passes here is theirs to judge.
  */
 export function nftRuleset(settings: FilterSettings): string {
-  const { proxyUid, ownPorts, dockerResolver, misnamed } = settings
+  const { proxyUid, ownPorts, dockerResolver, misnamed, namesPort } = settings
   const bridges = (key: string, verdict: string): string =>
     BRIDGES.map((name) => `    ${key} "${name}" ${verdict}\n`).join('')
   const toMisnamed = misnamed.map((name) => `    oifname "${name}" goto refuse_forwarded\n`).join('')
@@ -76,10 +78,30 @@ ${toMisnamed}${bridges('oifname', 'accept')}    goto refuse_forwarded
   }
   chain input {
     type filter hook input priority filter - 10; policy accept;
-${bridges('iifname', 'jump from_nested')}  }
+    iifname "lo" accept
+${bridges('iifname', 'goto from_nested')}${namesPort === undefined ? '' : `    meta l4proto { tcp, udp } th dport ${namesPort} drop\n`}  }
   chain from_nested {
 ${ownPorts.length === 0 ? '' : `    tcp dport { ${ownPorts.join(', ')} } goto refuse_forwarded\n`}  }
+${namesPort === undefined ? '' : namesRules(settings, namesPort)}}
+`
 }
+
+/**
+ * Whoever asks a server for a name asks the proxy: before Docker's own rules for its resolver (priority `dstnat`), and
+ * except for servers that are the container's own or a nested container's.
+ */
+function namesRules({ proxyUid, dockerResolver }: FilterSettings, port: number): string {
+  const toUs = `meta l4proto { tcp, udp } th dport 53 redirect to :${port}`
+  return `  chain names_of_ours {
+    type nat hook output priority -110; policy accept;
+    meta skuid ${proxyUid} accept
+${dockerResolver ? `    ip daddr ${DOCKER_RESOLVER} ${toUs}\n    meta skuid 0 accept\n` : ''}    oifname "lo" accept
+${BRIDGES.map((name) => `    oifname "${name}" accept\n`).join('')}    ${toUs}
+  }
+  chain names_of_nested {
+    type nat hook prerouting priority -110; policy accept;
+    fib daddr type local accept
+${BRIDGES.map((name) => `    fib daddr oifname "${name}" accept\n`).join('')}${BRIDGES.map((name) => `    iifname "${name}" ${toUs}\n`).join('')}  }
 `
 }
 

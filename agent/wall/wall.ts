@@ -20,6 +20,8 @@ export interface WallFindings {
   readonly narrows: boolean
   /** Some secret is not withheld. */
   readonly loadsSecrets: boolean
+  /** Of the configuration: whoever looks up a name is answered, where egress is enforced. */
+  readonly answersNames: boolean
 }
 
 /** Where the configuration could not be read, or there is no proxy for it. */
@@ -31,6 +33,7 @@ export const NOTHING_FOUND: WallFindings = {
   enforce: 'auto',
   narrows: false,
   loadsSecrets: false,
+  answersNames: false,
 }
 
 /**

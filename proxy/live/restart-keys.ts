@@ -25,6 +25,7 @@ const FILE_ONLY: readonly Key[] = [
   { name: 'cache.apart', of: ({ cache }) => cache.apart },
   { name: 'proxy.auth', of: ({ proxy }) => proxy.auth },
   { name: 'egress.enforce', of: ({ egress }) => egress.enforce },
+  { name: 'egress.dns', of: ({ egress }) => egress.dns },
   { name: 'upstream_proxy.url', of: ({ upstream_proxy }) => upstream_proxy.url },
   { name: 'upstream_proxy.no_proxy', of: ({ upstream_proxy }) => upstream_proxy.no_proxy },
   { name: 'upstream_proxy.resolve', of: ({ upstream_proxy }) => upstream_proxy.resolve },

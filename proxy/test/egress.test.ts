@@ -15,6 +15,7 @@ const ANY: Config['egress'] = {
   block: [],
   own_ports: [],
   enforce: 'auto',
+  dns: 'resolve',
 }
 
 t.test(

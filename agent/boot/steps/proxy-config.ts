@@ -202,6 +202,7 @@ async function findWall({ options, bridge }: ProxyConfigStepDeps, config: Config
     ownPorts: await ownPorts(options, bridge),
     hasPolicy: saysWhereTo(config) || narrowsEgress(config),
     enforce: config.egress.enforce,
+    answersNames: config.egress.dns === 'resolve',
     narrows: (config.policy.mode === 'enforce' && saysWhereTo(config)) || narrowsEgress(config),
     loadsSecrets: secrets.some(([, { trust_docker: trusted }]) => exposure === undefined || trusted === true),
   }

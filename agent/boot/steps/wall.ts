@@ -1,4 +1,5 @@
 import type { Logger } from '../../../config/logger.js'
+import { NAMES_PORT } from '../../../config/paths.js'
 import { hasCapability } from '../../docker/plan.js'
 import type { AgentOptions } from '../../options.js'
 import type { Account } from '../../services/run-as.js'
@@ -47,7 +48,7 @@ export function planWall(deps: WallStepDeps, findings: BootFindings): WallPlan {
   let record: RefusalRecord | undefined
   // Asked at the start: later our services listen, and not all of them let us see what is theirs.
   let shared: { readonly reason: string | undefined } | undefined
-  const raise = async (wall: WallFindings): Promise<void> => {
+  const raise = async (wall: WallFindings, namesPort?: number): Promise<void> => {
     if (record !== undefined) return
     requireContainer(options, deps.status)
     shared ??= { reason: sharedNetwork() }
@@ -59,13 +60,17 @@ export function planWall(deps: WallStepDeps, findings: BootFindings): WallPlan {
         ownPorts: [...new Set([...wall.ownPorts, ...(findings.proxy ? [findings.proxy.apiPort] : [])])],
         dockerResolver: hasDockerResolver(),
         misnamed: misnamedInterfaces(),
+        ...(namesPort === undefined ? {} : { namesPort }),
       },
       deps.run,
     )
     record = new RefusalRecord(filter, logger)
-    findings.enforcement = { by: filter.by }
+    findings.enforcement = {
+      by: filter.by,
+      ...(filter.namesPort === undefined ? {} : { namesPort: filter.namesPort }),
+    }
   }
-  const decide = async (wall: WallFindings): Promise<void> => {
+  const decide = async (wall: WallFindings, namesPort?: number): Promise<void> => {
     if (record !== undefined) return
     const wanted = wantedEnforcement(options, wall)
     if (wanted.kind === 'no') {
@@ -73,7 +78,7 @@ export function planWall(deps: WallStepDeps, findings: BootFindings): WallPlan {
       return
     }
     try {
-      await raise(wall)
+      await raise(wall, namesPort)
     } catch (error) {
       if (!(error instanceof EgressNotEnforcedError)) throw error
       findings.enforcement = { because: error.reason, remedy: error.remedy }
@@ -95,7 +100,7 @@ export function planWall(deps: WallStepDeps, findings: BootFindings): WallPlan {
       run: async () => {
         const { wall = UNKNOWN } = findings
         if (mayFollow(options, deps.status)) shared = { reason: sharedNetwork() }
-        await decide(wall)
+        await decide(wall, wall.answersNames ? NAMES_PORT : undefined)
         tell(wall)
         const { enforcement } = findings
         if (enforcement === undefined || 'by' in enforcement)
@@ -106,6 +111,7 @@ export function planWall(deps: WallStepDeps, findings: BootFindings): WallPlan {
     followConfiguration: async () => {
       const { wall = UNKNOWN } = findings
       if (record !== undefined) return
+      // The proxy is told at its start that it is to answer for names.
       await decide(wall)
       tell(wall)
     },
