@@ -39,31 +39,33 @@ export class RefusalRecord {
     return mine
   }
 
+  /** What is too much for one look comes with the next ones. */
   async #write(): Promise<void> {
     const found = await this.filter.refusals()
     if (found === undefined) return
     const known = new Map<string, number>()
-    const lines: (() => void)[] = []
+    let lines = 0
+    let left = 0
     for (const place of found.places) {
       const { packets, ...where } = place
       const key = JSON.stringify(where)
       const told = this.#told.get(key)
-      if (told !== undefined && packets < told * 10) {
-        known.set(key, told)
+      const isNews = told === undefined || packets >= told * 10
+      if (isNews && lines < LINES_PER_LOOK) {
+        lines++
+        known.set(key, packets)
+        this.logger.warn(fieldsOf(place), REFUSED)
         continue
       }
-      known.set(key, packets)
-      lines.push(() => this.logger.warn(fieldsOf(place), REFUSED))
+      if (isNews) left++
+      if (told !== undefined) known.set(key, told)
     }
     this.#told = known
+    if (left > 0) this.logger.warn({ places: left }, `${REFUSED}, at more places than are shown yet`)
     const { others } = found
-    if (others > 0 && others >= this.#toldOthers * 10) {
-      this.#toldOthers = others
-      lines.push(() => this.logger.warn({ to: 'places that are not recorded', packets: others }, REFUSED))
-    }
-    for (const write of lines.slice(0, LINES_PER_LOOK)) write()
-    if (lines.length > LINES_PER_LOOK)
-      this.logger.warn({ places: lines.length - LINES_PER_LOOK }, `${REFUSED}, at more places than are shown`)
+    if (others === 0 || others < this.#toldOthers * 10) return
+    this.#toldOthers = others
+    this.logger.warn({ to: 'places that are not recorded', packets: others }, REFUSED)
   }
 }
 
