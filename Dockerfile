@@ -19,7 +19,7 @@ FROM ${BASE}
 # rights; openssh-client is for workspaces cloned over ssh.
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-      ca-certificates curl docker.io fuse-overlayfs git git-lfs iproute2 iptables openssh-client procps \
+      ca-certificates curl docker.io fuse-overlayfs git git-lfs iproute2 iptables nftables openssh-client procps \
       rootlesskit slirp4netns uidmap util-linux \
  && rm -rf /var/lib/apt/lists/*
 # Node's own images give the number 1000 to an account "node".

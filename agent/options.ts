@@ -43,6 +43,8 @@ export interface AgentOptions {
   /** Whether containers and builds are told to use the proxy; they do not trust its CA by themselves. */
   readonly dockerClientProxy: 'off' | 'on'
   readonly proxy: 'on' | 'off'
+  /** Whether a packet filter lets out nobody but the proxy; `auto`: as the operator's file says. */
+  readonly egress: 'auto' | 'enforced' | 'cooperative'
   /** The operator's own configuration file. */
   readonly proxyConfig?: string
   readonly shutdownOrder: 'dependents-first' | 'document'
@@ -167,6 +169,7 @@ export function readOptions(sources: OptionSources): AgentOptions {
     dockerClientProxy: reader.choice('DISCOBOT_DOCKER_CLIENT_PROXY', ['off', 'on']),
     dockerdArgs: reader.parsed('DISCOBOT_DOCKERD_ARGS', shellWords, 'dockerd gets none of them') ?? [],
     proxy: reader.choice('DISCOBOT_PROXY', ['on', 'off']),
+    egress: egress(reader),
     ...(proxyConfig === undefined ? {} : { proxyConfig }),
     shutdownOrder: reader.choice('DISCOBOT_SHUTDOWN_ORDER', ['dependents-first', 'document']),
     stopTimeoutMs: stopTimeoutMs(reader),
@@ -237,6 +240,19 @@ function accountName(reader: VariableReader, container: boolean): string | undef
   const wanted = 'want a name of at most 32 letters, digits, "_" and "-" that is not the proxy\'s own'
   reader.refuse('DISCOBOT_USER', named, `${wanted}; "discobot" is used`)
   return 'discobot'
+}
+
+/** Whoever sets it at all means something to be enforced: what cannot be used does not open anything. */
+function egress(reader: VariableReader): AgentOptions['egress'] {
+  const name = 'DISCOBOT_EGRESS'
+  const value = reader.text(name)
+  if (value === undefined) return 'auto'
+  const known = (['auto', 'enforced', 'cooperative'] as const).find(
+    (choice) => choice === value.toLowerCase(),
+  )
+  if (known === undefined)
+    reader.refuse(name, value, 'want auto, enforced or cooperative; "enforced" is used')
+  return known ?? 'enforced'
 }
 
 function agentHost(reader: VariableReader, hasToken: boolean): string {

@@ -24,6 +24,7 @@ import { LogStore } from './logs/log-store.js'
 import type { ServiceStatus } from './services/spec.js'
 import { Supervisor } from './services/supervisor.js'
 import { listZombies } from './services/zombies.js'
+import { filterProgramRunner } from './wall/filter-program.js'
 import { wallOf, withheldLine, type Wall } from './wall/wall.js'
 import { commandRunner } from './system/command.js'
 
@@ -80,7 +81,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     },
   })
   let reload = (): Promise<void> => Promise.resolve()
-  let release = (): void => undefined
+  let release = (): Promise<void> => Promise.resolve()
   const removeHandlers = listen({ over, supervisor, logger, faults, reload: () => reload() })
   const findings: BootFindings = {}
   const proxy =
@@ -95,7 +96,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   let steps: readonly StepStatus[] = []
   let control: ControlServer | undefined
   const wall = (): Wall | undefined =>
-    findings.wall && wallOf(options, findings.wall, findings.proxyAnswers === true)
+    findings.wall && wallOf(options, findings.wall, findings.proxyAnswers === true, findings.enforcement)
   const status = (): AgentStatus => ({
     version: deps.version,
     pid: process.pid,
@@ -135,6 +136,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
       findings,
       logger,
       run: commandRunner(children),
+      runFilter: filterProgramRunner(children),
       actions: {
         logs,
         status,
@@ -197,7 +199,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     deadlineMs: options.stopTimeoutMs,
   })
   await control?.close()
-  release()
+  await release()
   groups.remove()
   reaper.stop()
   removeHandlers()

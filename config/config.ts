@@ -192,6 +192,10 @@ export interface EgressSection {
   readonly block: readonly string[]
   /** Of this machine, that clients from elsewhere may reach; empty means none. */
   readonly own_ports: readonly number[]
+  /** Whether a packet filter of the agent's lets out nobody but the proxy; the proxy itself does not look at it. */
+  readonly enforce: 'auto' | boolean
+  /** Where that is in force: whether the proxy answers whoever looks up a name. */
+  readonly dns: 'resolve' | 'refuse'
 }
 
 /** The operator's own proxy. */

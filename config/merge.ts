@@ -110,6 +110,8 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
       allow: take('egress', 'allow'),
       block: take('egress', 'block'),
       own_ports: take('egress', 'own_ports'),
+      enforce: take('egress', 'enforce'),
+      dns: take('egress', 'dns'),
     },
     upstream_proxy: {
       url: take('upstream_proxy', 'url'),

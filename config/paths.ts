@@ -4,6 +4,8 @@ import { join, relative } from 'node:path'
 export const PROXY_PORT = 17080
 export const PROXY_API_PORT = 17081
 export const AGENT_API_PORT = 3002
+/** Where the proxy answers for names, where a packet filter sends those who ask. */
+export const NAMES_PORT = 17053
 
 /** Never a name: `localhost` may resolve to `::1`, where nothing of ours listens. */
 export const LOOPBACK = '127.0.0.1'

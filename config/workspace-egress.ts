@@ -11,7 +11,7 @@ import type { KeyPath } from './yaml-document.js'
  * - rules: those that block are added to the operator's; those that allow only where the workspace itself
  *   enables the allowlist, since they are entries of it
  * - policy.mode: `enforce`
- * - egress.private: `deny`; egress.block: added to the operator's
+ * - egress.private: `deny`; egress.dns: `refuse`; egress.block: added to the operator's
  * - egress.allow and connect_ports: as far as the operator's cover them, where the operator has any. What is
  *   left empty by that is not used: it would mean "any".
  *
@@ -57,6 +57,7 @@ export function narrowEgress(
     return (port) => among.has(port)
   })
   if (egress?.private === 'deny') from(['egress', 'private'])
+  if (egress?.dns === 'refuse') from(['egress', 'dns'])
   if (policy?.mode === 'enforce') from(['policy', 'mode'])
   const joined = <T>(path: KeyPath, present: readonly T[], added: readonly (readonly [T, number])[]): T[] => {
     from(path, [
@@ -80,6 +81,7 @@ export function narrowEgress(
       policy: { ...(policy?.mode === 'enforce' && { mode: 'enforce' }) },
       egress: {
         ...(egress?.private === 'deny' && { private: 'deny' }),
+        ...(egress?.dns === 'refuse' && { dns: 'refuse' }),
         ...(ports && { connect_ports: ports }),
         ...(allow && { allow }),
         ...(block.length > 0 && { block: joined(['egress', 'block'], config.egress.block, block) }),

@@ -154,6 +154,17 @@ export const WORKSPACE_RULES: Readonly<Record<LeafName, WorkspaceRule>> = {
     "a workspace may not open this machine's ports to others",
     'no',
   ),
+  'egress.enforce': never(
+    "the operator's: whether anything leaves but by the proxy",
+    'a workspace may not say whether egress is enforced',
+    'no',
+  ),
+  'egress.dns': onlyStrict(
+    'with `refuse`, no name is looked up for who does not use the proxy',
+    'refuse',
+    'only `refuse`',
+    'the operator has names answered',
+  ),
   'upstream_proxy.url': way,
   'upstream_proxy.no_proxy': way,
   'upstream_proxy.resolve': way,

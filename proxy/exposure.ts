@@ -8,7 +8,7 @@ type Interfaces = ReturnType<typeof networkInterfaces>
 const WITHIN = compileIpSet(['127.0.0.0/8', '::1', ENGINE_PROXY_ADDRESS])
 const EVERY_ADDRESS = compileIpSet(['0.0.0.0', '::'])
 /** Docker's own bridge and those of its networks: behind them are containers of this machine. */
-const CONTAINER_BRIDGE = /^(docker\d+|br-[0-9a-f]{12})$/
+export const CONTAINER_BRIDGE = /^(docker\d+|br-[0-9a-f]{12})$/
 
 /**
  * Of the addresses to listen on, those at which others can reach us than this machine's processes and containers.

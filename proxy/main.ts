@@ -4,7 +4,12 @@ import { resolve } from 'node:path'
 import { CommandLineError, readCommandLine, unknownName } from '../config/command-line.js'
 import { DiscobotError, reasonOf } from '../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
-import { OWN_PORTS_VARIABLE, portsIn, SECRETS_WITHHELD_VARIABLE } from '../config/told-by-agent.js'
+import {
+  NAMES_PORT_VARIABLE,
+  OWN_PORTS_VARIABLE,
+  portsIn,
+  SECRETS_WITHHELD_VARIABLE,
+} from '../config/told-by-agent.js'
 import { LISTENERS_VARIABLE, listenersOf } from '../config/held-listeners.js'
 import { dataDirWhenUnnamed } from '../config/paths.js'
 import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
@@ -68,6 +73,7 @@ async function main(args: readonly string[]): Promise<void> {
     env: process.env,
     ...(values.config === undefined ? {} : { configFile: values.config }),
     dataDir,
+    ...namesPort(process.env[NAMES_PORT_VARIABLE]),
     ownPorts: portsIn(process.env[OWN_PORTS_VARIABLE]),
     secretsWithheld: process.env[SECRETS_WITHHELD_VARIABLE],
     leafKey,
@@ -173,6 +179,11 @@ async function commandAndExit(
     process.stderr.write(`discobot-proxy: ${reasonOf(error)}\n\n${usage}`)
     process.exitCode = 2
   }
+}
+
+function namesPort(said: string | undefined): { readonly namesPort?: number } {
+  const [port] = portsIn(said)
+  return port === undefined ? {} : { namesPort: port }
 }
 
 function dataDirOf({ DISCOBOT_DATA_DIR: dataDir }: NodeJS.ProcessEnv): string {

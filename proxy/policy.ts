@@ -120,6 +120,30 @@ export class Policy {
     }
   }
 
+  /**
+   * What judges the addresses of a name that somebody looks up, and not yet asks anything of. Undefined for one of which
+   * nothing may be had, whatever were asked.
+   */
+  judgeName(host: string): AddressJudge | undefined {
+    const observed: AddressVerdict['action'] = this.#observes ? 'observe' : 'refuse'
+    const ruled = this.#allowRules.some((rule) => rule.matchesHost(host))
+    const listed = !this.#allow.enabled || ruled || this.#allowedHosts.best(host) !== undefined
+    const isBlocked =
+      this.#blockedHosts.best(host) !== undefined ||
+      this.#blockRules.some((rule) => rule.scope === '' && rule.matchesHost(host))
+    if (!this.#observes && (isBlocked || (!listed && this.#allow.ips.length === 0))) return undefined
+    const wholeHosts = this.#blockRules.filter(({ scope }) => scope === '')
+    return {
+      isSelective: true,
+      address: (text) => {
+        const refused = this.egress.address(text)
+        if (refused !== undefined) return refusal(refused)
+        const finding = this.#blockingAddress(text, wholeHosts) ?? this.#notAllowed(text, !listed)
+        return finding === undefined ? { action: 'allow' } : { action: observed, finding }
+      },
+    }
+  }
+
   /** Whether TLS to this host is tunnelled untouched. */
   passesThrough(target: Target): boolean {
     return this.#passthrough.matchesAny(target.host)

@@ -22,10 +22,12 @@ import { useCheck } from './api/use-check.js'
 import { warmRoutes } from './api/warm-routes.js'
 import type { ResponseCache } from './cache/response-cache.js'
 import { openCache } from './cache/open-cache.js'
+import type { Resolve } from './dial.js'
 import { OptionUnusableError } from './live/errors.js'
 import { LiveConfig, type LoadedConfig, type Prepared } from './live/live-config.js'
 import { Resolver } from './names/resolver.js'
 import { connectionCeiling } from './open-files.js'
+import type { NameServer } from './names/name-server.js'
 import { Observations } from './observations.js'
 import { resolveSecrets, SecretsError } from './secrets.js'
 import { ProxyServer } from './server.js'
@@ -52,6 +54,8 @@ export interface RunOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Ports of Discobot's other services on this machine, which nobody may reach through us. */
   readonly ownPorts?: ReadonlySet<number>
+  /** Where names are to be answered for those whom the packet filter sends to us; absent where it sends nobody. */
+  readonly namesPort?: number
   /** Why no secret is loaded that does not say `trust_docker: true`; absent where all are. */
   readonly secretsWithheld?: string | undefined
   /** Where its ports are, when whoever started it has bound them. */
@@ -92,7 +96,8 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     trust,
     cache,
     resolve: names.resolve,
-    isOwnPort: (port) => port === apiPort || options.ownPorts?.has(port) === true,
+    isOwnPort: (port) =>
+      port === apiPort || port === options.namesPort || options.ownPorts?.has(port) === true,
     observations: new Observations(logger, Date.now),
     ...(options.listenAt === undefined ? {} : { listenAt: options.listenAt }),
     logger,
@@ -153,12 +158,17 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     names.close()
     throw error
   }
+  const nameServer =
+    options.namesPort === undefined
+      ? undefined
+      : await answerNames(options.namesPort, proxy, names.resolve, logger)
   logger.info({ port: proxy.port, api_port: apiPort, host: config.proxy.host.join(',') }, 'proxy ready')
 
   return {
     reload: () => live.reload(),
     async stop() {
       logger.info({}, 'stopping')
+      nameServer?.stop()
       await Promise.all([live.close(), prewarmer.close()])
       await proxy.stop(DRAIN_MS)
       await Promise.all([api.stop(), cache.close()])
@@ -167,6 +177,23 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
       logger.info({}, 'stopped')
     },
   }
+}
+
+/** Its modules are read only where it is needed. */
+async function answerNames(
+  port: number,
+  proxy: ProxyServer,
+  resolve: Resolve,
+  logger: Logger,
+): Promise<NameServer> {
+  const [{ NameServer }, { NameAnswers }] = await Promise.all([
+    import('./names/name-server.js'),
+    import('./names/answers.js'),
+  ])
+  const answers = new NameAnswers({ judge: (host) => proxy.judgeName(host), resolve })
+  const server = new NameServer({ port, answers, logger })
+  await server.start()
+  return server
 }
 
 async function load({ configFile, dataDir = DEFAULT_DATA_DIR }: RunOptions): Promise<LoadedConfig> {

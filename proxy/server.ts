@@ -30,6 +30,7 @@ import { Listener, type ClientProtocol } from './listener.js'
 import type { Observations } from './observations.js'
 import { OwnAddresses } from './own-addresses.js'
 import { Pipeline } from './pipeline.js'
+import type { AddressJudge } from './policy.js'
 import { Dialer } from './parent/dialer.js'
 import { compileParentProxy } from './parent/parent-proxy.js'
 import type { OverloadError } from './overload.js'
@@ -243,6 +244,11 @@ export class ProxyServer {
   /** What addresses are judged with, besides the policy. */
   get guard(): DialGuardDeps {
     return this.#guard
+  }
+
+  /** In force: what judges the addresses of a name; undefined for one of which nothing may be had. */
+  judgeName(host: string): AddressJudge | undefined {
+    return this.#settings.policy.judgeName(host)
   }
 
   /** Undefined where all secrets are loaded. */

@@ -2,6 +2,7 @@ import type { ConfigurationFinding } from '../control/status.js'
 import type { Engine } from '../docker/engine.js'
 import type { ProxyAccess } from '../environment.js'
 import type { HomePlan } from '../overlay/home-plan.js'
+import type { Enforcement } from '../wall/enforcement.js'
 import type { WallFindings } from '../wall/wall.js'
 import type { CloneRecord } from '../workspace/clone-record.js'
 import type { GitSource } from '../workspace/source.js'
@@ -27,6 +28,8 @@ export interface BootFindings {
   secretVariables?: readonly string[]
   /** By `proxy-config`; before the boot where there is no proxy. */
   wall?: WallFindings
+  /** By `wall`, and whenever the configuration is read again. */
+  enforcement?: Enforcement
   /** By `trust`. */
   trust?: TrustFiles
   /** By `proxy`, once it answers. */

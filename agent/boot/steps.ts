@@ -19,6 +19,8 @@ import type { RunCommand } from '../system/command.js'
 import { unsealClones } from '../workspace/clone-record.js'
 import type { GitDeps } from '../workspace/with-git-access.js'
 import { exposureOf } from '../wall/exposure.js'
+import type { RunFilterProgram } from '../wall/filter-program.js'
+import { NOTHING_FOUND } from '../wall/wall.js'
 import type { BootFindings } from './findings.js'
 import { watchOperatorFile } from './operator-watch.js'
 import { planned } from './plan.js'
@@ -43,6 +45,7 @@ import {
 import { PROXY_USER, type ProxyBoot } from './steps/proxy.js'
 import { trustStep } from './steps/trust.js'
 import { planUserServices } from './steps/user-services.js'
+import { planWall } from './steps/wall.js'
 import { workspaceStep } from './steps/workspace.js'
 
 /** What the steps are told from outside. */
@@ -62,6 +65,7 @@ export interface StepDeps extends BootSettings {
   readonly supervisor: Supervisor
   readonly findings: BootFindings
   readonly run: RunCommand
+  readonly runFilter: RunFilterProgram
   readonly actions: AgentActions
   /** Accounts and folders are there; called before the next step starts. */
   onHome(owner: Account | undefined): Promise<void>
@@ -75,7 +79,7 @@ export interface BootPlan {
   /** Once the boot is over: takes up what the operator's file says whenever it is saved. */
   follow(): Promise<void>
   /** Takes down what the steps put up and no service is, once the services have ended. Never rejects. */
-  release(): void
+  release(): Promise<void>
 }
 
 /**
@@ -119,11 +123,14 @@ export function planBoot(deps: StepDeps): BootPlan {
   if (proxy === undefined) {
     const { kind } = engine.decide(rootfulRefusals(options))
     const exposure = exposureOf(options, kind === 'rootful')
-    const nothing = { withheld: [], trustedVariables: [], ownPorts: [], hasPolicy: false }
-    findings.wall = exposure === undefined ? nothing : { ...nothing, exposure }
+    findings.wall = exposure === undefined ? NOTHING_FOUND : { ...NOTHING_FOUND, exposure }
   }
   const operatorSaid: NonNullable<ProxyConfigStepDeps['operatorSaid']> = {}
   const proxyConfig = { options, owner: proxyOwner, engine, logger, operatorSaid }
+  const wall = planWall(
+    { options, status: readOwnStatus(), proxyOwner, owner, run: deps.runFilter, logger },
+    findings,
+  )
   const steps: BootStep[] = [
     ...(proxy === undefined ? [] : [proxy.load]),
     followedBy(
@@ -165,9 +172,9 @@ export function planBoot(deps: StepDeps): BootPlan {
       proxyConfigStep(proxyConfig, findings),
       caStep({ data, owner: proxyOwner, logger, now: () => clock.date().getTime() }),
       trustStep({ mode: options.mode, data, inherited, run, root: '' }, findings),
-      proxy.start,
     )
   }
+  steps.push(wall.step, ...(proxy === undefined ? [] : [proxy.start]))
   if (container) steps.push(profileStep('', findings), dockerClientStep({ options, owner }, findings))
   steps.push(
     dockerdStep({ options, stopGraceMs: graces.dockerd, supervisor, run, logger }, findings),
@@ -201,6 +208,7 @@ export function planBoot(deps: StepDeps): BootPlan {
       findings.secretVariables = [...secret]
       if (read.wall !== undefined) findings.wall = read.wall
       if (read.configuration !== undefined) findings.configuration = read.configuration
+      await wall.followConfiguration()
     }
   }
   // A save and a reload at the same time would write one file between them.
@@ -222,10 +230,11 @@ export function planBoot(deps: StepDeps): BootPlan {
       if (released) begun.close()
       else watch = begun
     },
-    release: () => {
+    release: async () => {
       released = true
       watch?.close()
       overlay?.release()
+      await wall.release()
     },
     reload: async () => {
       try {

@@ -89,10 +89,15 @@ function searchPath({ inherited }: AgentOptions): string {
 
 /** Reads `CapEff`, a hexadecimal mask (proc_pid_status(5)). */
 export function missingCapabilities(status: string): string[] {
-  const mask = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/im.exec(status)?.[1] ?? '0'}`)
   return Object.entries(CAPABILITIES)
-    .filter(([, bit]) => (mask & (1n << BigInt(bit))) === 0n)
+    .filter(([, bit]) => !hasCapability(status, bit))
     .map(([name]) => name)
+}
+
+/** @param bit number of the capability in linux/capability.h. */
+export function hasCapability(status: string, bit: number): boolean {
+  const mask = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/im.exec(status)?.[1] ?? '0'}`)
+  return (mask & (1n << BigInt(bit))) !== 0n
 }
 
 /** Empty where there is no procfs, and then nothing is permitted. */

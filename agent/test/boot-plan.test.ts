@@ -12,6 +12,7 @@ import { LogStore } from '../logs/log-store.js'
 import { readOptions } from '../options.js'
 import { Supervisor } from '../services/supervisor.js'
 import { commandRunner } from '../system/command.js'
+import { filterProgramRunner } from '../wall/filter-program.js'
 
 /** The sources lie beside dist/, from which this test runs. */
 const ROOT = process.cwd()
@@ -40,6 +41,7 @@ function plan(pid: number, env: Record<string, string>): readonly BootStep[] {
     supervisor,
     findings: {},
     run: commandRunner(children),
+    runFilter: filterProgramRunner(children),
     actions: {
       logs: new LogStore({ maxBytesPerService: 1 }),
       status: notRun,
@@ -141,5 +143,21 @@ void t.test('a need that is neither a step nor said to be left out is refused, w
     message: 'cannot plan the boot: ca needs "hmoe", which is no step',
   })
   t.throws(() => planned(steps, ['overlay', 'link']), { message: /the step "link" is there and left out/ })
+  t.end()
+})
+
+void t.test('nothing of the workspace runs before the wall is up', (t) => {
+  const steps = new Map(plan(1, EVERYTHING).map((step) => [step.name, step]))
+  const after = (name: string): boolean =>
+    steps.get(name)?.needs.some((need) => need === 'wall' || after(need)) === true
+  for (const name of ['proxy', 'profile', 'docker-client', 'dockerd', 'agent-api', 'services'])
+    t.ok(after(name), name)
+  for (const [env, pid] of [
+    [{ DISCOBOT_PROXY: 'off' }, 1],
+    [{}, 4711],
+  ] as const)
+    for (const step of plan(pid, env))
+      if (['dockerd', 'agent-api', 'services'].includes(step.name))
+        t.ok(step.needs.includes('wall'), step.name)
   t.end()
 })

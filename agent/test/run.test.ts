@@ -150,6 +150,7 @@ void t.test(
       'proxy-config',
       'ca',
       'trust',
+      'wall',
       'proxy',
       'dockerd',
       'agent-api-load',

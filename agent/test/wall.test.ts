@@ -7,7 +7,7 @@ import type { Finding } from '../doctor/finding.js'
 import { readOptions, type AgentOptions } from '../options.js'
 import { exposureOf } from '../wall/exposure.js'
 import { ownPorts } from '../wall/own-ports.js'
-import { wallOf, withheldLine, type WallFindings } from '../wall/wall.js'
+import { NOTHING_FOUND as nothing, wallOf, withheldLine, type WallFindings } from '../wall/wall.js'
 import { bootContainer, NEEDS_ROOT } from './booted.js'
 import { BUILT } from './isolated.js'
 import { shortFolder } from './lab.js'
@@ -70,9 +70,8 @@ void t.test('the proxy is told of the ports of all our services', async (t) => {
 })
 
 void t.test('each promise says whether it holds, and why not', (t) => {
-  const nothing: WallFindings = { withheld: [], trustedVariables: [], ownPorts: [], hasPolicy: false }
   const held = (findings: WallFindings, answers = true): string[] =>
-    wallOf(optionsOf(), findings, answers)
+    wallOf(optionsOf(), findings, answers, undefined)
       .promises.filter(({ holds }) => holds)
       .map(({ id }) => id)
   const byProxy = ['policy-decides', 'own-services-unreached', 'secrets-stay-with-hosts']
@@ -80,13 +79,17 @@ void t.test('each promise says whether it holds, and why not', (t) => {
   t.strictSame(held(nothing, false), ['keys-unread', 'secrets-unread'])
   const exposed = { ...nothing, withheld: ['A', 'B'], exposure: { reason: 'it is so', remedy: 'change it' } }
   t.strictSame(held(exposed), byProxy)
-  const wall = wallOf(optionsOf(), exposed, true)
+  const wall = wallOf(optionsOf(), exposed, true, undefined)
   t.match(wall, { level: 1, name: 'cooperative', withheld: { names: ['A', 'B'], reason: 'it is so' } })
   t.match(
     withheldLine(wall),
     /^secrets: A, B withheld .*, since it is so; change it, or write trust_docker: true/,
   )
-  t.equal(withheldLine(wallOf(optionsOf({}, 4711), exposed, true)), undefined, 'not outside a container')
+  t.equal(
+    withheldLine(wallOf(optionsOf({}, 4711), exposed, true, undefined)),
+    undefined,
+    'not outside a container',
+  )
   for (const { holds, because } of wall.promises) t.equal(because === undefined, holds)
   t.end()
 })
@@ -166,7 +169,7 @@ headers:
     const agent = `'${process.execPath}' '${join(BUILT, 'agent/main.js')}'`
     t.match(
       await shell(`${agent} status`),
-      /^wall +level 1, cooperative\n +not promised: .*egress is voluntary/ms,
+      /^wall +level 1, cooperative\n.*not promised: nothing leaves .*a packet filter is set, and .*Docker engine/ms,
     )
     const { stdout } = await container.exec(`${agent} doctor --json`)
     const told = (JSON.parse(stdout) as Finding[]).filter(({ check }) => check === 'wall')
@@ -179,7 +182,10 @@ headers:
       'warning',
       'warning',
     ])
-    t.match(container.logs(), /the policy holds for who uses the proxy, since egress is voluntary/)
+    t.match(
+      container.logs(),
+      /the policy holds for who uses the proxy, since a packet filter is set, and .*Docker engine.*DISCOBOT_DOCKER=off/,
+    )
     t.match(container.logs(), /KEY, FILE, SWAPPED withheld from the proxy/)
     t.match(
       await shell('cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c leak- || true'),

@@ -1,4 +1,5 @@
 import type { AgentOptions } from '../options.js'
+import type { Enforcement } from './enforcement.js'
 import type { Exposure } from './exposure.js'
 
 /** What the boot has found out about who can reach what. By the step `proxy-config`. */
@@ -13,15 +14,35 @@ export interface WallFindings {
   readonly ownPorts: readonly number[]
   /** The configuration says where traffic may go. */
   readonly hasPolicy: boolean
+  /** Of the configuration: what the operator says of the packet filter. */
+  readonly enforce: 'auto' | boolean
+  /** The configuration keeps traffic from going somewhere, and does not only observe it. */
+  readonly narrows: boolean
+  /** Some secret is not withheld. */
+  readonly loadsSecrets: boolean
+  /** Of the configuration: whoever looks up a name is answered, where egress is enforced. */
+  readonly answersNames: boolean
+}
+
+/** Where the configuration could not be read, or there is no proxy for it. */
+export const NOTHING_FOUND: WallFindings = {
+  withheld: [],
+  trustedVariables: [],
+  ownPorts: [],
+  hasPolicy: false,
+  enforce: 'auto',
+  narrows: false,
+  loadsSecrets: false,
+  answersNames: false,
 }
 
 /**
- * How much of what the proxy promises is enforced. There is only level 1 yet: the proxy is in the container, and
- * variables point at it.
+ * How much of what the proxy promises is enforced. 1: the proxy is in the container, and variables point at it. 2: a
+ * packet filter lets out nobody else, and the workspace's user has no rights of root with which to take it away.
  */
 export interface Wall {
-  readonly level: 1
-  readonly name: 'cooperative'
+  readonly level: 1 | 2
+  readonly name: 'cooperative' | 'enforced'
   readonly promises: readonly Pledge[]
   /** Secrets that are not loaded; absent where all are. */
   readonly withheld?: { readonly names: readonly string[] } & Exposure
@@ -57,15 +78,21 @@ const WORDS: Readonly<Record<PledgeId, string>> = {
   'root-contained': 'all of this holds against root in the container',
 }
 
-/** Why egress is voluntary; the rest of a sentence after "since". */
+/** The rest of a sentence after "since". */
 const AROUND =
   'egress is voluntary: a process may leave out the variables, open a socket of its own, or start a container that does'
 
-/** The level in force and what it promises. @param proxyAnswers whether there is a proxy. */
+/**
+ * The level in force and what it promises.
+ *
+ * @param proxyAnswers whether there is a proxy.
+ * @param enforcement undefined until the boot knows.
+ */
 export function wallOf(
   { mode }: Pick<AgentOptions, 'mode'>,
   { exposure, withheld }: WallFindings,
   proxyAnswers: boolean,
+  enforcement: Enforcement | undefined,
 ): Wall {
   const kept = (id: PledgeId, broken?: { readonly because: string; readonly remedy?: string }): Pledge => ({
     id,
@@ -77,16 +104,16 @@ export function wallOf(
     ? undefined
     : { because: 'there is no proxy', remedy: 'see discobot-agent status' }
   const exposed = exposure && { because: exposure.reason, remedy: exposure.remedy }
+  const around = wayAround(exposure, enforcement)
   return {
-    level: 1,
-    name: 'cooperative',
+    ...(around === undefined ? ({ level: 2, name: 'enforced' } as const) : LEVEL_1),
     promises: [
       kept('policy-decides', noProxy),
       kept('own-services-unreached', noProxy),
       kept('secrets-stay-with-hosts', noProxy),
       kept('keys-unread', exposed),
       kept('secrets-unread', exposed),
-      kept('no-way-around', { because: AROUND }),
+      kept('no-way-around', around),
       kept('root-contained', { because: 'nothing here is out of the reach of root' }),
     ],
     ...(mode === 'container' && exposure !== undefined && withheld.length > 0
@@ -102,5 +129,28 @@ export function withheldLine({ withheld }: Wall): string | undefined {
   return `secrets: ${names.join(', ')} withheld from the proxy, since ${reason}; ${remedy}, or write trust_docker: true with each of them`
 }
 
-/** For the log, where a policy is in force. */
-export const VOLUNTARY = `the policy holds for who uses the proxy, since ${AROUND}`
+/** For the log, where a policy is in force. Undefined where nothing leads around it. */
+export function voluntaryLine(
+  { exposure }: WallFindings,
+  enforcement: Enforcement | undefined,
+): string | undefined {
+  const around = wayAround(exposure, enforcement)
+  return around && `the policy holds for who uses the proxy, since ${around.because}; ${around.remedy}`
+}
+
+const LEVEL_1 = { level: 1, name: 'cooperative' } as const
+
+/** Whoever has root's rights takes the packet filter away; without one, nobody needs to. */
+function wayAround(
+  exposure: Exposure | undefined,
+  enforcement: Enforcement | undefined,
+): { readonly because: string; readonly remedy: string } | undefined {
+  if (enforcement === undefined) return { because: AROUND, remedy: 'see discobot-agent status' }
+  if (!('by' in enforcement))
+    return { because: `${AROUND} (${enforcement.because})`, remedy: enforcement.remedy }
+  if (exposure === undefined) return undefined
+  return {
+    because: `a packet filter is set, and ${exposure.reason}, with which it is taken away`,
+    remedy: exposure.remedy,
+  }
+}

@@ -86,4 +86,12 @@ export const egressKeys = {
     list(targetPort),
     'Ports of this machine that clients from elsewhere may reach; empty means none.',
   ),
+  enforce: optional(
+    v.union([v.boolean(), v.literal('auto')], 'is not auto, true or false'),
+    'Whether nothing leaves the container but by the proxy.',
+  ),
+  dns: optional(
+    v.picklist(['resolve', 'refuse'], 'is not resolve or refuse'),
+    'Where egress is enforced, whether the proxy answers whoever looks up a name.',
+  ),
 }

@@ -98,6 +98,8 @@ const HOSTILE: Readonly<
   'egress.allow': ['egress: { allow: [0.0.0.0/0] }', 'refused'],
   'egress.block': ['egress: { block: [] }', 'narrows'],
   'egress.own_ports': ['egress: { own_ports: [3002] }', 'refused'],
+  'egress.enforce': ['egress: { enforce: false }', 'refused'],
+  'egress.dns': ['egress: { dns: resolve }', 'refused'],
   'upstream_proxy.url': ["upstream_proxy: { url: 'http://evil.example:3128' }", 'refused'],
   'upstream_proxy.no_proxy': ["upstream_proxy: { no_proxy: ['*'] }", 'refused'],
   'upstream_proxy.resolve': ['upstream_proxy: { resolve: remote }', 'refused'],
@@ -121,7 +123,7 @@ const HOSTILE: Readonly<
 /** Strict, and silent about all that it need not say. */
 const OPERATOR = `allowlist: { enabled: true, domains: [good.example], ips: [10.0.0.0/8] }
 blocklist: { domains: [bad.example], ips: [10.1.0.0/16] }
-egress: { private: deny, connect_ports: [443], allow: [10.0.0.0/8], block: [10.2.0.0/16] }
+egress: { private: deny, connect_ports: [443], allow: [10.0.0.0/8], block: [10.2.0.0/16], dns: refuse }
 secrets: { TOKEN: { hosts: [a.example] } }
 `
 

@@ -17,13 +17,15 @@ const NEED_RESTART: readonly Key[] = [
 
 /**
  * Whoever may use the API is not to choose which files the proxy writes to, where secrets come from and go, who may
- * use the proxy, nor by which way traffic goes.
+ * use the proxy, nor by which way traffic goes or whether it may go by another one.
  */
 const FILE_ONLY: readonly Key[] = [
   ...NEED_RESTART,
   { name: 'logging.file', of: ({ logging }) => logging.file },
   { name: 'cache.apart', of: ({ cache }) => cache.apart },
   { name: 'proxy.auth', of: ({ proxy }) => proxy.auth },
+  { name: 'egress.enforce', of: ({ egress }) => egress.enforce },
+  { name: 'egress.dns', of: ({ egress }) => egress.dns },
   { name: 'upstream_proxy.url', of: ({ upstream_proxy }) => upstream_proxy.url },
   { name: 'upstream_proxy.no_proxy', of: ({ upstream_proxy }) => upstream_proxy.no_proxy },
   { name: 'upstream_proxy.resolve', of: ({ upstream_proxy }) => upstream_proxy.resolve },

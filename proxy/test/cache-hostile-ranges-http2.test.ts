@@ -5,7 +5,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2'
 import t, { type Test } from 'tap'
-import type { ResponseCache } from '../cache/contract.js'
+import type { ResponseCache } from '../cache/response-cache.js'
 import { openTestCache, until } from './cache-front.js'
 import { startProxy } from './harness.js'
 import { ASKED, HALF, NO_WHOLES, PARTS, RESTS, WHOLE, type Lie } from './hostile-parts.js'

@@ -8,7 +8,15 @@ import { Egress } from '../egress.js'
 import { openRaw, startHttpOrigin, startHttpsOrigin, startProxy } from './harness.js'
 import { WAYS, ask, startSite } from './three-ways.js'
 
-const ANY: Config['egress'] = { private: 'allow', connect_ports: [], allow: [], block: [], own_ports: [] }
+const ANY: Config['egress'] = {
+  private: 'allow',
+  connect_ports: [],
+  allow: [],
+  block: [],
+  own_ports: [],
+  enforce: 'auto',
+  dns: 'resolve',
+}
 
 t.test(
   'metadata, link-local, unspecified, multicast and broadcast are refused in every wrapping',

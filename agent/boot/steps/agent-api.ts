@@ -51,7 +51,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
   const load: BootStep = {
     name: 'agent-api-load',
     // The account of `home` would do. But then it takes from the proxy's process the time that all wait for.
-    needs: ['home', 'proxy-config', 'ca'],
+    needs: ['home', 'proxy-config', 'ca', 'wall'],
     timeoutMs: 5_000,
     onFailure: 'ignore',
     remedy: 'see the step agent-api',
@@ -64,7 +64,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
   }
   const start: BootStep = {
     name: 'agent-api',
-    needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile', load.name],
+    needs: ['control', 'workspace', 'overlay', 'link', 'wall', 'proxy', 'trust', 'profile', load.name],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     // The supervisor ends the container when it gives the service up; the boot does not know better.
     onFailure: 'degrade',

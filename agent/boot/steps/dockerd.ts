@@ -41,7 +41,7 @@ const IPTABLES_FOLDER = '/run/discobot/iptables'
 export function dockerdStep(deps: DockerdStepDeps, findings: BootFindings): BootStep {
   return {
     name: 'dockerd',
-    needs: ['home', 'proxy', 'trust'],
+    needs: ['home', 'wall', 'proxy', 'trust'],
     timeoutMs: TRIALS_MS + READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     onFailure: 'degrade',
     remedy: 'see the log of the service dockerd, or set DISCOBOT_DOCKER=off',

@@ -23,8 +23,9 @@ import { secretVariables, variablesNamedIn } from '../../secret-variables.js'
 import type { Account } from '../../services/run-as.js'
 import { ensureFile } from '../../system/atomic-file.js'
 import { exposureOf } from '../../wall/exposure.js'
+import { wantedEnforcement } from '../../wall/enforcement.js'
 import { ownPorts } from '../../wall/own-ports.js'
-import { VOLUNTARY, wallOf, withheldLine, type WallFindings } from '../../wall/wall.js'
+import { wallOf, withheldLine, type WallFindings } from '../../wall/wall.js'
 import { inheritedProxy, proxyVariables, toldAgain } from '../inherited-proxy.js'
 import type { ConfigurationFinding } from '../../control/status.js'
 import type { BootFindings, ProxyEndpoints } from '../findings.js'
@@ -80,8 +81,7 @@ export function proxyConfigStep(deps: ProxyConfigStepDeps, findings: BootFinding
 /** Once, at the start: what was set up here is less than it may seem to be. */
 function tellOfWall({ options, logger }: ProxyConfigStepDeps, { wall }: BootFindings): void {
   if (wall === undefined) return
-  if (wall.hasPolicy) logger.warn({ level: 1 }, VOLUNTARY)
-  const withheld = withheldLine(wallOf(options, wall, true))
+  const withheld = withheldLine(wallOf(options, wall, true, undefined))
   if (withheld !== undefined) logger.warn({ level: 1 }, withheld)
 }
 
@@ -97,7 +97,12 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   const madeOf =
     release === undefined
       ? undefined
-      : digestOfTexts(texts, [deps.engine.key, rootfulRefusals(options), proxyVariables(options.inherited)])
+      : digestOfTexts(texts, [
+          deps.engine.key,
+          options.egress,
+          rootfulRefusals(options),
+          proxyVariables(options.inherited),
+        ])
   const place = { ...options.data, owner: await deps.owner() }
   if (release === undefined || madeOf === undefined) return composeAnew(deps, files, texts, place, findings)
   const circumstances = { release, file: place.proxyConfig, dataDir: place.root }
@@ -109,7 +114,7 @@ export async function writeProxyConfig(deps: ProxyConfigStepDeps, findings: Boot
   // Owner and mode must be right as well.
   await writeText(place, present.text)
   await writeDescription(place, description)
-  const engine = deps.engine.decide(rootfulRefusals(options, known.config))
+  const engine = deps.engine.decide(refusalsOf(options, known.config))
   tell(known.config, await findWall(deps, engine, known.config), findings)
   findings.configuration = configurationOf(deps, 'composed')
   remember(deps, texts)
@@ -146,7 +151,7 @@ async function composeAnew(
   if (inherited !== undefined) logger.info({}, inherited.told)
   const named =
     composed.inForce === 'composed' ? [] : await variablesNamedIn(options.proxyConfig, options.inherited)
-  const engine = deps.engine.decide(rootfulRefusals(options, composed.config, named))
+  const engine = deps.engine.decide(refusalsOf(options, composed.config, named))
   const wanted = await rewritten(composed, engine, inherited?.config ?? composed.config)
   await writeText(place, wanted.yaml)
   const problems = composed.problems.map(formatProblem)
@@ -219,14 +224,38 @@ async function findWall(
       env === undefined || trusted !== true ? [] : [env],
     ),
     ownPorts: await ownPorts(options, kind === 'rootful'),
-    hasPolicy: hasPolicy(config),
+    ...policyOf(config),
+    loadsSecrets: secrets.some(([, { trust_docker: trusted }]) => exposure === undefined || trusted === true),
   }
 }
 
-/** Whether it says where traffic may go. */
-function hasPolicy({ allowlist, blocklist, rules, egress }: Config): boolean {
-  const lists = [blocklist.domains, blocklist.ips, rules, egress.allow, egress.block, egress.connect_ports]
-  return allowlist.enabled || egress.private === 'deny' || lists.some((list) => list.length > 0)
+type Policy = Pick<WallFindings, 'hasPolicy' | 'enforce' | 'answersNames' | 'narrows'>
+
+/** What the configuration says of where traffic may go. */
+function policyOf(config: Config): Policy {
+  return {
+    hasPolicy: saysWhereTo(config) || narrowsEgress(config),
+    enforce: config.egress.enforce,
+    answersNames: config.egress.dns === 'resolve',
+    narrows: (config.policy.mode === 'enforce' && saysWhereTo(config)) || narrowsEgress(config),
+  }
+}
+
+/** A packet filter is no wall to who has root's rights, so a rootful engine is refused beside it as beside secrets. */
+function refusalsOf(options: AgentOptions, config: Config, named: readonly string[] = []): readonly string[] {
+  const wanted = wantedEnforcement(options, { ...policyOf(config), loadsSecrets: false })
+  const ofFilter = wanted.kind === 'no' ? [] : ['egress is to be enforced']
+  return [...rootfulRefusals(options, config, named), ...ofFilter]
+}
+
+/** By lists and rules, which may only be observed. */
+function saysWhereTo({ allowlist, blocklist, rules }: Config): boolean {
+  return allowlist.enabled || [blocklist.domains, blocklist.ips, rules].some((list) => list.length > 0)
+}
+
+function narrowsEgress({ egress }: Config): boolean {
+  const lists = [egress.allow, egress.block, egress.connect_ports]
+  return egress.private === 'deny' || lists.some((list) => list.length > 0)
 }
 
 /** Of process 1. */

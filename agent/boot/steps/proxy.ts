@@ -3,7 +3,11 @@ import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
 import type { Logger } from '../../../config/logger.js'
 import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
-import { OWN_PORTS_VARIABLE, SECRETS_WITHHELD_VARIABLE } from '../../../config/told-by-agent.js'
+import {
+  NAMES_PORT_VARIABLE,
+  OWN_PORTS_VARIABLE,
+  SECRETS_WITHHELD_VARIABLE,
+} from '../../../config/told-by-agent.js'
 import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
 import { baseEnvironment, type Account, type Environment } from '../../environment.js'
 import type { AgentOptions } from '../../options.js'
@@ -117,8 +121,8 @@ export function planProxy(
   }
   const start: BootStep = {
     name: 'proxy',
-    // Not the trust store: it takes longer, and only the proxy's clients need it.
-    needs: [load.name, 'proxy-config', 'ca'],
+    // Not the trust store: it takes longer, and only the proxy's clients need it. The wall, because it is offered then.
+    needs: [load.name, 'proxy-config', 'ca', 'wall'],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     onFailure: 'degrade',
     remedy: 'see the log of the service proxy',
@@ -191,8 +195,9 @@ function specOf(deps: ProxyDeps, given: Promise<string>, sockets: HeldSockets): 
 function givenTo(
   { mode }: AgentOptions,
   { inherited, secrets }: ProxyDeps,
-  { secretVariables = [], wall }: BootFindings,
+  { secretVariables = [], wall, enforcement }: BootFindings,
 ): string {
+  const namesPort = enforcement !== undefined && 'by' in enforcement ? enforcement.namesPort : undefined
   const all = { ...inherited, ...secrets }
   const exposure = mode === 'container' ? wall?.exposure : undefined
   const handover: Handover = {
@@ -203,6 +208,7 @@ function givenTo(
             ...onlyNamed(all, wall?.trustedVariables ?? []),
             [SECRETS_WITHHELD_VARIABLE]: withheldReason(exposure),
           }),
+      ...(namesPort === undefined ? {} : { [NAMES_PORT_VARIABLE]: String(namesPort) }),
       [OWN_PORTS_VARIABLE]: (wall?.ownPorts ?? []).join(','),
     },
   }

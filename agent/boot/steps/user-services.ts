@@ -98,7 +98,18 @@ export function planUserServices(deps: UserServicesStepDeps, findings: BootFindi
   return {
     step: {
       name: 'services',
-      needs: ['control', 'workspace', 'overlay', 'link', 'proxy', 'trust', 'profile', 'dockerd', 'agent-api'],
+      needs: [
+        'control',
+        'workspace',
+        'overlay',
+        'link',
+        'wall',
+        'proxy',
+        'trust',
+        'profile',
+        'dockerd',
+        'agent-api',
+      ],
       timeoutMs: TIMEOUT_MS,
       onFailure: 'degrade',
       remedy: 'see the log of the services that are not ready',
