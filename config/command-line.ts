@@ -1,6 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import { DiscobotError } from './errors.js'
-import { nearestName } from './nearest-name.js'
+import { nearestName } from '../base/nearest-name.js'
 
 type Options = NonNullable<ParseArgsConfig['options']>
 type Parsed<Known extends Options> = ReturnType<
