@@ -8,7 +8,7 @@ export default tseslint.config(
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   js.configs.recommended,
   {
-    files: ['{config,proxy,agent}/**/*.ts'],
+    files: ['{base,config,proxy,agent}/**/*.ts'],
     extends: [tseslint.configs.recommendedTypeChecked],
     languageOptions: { parserOptions: { project: './tsconfig.json', tsconfigRootDir: import.meta.dirname } },
     plugins: { own: { rules: { 'entries-are-guarded': entriesAreGuarded } } },
@@ -42,7 +42,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['{config,proxy,agent}/**/{test,bench}/**/*.ts'],
+    files: ['{base,config,proxy,agent}/**/{test,bench}/**/*.ts'],
     rules: {
       // A test or a measurement that ends by a fault says so; nobody else's connections end with it.
       'own/entries-are-guarded': 'off',

@@ -1,4 +1,4 @@
-import { nearestName } from '../config/nearest-name.js'
+import { nearestName } from '../base/nearest-name.js'
 
 /** All that anything of ours reads, besides those with the prefix of secrets (docs/environment.md). */
 export const KNOWN_VARIABLES: readonly string[] = [

@@ -3,107 +3,43 @@ import { existsSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { basename, dirname, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { CommandLineError, readCommandLine, unknownName } from '../config/command-line.js'
+import { terminalOf } from '../base/cli/terminal.js'
 import { DiscobotError, reasonOf } from '../config/errors.js'
+import { agentProgram, type AgentEntry } from './cli/program.js'
 import type { CommandDeps } from './control/commands.js'
 import { CONTAINER_SOCKET, readOptions, type AgentOptions } from './options.js'
 import { isImageInContainer } from './place.js'
 import { readVersion } from '../config/version.js'
 
-/** As the agent has it where nobody says. */
-const DEFAULT_LINES = 100
+const stdout = terminalOf(() => process.stdout, process.env)
+const stderr = terminalOf(() => process.stderr, process.env)
 
-const USAGE = `Usage: discobot-agent [run] [--isolate]
-       discobot-agent status [--json]
-       discobot-agent logs [-f] [-n LINES] [--json] [SERVICE]
-       discobot-agent start | stop | restart SERVICE
-       discobot-agent signal SIGNAL [SERVICE]
-       discobot-agent reload
-       discobot-agent healthcheck [--json]
-       discobot-agent doctor [--json]
-       discobot-agent config check [--json] [FILE]
-       discobot-agent help | version
+const entry: AgentEntry = {
+  version: readVersion(import.meta.url),
+  stdout,
+  stderr,
+  run: async () => run(ownOptions()),
+  isolate: async () => isolate(ownOptions()),
+  asking,
+  // A container's process 1 has other settings than we would have beside it.
+  inspected: () => (existsSync(CONTAINER_SOCKET) ? optionsOf(1, 0) : ownOptions()),
+  uid: process.getuid?.() ?? -1,
+}
 
-Process 1 of a Discobot container: brings it up, keeps its services alive, takes it down in order.
+function ownOptions(): AgentOptions {
+  return optionsOf(process.pid, process.getuid?.() ?? -1)
+}
 
-  run               boot and supervise; what happens without a command too
-    --isolate       as a real process 1, in namespaces of its own (root)
-  status            what runs, what is missing, and how the boot went
-  logs              what services have said; "agent" is process 1 itself
-    -f, --follow    and go on
-    -n, --lines     of what is there already, ${DEFAULT_LINES} unless given
-  start, stop, restart
-                    one service, as root; ends when it is ready, or gone
-  signal            sends a signal to a service, or to process 1, as root
-  reload            has the configuration and the files of services read again, as root
-  doctor            what is known to go wrong: each with what to do about it; ends with 1 if something does not work
-  config check      what is wrong with a file, or with all that the agent reads, by file, line and column
-  healthcheck       ends with 0 when the container does its work, else with 1
-    --json          for programs
-  -h, --help        this text
-  -v, --version     the version
-
-Settings are environment variables that begin with DISCOBOT_; docs/environment.md lists them.
-`
-
-/** Wrong arguments: what shells and GNU tools use. */
-const EXIT_USAGE = 2
-
-async function main(args: string[]): Promise<number> {
-  const { values, positionals } = readCommandLine(args, {
-    isolate: { type: 'boolean' },
-    json: { type: 'boolean' },
-    follow: { type: 'boolean', short: 'f' },
-    lines: { type: 'string', short: 'n' },
-    help: { type: 'boolean', short: 'h' },
-    version: { type: 'boolean', short: 'v' },
-  })
-  if (values.help === true || positionals[0] === 'help') return say(USAGE)
-  if (values.version === true || positionals[0] === 'version') return say(`${readVersion(import.meta.url)}\n`)
-  const [command = 'run', ...rest] = positionals
-  const wanted = Object.hasOwn(ARGUMENTS, command) ? ARGUMENTS[command] : undefined
-  if (wanted === undefined)
-    return usageError(unknownName('command', command, [...Object.keys(ARGUMENTS), 'help', 'version']))
-  if (rest.length > wanted.length)
-    return usageError(`unexpected argument ${JSON.stringify(rest[wanted.length])}`)
-  const missing = wanted.slice(rest.length).find((name) => !name.startsWith('['))
-  if (missing !== undefined) return usageError(`${command} needs ${missing}`)
-  const options = readOptions({
+/** The settings as the process with this number and account has them. @throws OptionsError */
+function optionsOf(pid: number, uid: number): AgentOptions {
+  return readOptions({
     env: process.env,
-    ...(looksFromInside(command) ? { pid: 1, uid: 0 } : { pid: process.pid, uid: process.getuid?.() ?? -1 }),
+    pid,
+    uid,
     ofImage: isImageInContainer(fileURLToPath(import.meta.url)),
     cwd: process.cwd(),
     homedir: homedir(),
   })
-  if (command === 'config' && rest[0] !== 'check') return usageError(`config can only "check"`)
-  if (command === 'run') return values.isolate === true ? isolate(options) : run(options)
-  const lines = values.lines ?? String(DEFAULT_LINES)
-  if (!/^\d{1,9}$/.test(lines)) return usageError(`-n takes a number, not ${JSON.stringify(lines)}`)
-  return ask(command, rest, options, {
-    json: values.json === true,
-    follow: values.follow === true,
-    lines: Number(lines),
-  })
-}
-
-/** These look at the settings of a container's process 1, which they are not. */
-function looksFromInside(command: string): boolean {
-  return (command === 'doctor' || command === 'config') && existsSync(CONTAINER_SOCKET)
-}
-
-/** What each command takes; brackets around what may be left out. */
-const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
-  run: [],
-  status: [],
-  logs: ['[SERVICE]'],
-  start: ['SERVICE'],
-  stop: ['SERVICE'],
-  restart: ['SERVICE'],
-  signal: ['SIGNAL', '[SERVICE]'],
-  reload: [],
-  healthcheck: [],
-  doctor: [],
-  config: ['"check"', '[FILE]'],
 }
 
 async function run(options: AgentOptions): Promise<number> {
@@ -127,7 +63,7 @@ async function run(options: AgentOptions): Promise<number> {
   const terminal = new LineOutput(standardOutput(1).descriptor, () => undefined)
   return runAgent({
     options,
-    version: readVersion(import.meta.url),
+    version: entry.version,
     logger: createLogger(options.log),
     clock: systemClock,
     programs: findPrograms({
@@ -139,8 +75,9 @@ async function run(options: AgentOptions): Promise<number> {
     self: { uid: process.getuid?.() ?? -1, name: userInfo().username },
     cwd: process.cwd(),
     print: (text) => terminal.write(text),
-    terminal: process.stdout.isTTY,
-    colour: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
+    terminal: stdout.isTerminal,
+    colour: stdout.colour,
+    columns: stdout.columns,
     command: ownCommand(options),
   })
 }
@@ -160,50 +97,19 @@ async function isolate(options: AgentOptions): Promise<number> {
   })
 }
 
-interface AskOptions {
-  readonly json: boolean
-  readonly follow: boolean
-  readonly lines: number
-}
-
-/** What is asked of an agent that runs already. */
-async function ask(
-  command: string,
-  [first = '', second]: readonly string[],
-  options: AgentOptions,
-  { json, follow, lines }: AskOptions,
-): Promise<number> {
-  const commands = await import('./control/commands.js')
+/** How an agent that runs already is asked. @throws OptionsError */
+function asking(json: boolean, options = ownOptions()): CommandDeps {
   const over = new AbortController()
   // Who piped us into `head` has read enough.
   process.stdout.on('error', () => over.abort())
-  const deps: CommandDeps = {
+  return {
     socketPath: controlSocket(options),
     print: (text) => new Promise((resolve) => process.stdout.write(text, () => resolve())),
     json,
-    colour: process.stdout.isTTY && process.env['NO_COLOR'] === undefined,
+    colour: stdout.colour,
+    columns: stdout.columns,
     now: () => new Date(),
     over: over.signal,
-  }
-  switch (command) {
-    case 'status':
-      return commands.showStatus(deps)
-    case 'doctor':
-      return (await import('./doctor/command.js')).showDoctor(deps, options, process.getuid?.() ?? -1)
-    case 'config':
-      return (await import('./config-check.js')).checkConfig(deps, options, second)
-    case 'healthcheck':
-      return commands.checkHealth(deps)
-    case 'logs':
-      return commands.showLogs(deps, { lines, follow, ...(first === '' ? {} : { service: first }) })
-    case 'start':
-    case 'stop':
-    case 'restart':
-      return commands.changeService(deps, command, first)
-    case 'signal':
-      return commands.sendSignal(deps, first, second)
-    default:
-      return commands.reload(deps)
   }
 }
 
@@ -231,20 +137,14 @@ function ownCommand({ mode, data }: AgentOptions): string {
   return found ? program : `DISCOBOT_DATA_DIR=${data.root} ${program}`
 }
 
-function say(text: string): number {
-  process.stdout.write(text)
-  return 0
-}
-
-function usageError(problem: string): number {
-  process.stderr.write(`discobot-agent: ${problem}\n\n${USAGE}`)
-  return EXIT_USAGE
+async function main(args: readonly string[]): Promise<number | undefined> {
+  const { runProgram } = await import('../base/cli/run-program.js')
+  return runProgram(agentProgram(entry), args, entry)
 }
 
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (error: unknown) => {
-    if (error instanceof CommandLineError) process.exit(usageError(reasonOf(error)))
     const known = error instanceof DiscobotError
     process.stderr.write(
       `discobot-agent: ${known ? reasonOf(error) : error instanceof Error ? error.stack : String(error)}\n`,

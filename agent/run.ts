@@ -34,6 +34,8 @@ export interface RunDeps extends BootSettings {
   readonly print: (text: string) => void
   /** A person reads at a terminal, and not a log. */
   readonly terminal: boolean
+  /** Of that terminal. */
+  readonly columns: number
   /** The terminal takes colours. */
   readonly colour: boolean
   /** How this program is called. */
@@ -162,7 +164,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     phase = 'running'
     unattended(logger, "watch of the operator's file", plan.follow())
     giveMemoryBack()
-    const { colour, command, terminal: timeline } = deps
+    const { colour, columns, command, terminal: timeline } = deps
     const { renderWelcome, suggestions } = await import('./welcome.js')
     // Whoever parses the log line by line is not to meet a text for people among them.
     if (options.log.format === 'json')
@@ -178,6 +180,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
           steps: boot.steps,
           tookMs: boot.tookMs,
           colour,
+          columns,
           timeline,
           self: command,
         }),

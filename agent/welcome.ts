@@ -11,6 +11,7 @@ export interface WelcomeOptions {
   readonly tookMs: number
   /** Only for a terminal. */
   readonly colour: boolean
+  readonly columns: number
   /** Without it the lines of the log have told of each step already. */
   readonly timeline: boolean
   /** How this program is called, for the lines that can be copied. */
@@ -19,7 +20,7 @@ export interface WelcomeOptions {
 
 /** What a person reads when everything is up: how long it took and what to try next. */
 export function renderWelcome(welcome: WelcomeOptions): string {
-  const { options, findings, steps, tookMs, colour, timeline, self } = welcome
+  const { options, findings, steps, tookMs, colour, columns, timeline, self } = welcome
   const bold = (text: string): string => (colour ? `\u001b[1m${text}\u001b[0m` : text)
   const degraded = steps.filter((step) => step.state === 'degraded').length + options.problems.length
   const state =
@@ -27,7 +28,7 @@ export function renderWelcome(welcome: WelcomeOptions): string {
   return [
     '',
     bold(`Discobot ${state} after ${tookMs} ms`),
-    ...(timeline ? [renderTimeline(steps, { colour, totalMs: tookMs })] : []),
+    ...(timeline ? [renderTimeline(steps, { colour, columns, totalMs: tookMs })] : []),
     '',
     bold('Try next'),
     ...suggestions(options, findings, self).map((line) => `  ${line}`),

@@ -1,6 +1,6 @@
 import type * as v from 'valibot'
 import type { ShapedDocument } from './document-shape.js'
-import { nearestName } from './nearest-name.js'
+import { nearestName } from '../base/nearest-name.js'
 import type { Complaint } from './problem.js'
 import { knownKeys, LEAF_NAMES, MAX_LOCKS, type fileSchema } from './schema/file.js'
 import { quoteOption, type KeyPath, type YamlDocument } from './yaml-document.js'

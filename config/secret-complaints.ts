@@ -1,5 +1,5 @@
 import { compilePatternCover } from './host-pattern-index.js'
-import { nearestName } from './nearest-name.js'
+import { nearestName } from '../base/nearest-name.js'
 import type { Complaint } from './problem.js'
 import type { FileValues } from './schema/file.js'
 import { parseTemplate, referencedSecrets } from './secret-template.js'

@@ -1,47 +1,29 @@
-import { readCommandLine } from '../config/command-line.js'
+import { table, type Column, type TableLook } from '../base/cli/table.js'
+import { PROXY_API_PORT } from '../config/paths.js'
 import type { EntryPage } from './cache/catalogue.js'
 import type { CacheStats } from './cache/response-cache.js'
 import { askApi, readJson } from './warm/api-client.js'
-import { WarmApiError, WarmUsageError } from './warm/command-errors.js'
-import { apiPort } from './warm/prewarm-command.js'
+import { WarmApiError } from './warm/command-errors.js'
 import { formatBytes } from './warm/progress.js'
-
-export const CACHE_USAGE = `Usage: discobot-proxy cache [--api-port PORT] [--json]
-
-Says what the cache of the running proxy has saved since its start, in all and by rule, and which of the things it
-keeps are the largest.
-
-      --api-port N    of the proxy's API (17081)
-      --json          the figures of GET /api/cache/stats
-
-Exit code: 0, 1 when the proxy does not answer, 2 wrong usage.
-`
 
 /** Pages of a thousand entries that are looked through for the largest; a larger cache is told of in part. */
 const MAX_PAGES = 50
 const LARGEST = 5
-/** Columns of the narrowest terminal in use. */
-const WIDTH = 80
+export interface CacheQuestion {
+  readonly apiPort: number | undefined
+  readonly json: boolean
+}
 
-/**
- * `cache`; resolves with what is printed.
- *
- * @param args after the word `cache`
- * @throws CommandLineError, WarmUsageError, WarmApiError
- */
-export async function cacheCommand(args: readonly string[]): Promise<string> {
-  const { values, positionals } = readCommandLine(args, {
-    'api-port': { type: 'string' },
-    json: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  })
-  if (values.help === true) return CACHE_USAGE
-  if (positionals.length > 0) throw new WarmUsageError('cannot show that: cache takes options only')
-  const port = apiPort(values['api-port'])
-  const get = async (path: string): Promise<unknown> => readJson(await askApi(port, { method: 'GET', path }))
+/** `cache`; resolves with what is printed. @throws WarmApiError */
+export async function describeCache(
+  { apiPort = PROXY_API_PORT, json }: CacheQuestion,
+  look: TableLook,
+): Promise<string> {
+  const get = async (path: string): Promise<unknown> =>
+    readJson(await askApi(apiPort, { method: 'GET', path }))
   const stats = (await get('/api/cache/stats')) as CacheStats
-  if (values.json === true) return `${JSON.stringify(stats, null, 2)}\n`
-  return `${[...inAll(stats), ...byRule(stats), ...(await largest(get))].join('\n')}\n`
+  if (json) return `${JSON.stringify(stats, null, 2)}\n`
+  return `${[...inAll(stats), ...byRule(stats, look), ...(await largest(get, look))].join('\n')}\n`
 }
 
 function inAll({ hits, misses, hit_rate, current_size, rules }: CacheStats): readonly string[] {
@@ -56,7 +38,16 @@ function inAll({ hits, misses, hit_rate, current_size, rules }: CacheStats): rea
   ]
 }
 
-function byRule({ rules }: CacheStats): readonly string[] {
+const RULE_COLUMNS: readonly Column[] = [
+  { title: 'RULE', narrow: 'cut' },
+  { title: 'HIT RATE', right: true },
+  { title: 'HITS', right: true },
+  { title: 'MISSES', right: true },
+  { title: 'SAVED', right: true },
+  { title: 'STORED', right: true },
+]
+
+function byRule({ rules }: CacheStats, look: TableLook): readonly string[] {
   const used = Object.entries(rules)
     .filter(([, { hits, misses, entries }]) => hits + misses + entries > 0)
     .sort(([, a], [, b]) => b.bytes_served - a.bytes_served)
@@ -69,10 +60,10 @@ function byRule({ rules }: CacheStats): readonly string[] {
     formatBytes(Math.max(0, bytes_served - bytes_fetched)),
     formatBytes(current_size),
   ])
-  return ['', ...table([['RULE', 'HIT RATE', 'HITS', 'MISSES', 'SAVED', 'STORED'], ...rows])]
+  return ['', ...table(RULE_COLUMNS, rows, look)]
 }
 
-async function largest(get: (path: string) => Promise<unknown>): Promise<readonly string[]> {
+async function largest(get: (path: string) => Promise<unknown>, look: TableLook): Promise<readonly string[]> {
   let found: EntryPage['entries'] = []
   let cursor: string | undefined
   let pages = 0
@@ -90,31 +81,17 @@ async function largest(get: (path: string) => Promise<unknown>): Promise<readonl
   } while (cursor !== undefined && pages < MAX_PAGES)
   if (found.length === 0) return []
   const title = cursor === undefined ? 'LARGEST' : `LARGEST of the first ${MAX_PAGES * 1000}`
-  return ['', title, ...found.map(({ size, key }) => `${formatBytes(size).padStart(9)}  ${shortened(key)}`)]
+  const columns: readonly Column[] = [
+    { title: 'SIZE', right: true },
+    { title, narrow: 'cut' },
+  ]
+  const rows = found.map(({ size, key }) => [formatBytes(size), shown(key)])
+  return ['', ...table(columns, rows, look)]
 }
 
-/** The end of a key tells more than its middle. */
-function shortened(key: string): string {
-  const room = WIDTH - '999.9 MB  '.length - 2
-  // Keys hold what clients asked for, which a terminal must not obey.
-  const shown = key.replace(/[^\x20-\x7e]/g, '?')
-  if (shown.length <= room) return shown
-  const half = Math.floor((room - 1) / 2)
-  return `${shown.slice(0, half)}…${shown.slice(-half)}`
-}
-
-function table(rows: readonly (readonly string[])[]): readonly string[] {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] ?? '').length)),
-  )
-  return rows.map((row) =>
-    row
-      .map((cell, column) =>
-        column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
-      )
-      .join('  ')
-      .trimEnd(),
-  )
+/** Keys hold what clients asked for, which a terminal must not obey. */
+function shown(key: string): string {
+  return key.replace(/[^\x20-\x7e]/g, '?')
 }
 
 function percent(share: number): string {

@@ -1,59 +1,42 @@
-import { readCommandLine } from '../config/command-line.js'
 import { loadConfigFile } from '../config/load.js'
+import { PROXY_API_PORT } from '../config/paths.js'
 import { systemResolve } from './dial.js'
 import { explain, type DecidedBy, type Explanation } from './explain.js'
-import { ExplainUsageError, readQuestion } from './explain-question.js'
+import { readQuestion } from './explain-question.js'
 import { OwnAddresses } from './own-addresses.js'
 import type { ApiAccess } from './warm/api-access.js'
 import { askApi, readJson } from './warm/api-client.js'
 import { WarmApiError } from './warm/command-errors.js'
-import { apiPort } from './warm/prewarm-command.js'
-
-export const EXPLAIN_USAGE = `Usage: discobot-proxy explain METHOD URL [--config FILE] [--json]
-
-Says what the proxy would do with a request, and which line of the configuration makes it do so: the proxy that runs,
-by what is in force there, or with --config any proxy, by that file. Nothing but the name's address is asked for.
-Header values are not shown.
-
-  -c, --config FILE   YAML configuration (also: -config FILE), whatever a proxy that runs has in force
-      --api-port N    of the API of the proxy that runs (17081)
-      --json          for machines
-
-Exit code: 0 allowed, 3 blocked, 2 wrong usage, 1 it cannot be told.
-`
 
 const EXIT_CODES: Readonly<Record<Explanation['decision'], number>> = { allow: 0, block: 3, unresolved: 1 }
 
+export interface ExplainRequest {
+  readonly method: string
+  readonly url: string
+  /** File to explain by, instead of asking the proxy that runs. */
+  readonly config: string | undefined
+  readonly apiPort: number | undefined
+  readonly json: boolean
+}
+
 /**
- * `explain METHOD URL`, with what it prints and its exit code.
+ * `explain METHOD URL`: what it prints, and its exit code.
  *
- * @param args after the word `explain`
  * @param access for a proxy that asks (`proxy.auth`).
- * @throws ExplainUsageError, ConfigError, WarmApiError, or CommandLineError.
+ * @throws ExplainUsageError, ConfigError or WarmApiError.
  */
-export async function explainCommand(
-  args: readonly string[],
+export async function explainRequest(
+  { method, url, config, apiPort = PROXY_API_PORT, json }: ExplainRequest,
   dataDir: string | undefined,
-  access: ApiAccess = {},
+  access: () => Promise<ApiAccess>,
 ): Promise<{ readonly output: string; readonly exitCode: number }> {
-  const { values, positionals } = readCommandLine(args, {
-    config: { type: 'string', short: 'c' },
-    'api-port': { type: 'string' },
-    json: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  })
-  if (values.help === true) return { output: EXPLAIN_USAGE, exitCode: 0 }
-  const [method, url, ...more] = positionals
-  if (method === undefined || url === undefined || more.length > 0) {
-    throw new ExplainUsageError('cannot explain that: write a method and a URL')
-  }
   // Before anybody is asked: what is wrong with the question is the same everywhere.
   const question = readQuestion(method, url)
   const explanation =
-    values.config === undefined
-      ? await askRunning(apiPort(values['api-port']), { method, url }, access)
-      : await explainFile(values.config, dataDir, question)
-  const output = values.json === true ? `${JSON.stringify(explanation, null, 2)}\n` : describe(explanation)
+    config === undefined
+      ? await askRunning(apiPort, { method, url }, await access())
+      : await explainFile(config, dataDir, question)
+  const output = json ? `${JSON.stringify(explanation, null, 2)}\n` : describe(explanation)
   return { output, exitCode: EXIT_CODES[explanation.decision] }
 }
 

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import { cpSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { writeCodeCaches } from './code-cache.mjs'
 import { ensureInstalled, fail, ROOT } from './project.mjs'
@@ -23,11 +23,22 @@ const LATE = {
 }
 /** Packages that most starts have no use for: two thirds of the code, which each start would read. */
 const APART = ['execa', 'node-forge', 'yaml']
+/**
+ * Modules of our own that are imported late: one file for all programs instead of a copy in each. What the first of them
+ * import late is apart from them as well.
+ */
+const OURS_APART = [
+  'base/cli/help.ts',
+  'base/cli/completion.ts',
+  'base/cli/shell-scripts.ts',
+  'base/cli/run-program.ts',
+]
 const KOFFI = './koffi.node'
 
 ensureInstalled()
 const { build } = await import('esbuild')
 const out = join(ROOT, 'dist/bundle')
+const PACKAGES = join(out, 'packages')
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 
 rmSync(out, { recursive: true, force: true })
@@ -59,7 +70,7 @@ const { metafile } = await build({
   // What is around koffi's native part looks for it, and wraps what we do not call: 4 ms.
   alias: { koffi: KOFFI },
   plugins: [
-    { name: 'apart', setup: keepApart },
+    { name: 'apart', setup: apartFrom(packages, './packages/') },
     { name: 'inline-text', setup: inlineText },
     { name: 'no-emoji', setup: withoutEmoji },
   ],
@@ -91,35 +102,49 @@ for (const [path, { bytes }] of Object.entries(metafile.outputs)) {
  * another release.
  */
 async function bundlePackages() {
-  const folder = join(out, 'packages')
-  await build({
-    entryPoints: APART,
-    absWorkingDir: ROOT,
-    outdir: folder,
-    outExtension: { '.js': '.cjs' },
-    bundle: true,
-    format: 'cjs',
-    platform: 'node',
-    target: 'node20',
-    minifyWhitespace: true,
-    minifySyntax: true,
-    legalComments: 'linked',
-    logLevel: 'warning',
-  }).catch(() => process.exit(1))
-  return new Map(
-    APART.map((name) => {
-      const file = `${name}.${digestOf([join(folder, `${name}.cjs`)])}.cjs`
-      renameSync(join(folder, `${name}.cjs`), join(folder, file))
-      return [name, `./packages/${file}`]
-    }),
-  )
+  const files = new Map()
+  for (const path of [...APART, ...OURS_APART]) {
+    const name = basename(path, '.ts')
+    await build({
+      entryPoints: { [name]: path },
+      absWorkingDir: ROOT,
+      outdir: PACKAGES,
+      outExtension: { '.js': '.cjs' },
+      bundle: true,
+      format: 'cjs',
+      platform: 'node',
+      target: 'node20',
+      supported: { 'dynamic-import': false },
+      minifyWhitespace: true,
+      minifySyntax: true,
+      plugins: [{ name: 'apart', setup: apartFrom(files, './') }],
+      legalComments: 'linked',
+      logLevel: 'warning',
+    }).catch(() => process.exit(1))
+    const file = `${name}.${digestOf([join(PACKAGES, `${name}.cjs`)])}.cjs`
+    renameSync(join(PACKAGES, `${name}.cjs`), join(PACKAGES, file))
+    files.set(path, file)
+  }
+  return files
 }
 
-function keepApart({ onResolve }) {
-  onResolve({ filter: new RegExp(`^(${APART.join('|')})$`) }, ({ path }) => ({
-    path: packages.get(path),
-    external: true,
-  }))
+/** Whatever has a file of its own in `files` is read from there, from `folder` on, and not made part of anything. */
+function apartFrom(files, folder) {
+  return ({ onResolve }) => {
+    onResolve({ filter: /./ }, ({ path, kind, importer, resolveDir }) => {
+      if (kind === 'entry-point') return undefined
+      const source = path.startsWith('.')
+        ? relative(ROOT, join(resolveDir, path)).replace(/\.js$/, '.ts')
+        : path
+      const file = files.get(source)
+      if (file === undefined) return undefined
+      if (OURS_APART.includes(source) && kind !== 'dynamic-import')
+        fail(
+          `cannot bundle ${relative(ROOT, importer)}: it imports ${source} at once, which is to be read late`,
+        )
+      return { path: folder + file, external: true }
+    })
+  }
 }
 
 /** Of a module that start.cjs brings in when it is asked for something, nobody may ask what there is. */
@@ -141,7 +166,7 @@ function digestOf(files) {
 
 /** Text that a module reads from a file beside itself goes into the bundle, which has no such file beside it. */
 function inlineText({ onLoad }) {
-  const ours = new RegExp(`^${ROOT.replaceAll(/[.+]/g, '\\$&')}/(config|proxy|agent)/.*\\.ts$`)
+  const ours = new RegExp(`^${ROOT.replaceAll(/[.+]/g, '\\$&')}/(base|config|proxy|agent)/.*\\.ts$`)
   onLoad({ filter: ours }, ({ path }) => {
     const contents = requireOfBundle(readFileSync(path, 'utf8')).replaceAll(
       /readFileSync\(\s*new URL\('(\.[^']+)', import\.meta\.url\),\s*'utf8',?\s*\)/g,

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 
 /** The rooms of the house: everything that is built lives in one of them. */
-export const ROOMS = ['config', 'proxy', 'agent']
+export const ROOMS = ['base', 'config', 'proxy', 'agent']
 
 /** `engines.node` of package.json: `Socket` and `tls` behave as we need them from here on. */
 const NODE_FLOOR = [20, 18, 1]

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { userInfo } from 'node:os'
+import { terminalOf, type Outputs } from '../../base/cli/terminal.js'
 import { outliveFaults } from '../../config/entry.js'
 import { reasonOf } from '../../config/errors.js'
 import { HANDOVER_FD_VARIABLE, takeHandover } from '../../config/handover.js'
@@ -7,6 +8,7 @@ import { LISTENERS_VARIABLE, listenersOf } from '../../config/held-listeners.js'
 import { createLogger } from '../../config/logger.js'
 import { READY_FD_VARIABLE, signalReady } from '../../config/ready-signal.js'
 import { readVersion } from '../../config/version.js'
+import { apiProgram } from './program.js'
 import { routeTable } from './routes/table.js'
 import { startAgentApi } from './server.js'
 import { readSettings } from './settings.js'
@@ -14,7 +16,7 @@ import { readSettings } from './settings.js'
 /** Half of what the agent gives the service to stop. */
 const CLOSE_GRACE_MS = 5_000
 
-async function main(): Promise<void> {
+async function serve(): Promise<undefined> {
   const logger = createLogger({ level: 'info', format: 'text' })
   // Waits until all that we need is ready.
   const given = takeHandover(process.env[HANDOVER_FD_VARIABLE])
@@ -48,6 +50,7 @@ async function main(): Promise<void> {
     logger.error({ reason: reasonOf(error) }, 'agent API cannot start')
     process.exitCode = 1
   }
+  return undefined
 }
 
 function failed(error: unknown): void {
@@ -55,4 +58,15 @@ function failed(error: unknown): void {
   process.exit(1)
 }
 
-main().catch(failed)
+const outputs: Outputs = {
+  stdout: terminalOf(() => process.stdout, process.env),
+  stderr: terminalOf(() => process.stderr, process.env),
+}
+async function main(args: readonly string[]): Promise<number | undefined> {
+  const { runProgram } = await import('../../base/cli/run-program.js')
+  return runProgram(apiProgram({ version: readVersion(import.meta.url), serve, ...outputs }), args, outputs)
+}
+
+main(process.argv.slice(2)).then((code) => {
+  if (code !== undefined) process.exitCode = code
+}, failed)

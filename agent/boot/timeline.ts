@@ -1,3 +1,4 @@
+import { textWidth, wrap } from '../../base/cli/text-width.js'
 import { printable } from '../control/printable.js'
 import type { StepState, StepStatus } from './step.js'
 
@@ -6,11 +7,13 @@ export interface TimelineOptions {
   readonly colour: boolean
   /** From the start of the boot to its end, or to now. */
   readonly totalMs: number
+  /** Of the terminal; as wide as most are unless given. */
+  readonly columns?: number
 }
 
 const BAR_WIDTH = 12
-/** Columns of a terminal that nobody has made wider; a longer remark goes on below. */
-const WIDTH = 80
+/** Columns of a terminal that nobody has made wider, and of a log; a longer remark goes on below. */
+const USUAL_COLUMNS = 80
 
 interface Look {
   readonly mark: string
@@ -43,7 +46,11 @@ const NUMBER_WIDTH = 9
 /** Start, two blanks, duration. */
 const BEFORE_BAR = 2 * NUMBER_WIDTH + 2
 
-function renderStep(step: StepStatus, nameWidth: number, { colour, totalMs }: TimelineOptions): string {
+function renderStep(
+  step: StepStatus,
+  nameWidth: number,
+  { colour, totalMs, columns = USUAL_COLUMNS }: TimelineOptions,
+): string {
   const look = LOOKS[step.state]
   const mark = colour ? `\u001b[${look.colour}m${look.mark}\u001b[0m` : look.mark
   const started = step.startedMs === undefined ? '' : `+${milliseconds(step.startedMs)}`
@@ -57,27 +64,13 @@ function renderStep(step: StepStatus, nameWidth: number, { colour, totalMs }: Ti
   const row = cells.join('  ')
   const note = printable(step.note ?? '')
   const width = row.length - mark.length + 1
-  if (width + 2 + note.length <= WIDTH) return `${row}  ${note}`.trimEnd()
-  return [row.trimEnd(), ...wrapped(note, WIDTH - NOTE_INDENT.length).map((line) => NOTE_INDENT + line)].join(
+  if (width + 2 + textWidth(note) <= columns) return `${row}  ${note}`.trimEnd()
+  return [row.trimEnd(), ...wrap(note, columns - NOTE_INDENT.length).map((line) => NOTE_INDENT + line)].join(
     '\n',
   )
 }
 
 const NOTE_INDENT = '    '
-
-/** At blanks; a word that is longer than a line, such as a path, is cut. */
-function wrapped(text: string, width: number): readonly string[] {
-  const lines: string[] = []
-  let line = ''
-  for (const word of text.split(' ').flatMap((one) => one.match(new RegExp(`.{1,${width}}`, 'gu')) ?? [])) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line)
-      line = ''
-    }
-    line = line === '' ? word : `${line} ${word}`
-  }
-  return line === '' ? lines : [...lines, line]
-}
 
 function bar({ startedMs, tookMs }: StepStatus, totalMs: number): string {
   if (startedMs === undefined || totalMs <= 0) return ' '.repeat(BAR_WIDTH)

@@ -14,15 +14,26 @@ export interface CommandDeps {
   readonly print: (text: string) => Promise<void>
   readonly json: boolean
   readonly colour: boolean
+  /** Of the terminal; Infinity where there is none. */
+  readonly columns: number
   readonly now: () => Date
   /** Aborts when nobody reads any more. */
   readonly over: AbortSignal
 }
 
 /** Prints what the running agent says of itself. 0 when it answers, whatever it says. */
-export async function showStatus({ socketPath, print, json, colour, now }: CommandDeps): Promise<number> {
+export async function showStatus({
+  socketPath,
+  print,
+  json,
+  colour,
+  columns,
+  now,
+}: CommandDeps): Promise<number> {
   const found = await fetchStatus(socketPath)
-  const text = json ? JSON.stringify(found, undefined, 2) : renderStatus(found, { colour, now: now() })
+  const text = json
+    ? JSON.stringify(found, undefined, 2)
+    : renderStatus(found, { colour, columns, now: now() })
   await print(`${text}\n`)
   return 0
 }

@@ -1,3 +1,6 @@
+import { table, type Column, type TableLook } from '../../base/cli/table.js'
+import { COLOURS, paint } from '../../base/cli/terminal.js'
+import { behind, wrap } from '../../base/cli/text-width.js'
 import { renderTimeline } from '../boot/timeline.js'
 import type { EngineStatus } from '../docker/engine.js'
 import type { StepStatus } from '../boot/step.js'
@@ -10,86 +13,100 @@ import type { AgentStatus } from './status.js'
 export interface TableOptions {
   /** Only for a terminal. */
   readonly colour: boolean
+  /** Of the terminal; as wide as it must be unless given. */
+  readonly columns?: number
   readonly now: Date
 }
 
-/** SGR parameters, ECMA-48 8.3.117. */
 const STATE_COLOURS: Readonly<Record<ServiceState, number>> = {
-  stopped: 90,
-  starting: 36,
-  ready: 32,
-  'backing-off': 33,
-  stopping: 36,
-  failed: 31,
+  stopped: COLOURS.grey,
+  starting: COLOURS.cyan,
+  ready: COLOURS.green,
+  'backing-off': COLOURS.yellow,
+  stopping: COLOURS.cyan,
+  failed: COLOURS.red,
 }
-const YELLOW = 33
 
 /** The status for a person: the agent, its services, what is degraded, and how the boot went. */
-export function renderStatus(status: AgentStatus, { colour, now }: TableOptions): string {
-  const paint = (text: string, sgr: number): string => (colour ? `\u001b[${sgr}m${text}\u001b[0m` : text)
+export function renderStatus(status: AgentStatus, options: TableOptions): string {
+  const { colour, columns = Infinity, now } = options
   const up = duration(status.uptimeMs)
+  const { version, phase, pid } = status
   const sections = [
-    `discobot ${status.version} is ${status.phase}: pid ${status.pid}, up ${up}, ${describeReaper(status)}`,
-    renderServices(status.services, now, paint),
-    status.wall === undefined ? '' : renderWall(status.wall),
-    status.engine === undefined ? '' : renderEngine(status.engine),
-    status.degraded.map((line) => paint(`degraded  ${printable(line)}`, YELLOW)).join('\n'),
-    renderZombies(status.zombies ?? []),
-    status.boot.length === 0 ? '' : renderTimeline(status.boot, { colour, totalMs: bootTotalMs(status) }),
+    wrap(`discobot ${version} is ${phase}: pid ${pid}, up ${up}, ${describeReaper(status)}`, columns).join(
+      '\n',
+    ),
+    renderServices(status.services, now, { colour, columns }),
+    status.wall === undefined ? '' : renderWall(status.wall, columns),
+    status.engine === undefined ? '' : renderEngine(status.engine, columns),
+    status.degraded
+      .flatMap((line) => behind('degraded  ', printable(line), columns))
+      .map((line) => paint(line, COLOURS.yellow, colour))
+      .join('\n'),
+    renderZombies(status.zombies ?? [], columns),
+    status.boot.length === 0
+      ? ''
+      : renderTimeline(status.boot, {
+          colour,
+          totalMs: bootTotalMs(status),
+          ...(columns === Infinity ? {} : { columns }),
+        }),
   ]
   return sections.filter((section) => section !== '').join('\n\n')
 }
 
-function renderServices(
-  services: readonly ServiceStatus[],
-  now: Date,
-  paint: (text: string, sgr: number) => string,
-): string {
+const SERVICE_COLUMNS: readonly Column[] = [
+  { title: 'SERVICE', narrow: 'cut' },
+  { title: 'STATE' },
+  { title: 'PID' },
+  { title: 'SINCE' },
+  { title: 'RESTARTS' },
+  { title: 'LAST EXIT', narrow: 'cut' },
+  { title: 'WHY', narrow: 'wrap' },
+]
+
+function renderServices(services: readonly ServiceStatus[], now: Date, look: TableLook): string {
   if (services.length === 0) return 'no services'
-  const header = ['SERVICE', 'STATE', 'PID', 'SINCE', 'RESTARTS', 'LAST EXIT', 'WHY']
   const rows = services.map((service) => [
     service.name,
-    service.state,
+    { text: service.state, sgr: STATE_COLOURS[service.state] },
     service.pid === undefined ? '-' : String(service.pid),
     duration(now.getTime() - Date.parse(service.since)),
     String(service.restarts),
     service.lastExit ?? '-',
     printable(service.reason ?? (service.waitsFor === undefined ? '' : `waits for ${service.waitsFor}`)),
   ])
-  const widths = header.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
-  )
-  const line = (cells: readonly string[], state?: ServiceState): string =>
-    cells
-      .map((cell, column) => {
-        const padded = cell.padEnd(widths[column] ?? 0)
-        return column === 1 && state !== undefined ? paint(padded, STATE_COLOURS[state]) : padded
-      })
-      .join('  ')
-      .trimEnd()
-  return [line(header), ...rows.map((row, index) => line(row, services[index]?.state))].join('\n')
+  return table(SERVICE_COLUMNS, rows, look).join('\n')
 }
 
 /** The level, and what it does not promise: all else is in SECURITY.md. */
-function renderWall({ level, name, promises }: Wall): string {
+function renderWall({ level, name, promises }: Wall, columns: number): string {
   const broken = promises.filter(({ holds }) => !holds)
-  const lines = broken.map(
-    ({ what, because = '' }) => `          not promised: ${printable(what)}, since ${printable(because)}`,
-  )
-  return [`wall      level ${level}, ${name}`, ...lines].join('\n')
+  return [
+    `wall      level ${level}, ${name}`,
+    ...broken.flatMap(({ what, because = '' }) =>
+      behind('          not promised: ', `${printable(what)}, since ${printable(because)}`, columns),
+    ),
+  ].join('\n')
 }
 
 /** Which Docker engine, why, and what it leaves open. */
-function renderEngine({ kind, why, notStopped }: EngineStatus): string {
-  const lines = notStopped.map((line) => `          not stopped: ${line}`)
-  return [`docker    ${kind}, since ${printable(why)}`, ...lines].join('\n')
+function renderEngine({ kind, why, notStopped }: EngineStatus, columns: number): string {
+  return [
+    ...behind('docker    ', `${kind}, since ${printable(why)}`, columns),
+    ...notStopped.flatMap((line) => behind('          not stopped: ', line, columns)),
+  ].join('\n')
 }
 
-function renderZombies(zombies: readonly Zombie[]): string {
+function renderZombies(zombies: readonly Zombie[], columns: number): string {
   return zombies
-    .map(({ pid, name, parent, service }) => {
+    .flatMap(({ pid, name, parent, service }) => {
       const owner = `pid ${parent.pid} (${parent.name})${service === undefined ? '' : ` of ${service}`}`
-      return printable(`zombie    pid ${pid} (${name}), which ${owner} does not wait for`)
+      return behind(
+        'zombie    ',
+        printable(`pid ${pid} (${name}), which ${owner} does not wait for`),
+        columns,
+      )
     })
     .join('\n')
 }

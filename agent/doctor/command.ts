@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs'
+import { COLOURS, paint } from '../../base/cli/terminal.js'
+import { behind } from '../../base/cli/text-width.js'
 import { reasonOf } from '../../config/errors.js'
 import { formatProblem } from '../../config/problem.js'
 import { TRUST_ANCHORS } from '../boot/steps/trust.js'
@@ -23,7 +25,7 @@ import {
 /** Looks at all that is known to go wrong and says what to do about it. 1 when something does not work. */
 export async function showDoctor(deps: CommandDeps, options: AgentOptions, uid: number): Promise<number> {
   const findings = await examine(deps.socketPath, options, uid)
-  await deps.print(deps.json ? `${JSON.stringify(findings, undefined, 2)}\n` : render(findings, deps.colour))
+  await deps.print(deps.json ? `${JSON.stringify(findings, undefined, 2)}\n` : renderFindings(findings, deps))
   return findings.some(({ state }) => state === 'problem') ? 1 : 0
 }
 
@@ -88,21 +90,24 @@ function statusOfProcessOne(): string {
   }
 }
 
-/** Mark and SGR parameter, ECMA-48 8.3.117. */
+/** Mark and its colour. */
 const LOOKS: Readonly<Record<Finding['state'], readonly [string, number]>> = {
-  ok: ['✓', 32],
-  warning: ['!', 33],
-  problem: ['✗', 31],
-  unknown: ['?', 90],
+  ok: ['✓', COLOURS.green],
+  warning: ['!', COLOURS.yellow],
+  problem: ['✗', COLOURS.red],
+  unknown: ['?', COLOURS.grey],
 }
 
-function render(findings: readonly Finding[], colour: boolean): string {
+export function renderFindings(
+  findings: readonly Finding[],
+  { colour, columns }: Pick<CommandDeps, 'colour' | 'columns'>,
+): string {
   const width = Math.max(...findings.map(({ check }) => check.length))
-  const lines = findings.map(({ check, state, what, remedy }) => {
+  const lines = findings.flatMap(({ check, state, what, remedy }) => {
     const [mark, sgr] = LOOKS[state]
-    const first = colour ? `\u001b[${sgr}m${mark}\u001b[0m` : mark
-    const after = remedy === undefined ? '' : `\n  ${' '.repeat(width)}  → ${printable(remedy)}`
-    return `${first} ${check.padEnd(width)}  ${printable(what)}${after}\n`
+    const found = behind(`  ${check.padEnd(width)}  `, printable(what), columns)
+    const todo = remedy === undefined ? [] : behind(`  ${' '.repeat(width)}  → `, printable(remedy), columns)
+    return [...found.map((line, at) => (at === 0 ? paint(mark, sgr, colour) + line.slice(1) : line)), ...todo]
   })
-  return lines.join('')
+  return lines.map((line) => `${line}\n`).join('')
 }

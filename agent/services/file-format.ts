@@ -1,5 +1,5 @@
 import type { LogLevel } from '../../config/log-contract.js'
-import { nearestName } from '../../config/nearest-name.js'
+import { nearestName } from '../../base/nearest-name.js'
 import type { Complaint, Mark } from '../../config/problem.js'
 import { quoteOption, readYaml, type KeyPath, type YamlDocument } from '../../config/yaml-document.js'
 import { shellWords } from '../command-words.js'

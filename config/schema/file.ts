@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { nearestName } from '../nearest-name.js'
+import { nearestName } from '../../base/nearest-name.js'
 import {
   accessRuleKeys,
   accessRules,

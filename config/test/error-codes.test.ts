@@ -6,7 +6,7 @@ import t from 'tap'
 const ROOT = process.cwd()
 
 t.test('every error code is in docs/errors.md, and every code there exists', async (t) => {
-  const sources = ['config', 'proxy', 'agent'].flatMap((room) =>
+  const sources = ['base', 'config', 'proxy', 'agent'].flatMap((room) =>
     readdirSync(join(ROOT, room), { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.ts') && !/(^|\/)test\//.test(path))
       .map((path) => readFileSync(join(ROOT, room, path), 'utf8')),

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { parseByteSize } from '../byte-size.js'
-import { nearestName } from '../nearest-name.js'
+import { nearestName } from '../../base/nearest-name.js'
 import { pathPatternComplaint } from '../path-pattern.js'
 
 t.test('sizes are bytes, with units of 1024', async (t) => {

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { Transform, type Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { readCommandLine } from '../../config/command-line.js'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import type { Config } from '../../config/config.js'
 import { loadConfigFile, loadDefaultConfig } from '../../config/load.js'
@@ -13,30 +12,15 @@ import type { ResponseCache } from '../cache/response-cache.js'
 import { CacheLockedError } from '../cache/errors.js'
 import { openDirectory } from '../cache/open-cache.js'
 import { askApi, readJson } from './api-client.js'
-import { WarmApiError, WarmUsageError } from './command-errors.js'
-import { apiPort } from './prewarm-command.js'
+import { WarmApiError } from './command-errors.js'
 import { formatBytes } from './progress.js'
 
 // store ⇄ tar, by the running proxy where there is one, else by ourselves under the lock of the directory
 
-export const ARCHIVE_USAGE = `Usage: discobot-proxy export [-o FILE] [--rule NAME]… [--config FILE]
-       discobot-proxy import FILE [--config FILE]
-
-Writes the cache as a tar, or takes one in; "-" is standard output or input. With a proxy running on the cache it is
-done by that one, else in the cache's directory.
-
-  -c, --config FILE   YAML configuration of the proxy (also: -config FILE); says where the cache is
-  -o, --output FILE   of export; standard output unless given
-      --rule NAME     of export: only what this rule keeps; may be given several times
-      --api-port N    of the API of a running proxy; that of the configuration unless given
-
-Exit code: 0 done, 1 not done or not wholly, 2 wrong usage.
-`
-
 export interface ArchiveCommandDeps {
   readonly dataDir: string | undefined
   readonly stdin: Readable
-  readonly stdout: Writable & { readonly isTTY?: boolean }
+  readonly stdout: Writable
   /** For what a person reads. */
   readonly say: (text: string) => void
   readonly logger: Logger
@@ -48,44 +32,43 @@ interface Place {
   readonly tokenFile: string
 }
 
-/**
- * `export` or `import`; resolves with the exit code.
- *
- * @param args after that word
- * @throws WarmUsageError, WarmApiError, ConfigError, ArchiveError, the system's error, or CommandLineError.
- */
-export async function archiveCommand(
-  command: 'export' | 'import',
-  args: readonly string[],
+/** Which cache is meant. */
+interface Which {
+  readonly config: string | undefined
+  readonly apiPort: number | undefined
+}
+
+export interface ExportQuestion extends Which {
+  /** `-` is standard output. */
+  readonly output: string
+  /** All of them when empty. */
+  readonly rules: readonly string[]
+}
+
+/** Resolves with the exit code. @throws WarmApiError, ConfigError, ArchiveError, or the system's error. */
+export async function exportCache(
+  { output, rules, ...which }: ExportQuestion,
   deps: ArchiveCommandDeps,
 ): Promise<number> {
-  const { values, positionals } = readCommandLine(args, {
-    config: { type: 'string', short: 'c' },
-    output: { type: 'string', short: 'o' },
-    rule: { type: 'string', multiple: true },
-    'api-port': { type: 'string' },
-    help: { type: 'boolean', short: 'h' },
-  })
-  if (values.help === true) {
-    deps.say(ARCHIVE_USAGE)
-    return 0
-  }
+  return exportTo(output, rules, await placeOf(which, deps), deps)
+}
+
+/** Takes `file` in; resolves with the exit code, and rejects as {@link exportCache} does. */
+export async function importCache(
+  { file, ...which }: Which & { readonly file: string },
+  deps: ArchiveCommandDeps,
+): Promise<number> {
+  return importFrom(file, await placeOf(which, deps), deps)
+}
+
+async function placeOf({ config, apiPort }: Which, deps: ArchiveCommandDeps): Promise<Place> {
   const where = deps.dataDir === undefined ? {} : { dataDir: deps.dataDir }
-  const merged =
-    values.config === undefined ? loadDefaultConfig(where) : await loadConfigFile(values.config, where)
-  const place: Place = {
+  const merged = config === undefined ? loadDefaultConfig(where) : await loadConfigFile(config, where)
+  return {
     section: merged.config.cache,
-    apiPort: values['api-port'] === undefined ? merged.config.proxy.api_port : apiPort(values['api-port']),
+    apiPort: apiPort ?? merged.config.proxy.api_port,
     tokenFile: dataPaths(deps.dataDir ?? DEFAULT_DATA_DIR).apiToken,
   }
-  if (command === 'import') {
-    const [file, ...more] = positionals
-    if (file === undefined || more.length > 0)
-      throw new WarmUsageError('cannot import: name one file, or "-"')
-    return importFrom(file, place, deps)
-  }
-  if (positionals.length > 0) throw new WarmUsageError('cannot export: name the file with -o')
-  return exportTo(values.output ?? '-', values.rule ?? [], place, deps)
 }
 
 async function exportTo(
@@ -94,9 +77,6 @@ async function exportTo(
   place: Place,
   deps: ArchiveCommandDeps,
 ): Promise<number> {
-  if (file === '-' && deps.stdout.isTTY === true) {
-    throw new WarmUsageError('cannot export to a terminal: name a file with -o, or send it to a program')
-  }
   const query = rules.map((rule) => `rule=${encodeURIComponent(rule)}`).join('&')
   const counter = new ByteCounter()
   // Before we may become somebody else.

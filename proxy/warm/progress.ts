@@ -1,12 +1,7 @@
+import { bar, showProgress, type Screen } from '../../base/cli/progress.js'
+import { COLOURS, paint } from '../../base/cli/terminal.js'
+import { cutMiddle, padEnd } from '../../base/cli/text-width.js'
 import type { ItemReport, ItemState, JobReport, ReferenceReport } from './prewarm-job.js'
-
-/** What of standard output a progress display needs. */
-export interface Screen {
-  readonly isTTY: boolean
-  /** Characters a line. */
-  readonly columns: number
-  write(text: string): void
-}
 
 const WORDS: Readonly<Record<ItemState, string>> = {
   waiting: 'waiting',
@@ -17,17 +12,19 @@ const WORDS: Readonly<Record<ItemState, string>> = {
   skipped: 'skipped: not in the registry',
   failed: 'failed',
 }
-/** SGR parameters, ECMA-48 8.3.117. */
-const COLOURS: Readonly<Partial<Record<ItemState, number>>> = {
-  stored: 32,
-  fetched: 32,
-  'not kept': 33,
-  skipped: 33,
-  failed: 31,
+const STATE_COLOURS: Readonly<Partial<Record<ItemState, number>>> = {
+  stored: COLOURS.green,
+  fetched: COLOURS.green,
+  'not kept': COLOURS.yellow,
+  skipped: COLOURS.yellow,
+  failed: COLOURS.red,
 }
 const BAR_CELLS = 24
-/** To the start of the line, and erase it: ECMA-48, 8.3.41. */
-const WIPE = '\r\u001b[2K'
+/** A digest with its algorithm: nothing is longer that is not a URL. */
+const NAME_WIDTH = 71
+const LEAST_NAME_WIDTH = 16
+/** Kind, size and blanks beside the name, and the longest word for a state. */
+const BESIDE_NAME = 24 + Math.max(...Object.values(WORDS).map((word) => word.length))
 
 /** What a job is doing, for a person: a line for each thing that is done and, on a terminal, a bar for the rest. */
 export class Progress {
@@ -45,10 +42,7 @@ export class Progress {
 
   show(report: JobReport): void {
     const lines = report.references.flatMap((reference, at) => this.#newLines(reference, at))
-    const bar = this.#screen.isTTY && report.state === 'running' ? this.#bar(report) : ''
-    const wipe = this.#screen.isTTY ? WIPE : ''
-    const text = wipe + lines.map((line) => `${line}\n`).join('') + bar
-    if (text !== '') this.#screen.write(text)
+    showProgress(this.#screen, lines, report.state === 'running' ? describe(report, this.#seconds()) : '')
   }
 
   /** Each line once; `at` tells references of the same name apart. */
@@ -64,39 +58,39 @@ export class Progress {
     if (platform !== undefined) tell('platform', `  platform  ${platform}`)
     for (const item of items) if (isSettled(item)) tell(`item ${item.name}`, this.#itemLine(item))
     if (problem !== undefined)
-      tell('problem', this.#paint(`  ${reference.reference}: ${problem}`, COLOURS.failed))
+      tell('problem', this.#paint(`  ${reference.reference}: ${problem}`, STATE_COLOURS.failed))
     return lines
   }
 
   #itemLine({ kind, name, size, state }: ItemReport): string {
-    const shown = name.length > 71 ? `${name.slice(0, 68)}...` : name
-    const line = `  ${kind.padEnd(9)} ${shown.padEnd(71)} ${formatBytes(size ?? 0).padStart(9)}  `
-    return `${line}${this.#paint(WORDS[state], COLOURS[state])}`
+    const width = Math.max(LEAST_NAME_WIDTH, Math.min(NAME_WIDTH, this.#screen.columns - BESIDE_NAME))
+    const shown = padEnd(cutMiddle(name, width), width)
+    const line = `  ${kind.padEnd(9)} ${shown} ${formatBytes(size ?? 0).padStart(9)}  `
+    return `${line}${this.#paint(WORDS[state], STATE_COLOURS[state])}`
   }
 
-  #bar({ references }: JobReport): string {
-    const items = references
-      .flatMap((reference) => reference.items)
-      .filter(({ state }) => state !== 'skipped')
-    const total = sum(items.map(({ size, received }) => size ?? received))
-    const received = sum(items.map((item) => item.received))
-    const share = total === 0 ? 0 : Math.min(1, received / total)
-    const cells = Math.floor(share * BAR_CELLS)
-    const rate = received / Math.max(0.001, (this.#now() - this.#started) / 1000)
-    const text = [
-      `  [${'#'.repeat(cells)}${' '.repeat(BAR_CELLS - cells)}]`,
-      `${Math.floor(share * 100)} %`,
-      `${formatBytes(received)} of ${formatBytes(total)}`,
-      `${formatBytes(rate)}/s`,
-      `${items.filter(isSettled).length} of ${items.length}`,
-    ].join('  ')
-    // A line that wraps could not be wiped.
-    return text.slice(0, Math.max(0, this.#screen.columns - 1))
+  #seconds(): number {
+    return (this.#now() - this.#started) / 1000
   }
 
   #paint(text: string, sgr: number | undefined): string {
-    return this.#screen.isTTY && sgr !== undefined ? `\u001b[${sgr}m${text}\u001b[0m` : text
+    return paint(text, sgr, this.#screen.colour ?? this.#screen.isTTY)
   }
+}
+
+/** How far the job is, in one line. */
+function describe({ references }: JobReport, seconds: number): string {
+  const items = references.flatMap((reference) => reference.items).filter(({ state }) => state !== 'skipped')
+  const total = sum(items.map(({ size, received }) => size ?? received))
+  const received = sum(items.map((item) => item.received))
+  const share = total === 0 ? 0 : Math.min(1, received / total)
+  return [
+    `  ${bar(share, BAR_CELLS)}`,
+    `${Math.floor(share * 100)} %`,
+    `${formatBytes(received)} of ${formatBytes(total)}`,
+    `${formatBytes(received / Math.max(0.001, seconds))}/s`,
+    `${items.filter(isSettled).length} of ${items.length}`,
+  ].join('  ')
 }
 
 /** The last line: what is there now, and what is not. */
