@@ -44,7 +44,11 @@ export const writeNew = (path: string, content: string, attributes: FileAttribut
   atOnce(() => writeNewNow(path, content, attributes))
 
 /** As `writeNew`, without a promise. */
-export function writeNewNow(path: string, content: string, { mode, owner }: FileAttributes): void {
+export function writeNewNow(
+  path: string,
+  content: string | Uint8Array,
+  { mode, owner }: FileAttributes,
+): void {
   const fd = fs.openSync(path, 'wx', 0o600)
   try {
     fs.writeFileSync(fd, content)

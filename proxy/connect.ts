@@ -33,7 +33,7 @@ export async function serveConnect(
     const target = connectTarget(request)
     // Bytes the client sent without waiting for the answer belong to the tunnel.
     if (head.length > 0) socket.unshift(head)
-    await interceptor.serve(socket, target, () => {
+    await interceptor.serve(socket, target, 'CONNECT', () => {
       accepted = true
       socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
     })

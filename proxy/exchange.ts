@@ -23,6 +23,7 @@ import { namedSite, requestTarget, type RequestTarget, type TunnelContext } from
 import type { Settings } from './settings.js'
 import type { Target } from './target.js'
 import type { Traffic, Witness } from './traffic.js'
+import type { Flowed } from './tunnel-log.js'
 
 // client → one authority → policy → cache → inject → upstream → client
 
@@ -63,6 +64,8 @@ export interface Outcome {
   readonly status: number
   readonly cache?: 'HIT' | 'MISS'
   readonly problem?: string
+  /** After another protocol was switched to. */
+  readonly flowed?: Flowed
 }
 
 export class Exchanges {
@@ -332,7 +335,7 @@ export class Exchanges {
   #log(
     request: ClientRequest,
     to: RequestTarget | undefined,
-    { status, cache, problem: met }: Outcome,
+    { status, cache, problem: met, flowed }: Outcome,
     started: number,
     witness: Witness,
     problem = met,
@@ -347,6 +350,7 @@ export class Exchanges {
         host: to?.target.authority,
         path: to?.path.split('?', 1)[0],
         status,
+        ...flowed,
         duration: `${Math.round(this.#deps.now() - started)}ms`,
         ...(problem === undefined ? {} : { problem }),
       },

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Transform } from 'node:stream'
 import { TLSSocket, type SecureContext } from 'node:tls'
 import { entry } from '../config/entry.js'
-import { codeOf } from '../config/errors.js'
+import { reasonOf } from '../config/errors.js'
 import { canonicalHost } from '../config/host-name.js'
 import type { Logger } from '../config/logger.js'
 import { addressOf } from './client-address.js'
@@ -11,6 +11,7 @@ import { closeWith } from './close-with.js'
 import type { ClientConnection } from './exchange.js'
 import type { Upstream } from './forward.js'
 import type { Admission, Gate } from './gate.js'
+import { HandshakeLog } from './handshake-log.js'
 import { judgeOpening, watchOpening } from './passthrough.js'
 import { openingGuard } from './opening-guard.js'
 import { peek } from './peek.js'
@@ -22,6 +23,7 @@ import { readClientHello } from './tls/client-hello.js'
 import type { Minting } from './tls/minting.js'
 import type { Traffic } from './traffic.js'
 import { splice } from './tunnel.js'
+import { countFlow, TunnelLog, type Flowed, type TunnelMethod } from './tunnel-log.js'
 import { tunnelProtocol, type TunnelProtocol } from './tunnel-protocol.js'
 
 // client → tunnel (CONNECT or SOCKS) → TLS ended here, plain HTTP, or raw bytes to upstream
@@ -30,10 +32,7 @@ import { tunnelProtocol, type TunnelProtocol } from './tunnel-protocol.js'
 const HTTPS_PORT = 443
 /** After this silence the server may be the one that speaks first (SSH, SMTP): ask it. */
 const SERVER_FIRST_MS = 300
-/** Who leaves this soon without a word has seen the certificate and nothing else. */
-const LOOK_AND_LEAVE_MS = 2_000
-
-const DISTRUST = 'the client does not trust our CA; install it there, or list the host in tls.passthrough'
+const UNSAID = 'the client did not say what it speaks'
 
 export interface InterceptDeps {
   readonly gate: Gate
@@ -50,6 +49,15 @@ export interface InterceptDeps {
   readonly http2: { accept(inner: TLSSocket, client: ClientConnection): void }
   readonly traffic: Traffic
   readonly logger: Logger
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+}
+
+/** An upstream connection for bytes that nobody looks into. */
+interface Dialled {
+  readonly server: Socket
+  readonly admission: Admission
+  readonly flow: () => Flowed
 }
 
 export class Interceptor {
@@ -79,24 +87,26 @@ export class Interceptor {
    *
    * @throws what keeps the tunnel from being opened; never after `accepted`.
    */
-  async serve(socket: Socket, target: Target, accepted: () => void): Promise<void> {
-    const { gate } = this.#deps
+  async serve(socket: Socket, target: Target, method: TunnelMethod, accepted: () => void): Promise<void> {
+    const { gate, logger, now } = this.#deps
+    const log = new TunnelLog(logger, now, method, target, socket)
     gate.assertTunnelPort(target)
     if (gate.passesThrough(target)) {
-      const { server, admission } = await this.#dial(socket, target)
-      gate.record(admission)
+      const dialled = await this.#dial(socket, target)
+      gate.record(dialled.admission)
       accepted()
-      await this.#passThrough(socket, server, target)
+      await this.#passThrough(socket, dialled, target, log)
       return
     }
     if (!this.#deps.contexts.has(target.host)) this.#deps.minting.assertLeft(addressOf(socket))
     accepted()
     // A certificate takes about a millisecond, in which the client begins its handshake.
     if (target.port === HTTPS_PORT) this.#contextFor(target.host, socket, this.#deps.contexts)
-    const protocol = await this.#protocolOf(socket, target)
+    const protocol = await this.#protocolOf(socket, target, log)
     if (protocol === 'served') return
     switch (protocol) {
       case undefined:
+        log.closed(undefined, UNSAID)
         socket.destroy()
         return
       case 'tls':
@@ -106,12 +116,16 @@ export class Interceptor {
         this.#handOn(socket, { socket, tunnel: { target, secure: false } })
         return
       case 'raw':
-        await this.#tunnelRaw(socket, target)
+        await this.#tunnelRaw(socket, target, log)
     }
   }
 
   /** What the client speaks. While it is silent, upstream is asked whether it speaks first. */
-  async #protocolOf(socket: Socket, target: Target): Promise<TunnelProtocol | 'served' | undefined> {
+  async #protocolOf(
+    socket: Socket,
+    target: Target,
+    log: TunnelLog,
+  ): Promise<TunnelProtocol | 'served' | undefined> {
     const looking = new AbortController()
     const { classify, undecided } = watchOpening(tunnelProtocol)
     const spoken = peek(socket, classify, this.#deps.settings().timeouts.headers, looking.signal)
@@ -129,17 +143,17 @@ export class Interceptor {
     looking.abort()
     await spoken
     this.#deps.gate.record(admission)
-    await this.#splice(socket, server, target, speaker === 'undecided' ? openingGuard() : undefined)
+    await this.#splice(socket, dialled, log, speaker === 'undecided' ? openingGuard() : undefined)
     return 'served'
   }
 
-  async #passThrough(socket: Socket, server: Socket, target: Target): Promise<void> {
-    const { settings, logger } = this.#deps
-    const opening = await judgeOpening(socket, server, target, settings().timeouts.headers, logger)
+  async #passThrough(socket: Socket, dialled: Dialled, target: Target, log: TunnelLog): Promise<void> {
+    const { server } = dialled
+    const opening = await judgeOpening(socket, server, target, this.#deps.settings().timeouts.headers, log)
     switch (opening) {
       case 'join':
       case 'undecided':
-        await this.#splice(socket, server, target, opening === 'undecided' ? openingGuard() : undefined)
+        await this.#splice(socket, dialled, log, opening === 'undecided' ? openingGuard() : undefined)
         return
       case 'http':
         server.destroy()
@@ -150,43 +164,41 @@ export class Interceptor {
     }
   }
 
-  async #tunnelRaw(socket: Socket, target: Target): Promise<void> {
+  async #tunnelRaw(socket: Socket, target: Target, log: TunnelLog): Promise<void> {
+    let dialled: Dialled
     try {
-      const { server, admission } = await this.#dial(socket, target)
-      this.#deps.gate.record(admission)
-      await this.#splice(socket, server, target)
+      dialled = await this.#dial(socket, target)
+      this.#deps.gate.record(dialled.admission)
     } catch (error) {
-      this.#deps.logger.warn(
-        { host: target.authority, problem: error instanceof Error ? error.message : String(error) },
-        'tunnel closed',
-      )
+      log.closed(undefined, reasonOf(error))
       socket.resetAndDestroy()
+      return
     }
+    await this.#splice(socket, dialled, log)
   }
 
-  async #splice(socket: Socket, server: Socket, target: Target, guard?: Transform): Promise<void> {
+  async #splice(socket: Socket, { server, flow }: Dialled, log: TunnelLog, guard?: Transform): Promise<void> {
     const ended = this.#deps.traffic.tunnel(socket, server)
     const { idle } = this.#deps.settings().timeouts
-    const how = await splice(socket, server, idle, socket, guard).finally(ended)
-    if (how === 'idle') {
-      const problem = 'nothing flowed for timeouts.idle'
-      this.#deps.logger.info({ host: target.authority, problem }, 'tunnel closed')
-    }
+    const problem = await splice(socket, server, idle, socket, guard).finally(ended)
+    log.closed(flow(), problem)
   }
 
   /** For bytes that nobody looks into. */
-  async #dial(
-    socket: Socket,
-    target: Target,
-  ): Promise<{ readonly server: Socket; readonly admission: Admission }> {
+  async #dial(socket: Socket, target: Target): Promise<Dialled> {
     const admission = this.#deps.gate.admit(target, { kind: 'raw' }, socket)
-    return { server: await this.#deps.upstream().connect(admission.route), admission }
+    const server = await this.#deps.upstream().connect(admission.route)
+    // Before anybody reads: a server that speaks first has perhaps begun.
+    return { server, admission, flow: countFlow(server) }
   }
 
   async #endTls(socket: Socket, target: Target): Promise<void> {
     const { logger } = this.#deps
+    const log = new HandshakeLog(logger, target.authority)
     const hello = await peek(socket, readClientHello, this.#deps.settings().timeouts.headers)
     if (hello === undefined) {
+      if (socket.destroyed || socket.readableEnded) log.closed(false, false)
+      else log.late()
       socket.destroy()
       return
     }
@@ -213,26 +225,18 @@ export class Interceptor {
         },
       ),
     })
-    const timer = setTimeout(() => socket.destroy(), this.#deps.settings().timeouts.headers)
     let done = false
-    let told = false
-    const started = performance.now()
-    const refused = (code: string | undefined, hint: string | undefined): void => {
-      if (told) return
-      told = true
-      logger.info({ host: target.authority, code, hint }, 'TLS refused')
-    }
+    const timer = setTimeout(() => {
+      log.late()
+      socket.destroy()
+    }, this.#deps.settings().timeouts.headers)
     secure.on('error', (error) => {
-      // In TLS 1.3 a client may look at the certificate when the handshake is over for us.
-      const hint = hintFor(error)
-      if (!done || hint !== undefined) refused(codeOf(error), hint)
+      log.failed(error, done)
       socket.destroy()
     })
     secure.once('close', () => {
       clearTimeout(timer)
-      // Node's own TLS, and with it npm, closes without an alert.
-      const quick = performance.now() - started < LOOK_AND_LEAVE_MS
-      if (secure.bytesRead === 0 && quick) refused('closed without a request', `perhaps ${DISTRUST}`)
+      log.closed(done, secure.bytesRead > 0)
     })
     // A client that leaves in the middle of the handshake ends a stream nobody reads yet.
     const look = (): void => void secure.read(0)
@@ -275,9 +279,4 @@ function serverNameOf(secure: TLSSocket): string | undefined {
 
 function silence(ms: number): Promise<'silent'> {
   return new Promise((resolve) => setTimeout(() => resolve('silent'), ms).unref())
-}
-
-/** RFC 8446, 6.2: what a client says that does not trust our CA, or pins its own. */
-function hintFor(error: unknown): string | undefined {
-  return /UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN/.test(codeOf(error) ?? '') ? DISTRUST : undefined
 }

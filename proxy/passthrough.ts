@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net'
-import type { Logger } from '../config/logger.js'
 import { closeWith } from './close-with.js'
 import { peek } from './peek.js'
 import { namesTarget } from './request-target.js'
 import type { Target } from './target.js'
 import { readClientHello, type ClientHello } from './tls/client-hello.js'
+import type { TunnelLog } from './tunnel-log.js'
 import { beginsLikeRequest, tunnelProtocol } from './tunnel-protocol.js'
 
 // client → tunnel to a host of tls.passthrough → its own TLS, untouched
@@ -33,7 +33,7 @@ export async function judgeOpening(
   server: Socket,
   target: Target,
   limitMs: number,
-  logger: Logger,
+  log: TunnelLog,
 ): Promise<'join' | 'undecided' | 'http' | 'refused'> {
   const looking = new AbortController()
   const { classify, undecided } = watchOpening(firstOf)
@@ -43,6 +43,7 @@ export async function judgeOpening(
   })
   const first = await Promise.race([spoken, serverSpoke, undecided])
   if (first === undefined) {
+    log.closed(undefined, 'the client did not say what it speaks')
     socket.destroy()
     return 'refused'
   }
@@ -61,7 +62,7 @@ export async function judgeOpening(
   if (first === 'http') return 'http'
   const wrong = whatIsWrong(first, target)
   if (wrong === undefined) return 'join'
-  logger.warn({ host: target.authority, problem: wrong.problem }, 'tunnel closed')
+  log.closed(undefined, wrong.problem)
   closeWith(socket, wrong.alert)
   return 'refused'
 }

@@ -152,6 +152,7 @@ export class ProxyServer {
       minting: new Minting({ limits: () => this.#settings.limits, now: options.now }),
       http: this.#http,
       http2: this.#http2,
+      now: options.now,
       register: (inner, client) => this.#clients.set(inner, client),
     })
     this.#http.on(
@@ -193,7 +194,7 @@ export class ProxyServer {
             logger: options.logger,
             tunnel: async (client, target, accepted) => {
               await interceptor.admit(client, target)
-              await interceptor.serve(client, target, accepted)
+              await interceptor.serve(client, target, 'SOCKS5', accepted)
             },
           }),
         socks4: (socket) => closeWith(socket, SOCKS4_REJECTED),

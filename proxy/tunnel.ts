@@ -1,13 +1,14 @@
 import type { Socket } from 'node:net'
 import type { Duplex, Transform } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import { reasonOf } from '../config/errors.js'
 import { watchIdle } from './idle-watch.js'
 
 /**
  * client ⇄ us ⇄ upstream, bytes untouched, with backpressure both ways. An end on one side ends the other
  * half only (TCP half-close); an abort on one side aborts the other.
  *
- * Resolves when both sides are closed; with `idle` where we closed them, after `idleMs` in which nothing flowed.
+ * Resolves when both sides are closed, with the reason where we closed them: nothing flowed for `idleMs`, or the guard failed.
  *
  * @param below the TCP connection under `client`, where that is TLS or a stream of Node's: an abort must be seen there.
  * @param guard looks at what the client sends; both sides are cut when it fails.
@@ -18,15 +19,15 @@ export function splice(
   idleMs: number,
   below: Socket,
   guard?: Transform,
-): Promise<'ended' | 'idle'> {
+): Promise<string | undefined> {
   return new Promise((resolve) => {
     let open = 2
-    let how: 'ended' | 'idle' = 'ended'
+    let problem: string | undefined
     const stop = watchIdle({
       limitMs: idleMs,
       progress: () => below.bytesRead + below.bytesWritten + upstream.bytesRead + upstream.bytesWritten,
       onIdle() {
-        how = 'idle'
+        problem = 'nothing flowed for timeouts.idle'
         abort(below)
         abort(upstream)
       },
@@ -43,7 +44,7 @@ export function splice(
         open -= 1
         if (open > 0) return
         stop()
-        resolve(how)
+        resolve(problem)
       }
       // It may have been cut before anybody looked.
       if (side.closed) closed()
@@ -53,7 +54,8 @@ export function splice(
     watch(upstream, client, below)
     if (guard === undefined) client.pipe(upstream)
     else {
-      guard.once('error', () => {
+      guard.once('error', (error) => {
+        problem = reasonOf(error)
         abort(below)
         abort(upstream)
       })

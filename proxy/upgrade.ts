@@ -10,6 +10,7 @@ import { bodyFollows, requestHeaders } from './outgoing-headers.js'
 import { relay, upstreamResponse } from './relay.js'
 import { takeBytes } from './take-bytes.js'
 import { splice } from './tunnel.js'
+import { countFlow } from './tunnel-log.js'
 
 // client → Upgrade → upstream 101 → raw bytes both ways (WebSocket, `Upgrade: tcp`, …)
 
@@ -87,8 +88,14 @@ export async function serveUpgrade(
     response.detachSocket(inner as Socket)
     inner.write(switchingHead(answer.message), 'latin1')
     if (answer.head.length > 0) inner.write(answer.head)
-    const how = await splice(inner, answer.socket, exchanges.idleMs, client.socket)
-    return { status: 101, ...(how === 'idle' && { problem: 'ended: nothing flowed for timeouts.idle' }) }
+    const flow = countFlow(answer.socket)
+    const problem = await splice(inner, answer.socket, exchanges.idleMs, client.socket)
+    const { sent, received } = flow()
+    return {
+      status: 101,
+      flowed: { sent, received: received + answer.head.length },
+      ...(problem === undefined ? {} : { problem: `ended: ${problem}` }),
+    }
   })
 }
 

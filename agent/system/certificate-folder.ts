@@ -3,12 +3,13 @@ import { basename, dirname, join } from 'node:path'
 import { readdir, readlink, symlink } from '../../config/files-at-once.js'
 import { codeOf } from '../../config/errors.js'
 import { ensureFile, readIfPresent } from './atomic-file.js'
+import { addToJavaStore, JAVA_HOOK } from './java-trust-store.js'
 
 /** `openssl x509 -subject_hash` of the one subject our CA ever has; a test computes it anew. */
 export const OUR_SUBJECT = 'O=Discobot Proxy\nCN=Discobot Proxy CA'
 export const OUR_SUBJECT_HASH = '86bfee61'
 
-/** Programs other than the tool itself keep stores of their own by these (Java's, for one). */
+/** Programs other than the tool itself keep stores of their own by these. Java's is one that we can do without. */
 const HOOKS = '/etc/ca-certificates/update.d'
 
 export interface NewCertificate {
@@ -26,20 +27,23 @@ export interface NewCertificate {
  * the folder the two links that OpenSSL looks it up by. The tool takes 0.7–3 s for it, in which a container that
  * starts from its image every time has nothing else to wait for.
  *
- * @returns false, having changed nothing, where the tool would do more than that: for a certificate that is not
- *   our own CA's, where others have hooks, or where there is no bundle yet.
+ * @returns where it was added; undefined where the tool would do more than that: for a certificate that is not
+ *   our own CA's, where others have hooks, or where there is no bundle yet. The tool may follow on whatever was done.
  */
-export async function addToCertificateFolder(certificate: NewCertificate): Promise<boolean> {
+export async function addToCertificateFolder(certificate: NewCertificate): Promise<string | undefined> {
   const { pem, anchor, bundle, root } = certificate
-  if (!isOurs(pem) || (await hasHooks(join(root, HOOKS)))) return false
+  const hooks = await readdir(join(root, HOOKS)).catch(() => [])
+  if (!isOurs(pem) || hooks.some((name) => name !== JAVA_HOOK)) return undefined
   const before = await readIfPresent(bundle)
-  if (before === undefined || before.trim() === '') return false
+  if (before === undefined || before.trim() === '') return undefined
   const folder = dirname(bundle)
   const link = `${basename(anchor, '.crt')}.pem`
+  const java = hooks.length === 0 ? 'off' : await addToJavaStore(pem, link, root)
+  if (java === 'unknown') return undefined
   await ensureLink(join(folder, link), anchor)
   await linkByHash(folder, link)
   await ensureFile(bundle, `${before.trimEnd()}\n${pem.trimEnd()}\n`, { mode: 0o644 })
-  return true
+  return java === 'added' ? `${bundle} and Java's store` : bundle
 }
 
 function isOurs(pem: string): boolean {
@@ -48,11 +52,6 @@ function isOurs(pem: string): boolean {
   } catch {
     return false
   }
-}
-
-async function hasHooks(folder: string): Promise<boolean> {
-  const found = await readdir(folder).catch(() => [])
-  return found.length > 0
 }
 
 /** The first free number: certificates of one subject differ by it (c_rehash(1)). */

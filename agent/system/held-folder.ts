@@ -138,7 +138,7 @@ export class HeldFolder {
   }
 
   /** The file appears whole, with its owner and mode, or not at all. */
-  write(name: string, content: string, attributes: FileAttributes): void {
+  write(name: string, content: string | Uint8Array, attributes: FileAttributes): void {
     const temporary = `${name}.${randomBytes(6).toString('hex')}.tmp`
     this.#call(temporary, (at) => writeNewNow(at, content, attributes))
     try {

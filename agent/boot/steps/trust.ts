@@ -125,8 +125,11 @@ export async function installInSystem(
   if (!changed && holdsCertificate(await readIfPresent(bundle), pem))
     return { files, remark: 'already trusted' }
   // A former CA of ours may be in the bundle otherwise, and only the tool takes it out.
-  if (isFirst && store.hasFolder && (await addToCertificateFolder({ pem, anchor, bundle, root: deps.root })))
-    return { files, remark: `added to ${store.bundle}` }
+  const added =
+    isFirst && store.hasFolder
+      ? await addToCertificateFolder({ pem, anchor, bundle, root: deps.root })
+      : undefined
+  if (added !== undefined) return { files, remark: `added to ${added}` }
   try {
     await deps.run([join(deps.root, store.tool), ...store.arguments], {
       env: { PATH: deps.inherited['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' },

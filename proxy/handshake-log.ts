@@ -1,0 +1,59 @@
+import { codeOf } from '../config/errors.js'
+import type { Logger } from '../config/logger.js'
+
+const DISTRUST = 'the client does not trust our CA; install it there, or list the host in tls.passthrough'
+
+/** Who closes later than that has kept the connection for a request that did not come. */
+const SPARE_MS = 2_000
+
+/**
+ * RFC 8446, 6.2: the alerts by which a client says that it does not trust our CA, or pins its own. Nothing else says so: not a reset, which
+ * Go's clients cause that close before they have read our session tickets, nor an end without a request, which is how
+ * connections end that a client opened and did not need.
+ */
+const DISTRUSTING_ALERT = /ALERT_(?:UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN)$/
+/** OpenSSL names each alert that it receives so. */
+const ALERT = /_ALERT_/
+
+/** Tells how one handshake with a client has failed, or that nothing came of it; once. */
+export class HandshakeLog {
+  readonly #logger: Logger
+  readonly #host: string
+  readonly #began: number
+  #told = false
+
+  /** @param host of whom the client wants a certificate, as `name:port`. */
+  constructor(logger: Logger, host: string) {
+    this.#logger = logger
+    this.#host = host
+    this.#began = performance.now()
+  }
+
+  /** @param done whether the handshake was over for us. In TLS 1.3 a client may look at the certificate then. */
+  failed(error: unknown, done: boolean): void {
+    const code = codeOf(error)
+    const alert = code !== undefined && ALERT.test(code)
+    if (alert && DISTRUSTING_ALERT.test(code)) this.#tell({ code, hint: DISTRUST }, 'TLS refused')
+    else if (alert && !done) this.#tell({ code }, 'TLS refused')
+    else if (!done && code === 'ECONNRESET')
+      this.#tell({ code, problem: 'the client left in the middle of the handshake' }, 'TLS failed')
+    else if (!done) this.#tell({ code }, 'TLS failed')
+  }
+
+  late(): void {
+    this.#tell({ problem: 'the client took longer than timeouts.headers' }, 'TLS failed')
+  }
+
+  /** @param spoke whether anything came over TLS. */
+  closed(done: boolean, spoke: boolean): void {
+    if (!done) this.#tell({ problem: 'the client left in the middle of the handshake' }, 'TLS failed')
+    else if (!spoke && performance.now() - this.#began < SPARE_MS)
+      this.#tell({ problem: 'the client left without a request' }, 'TLS closed')
+  }
+
+  #tell(fields: object, message: string): void {
+    if (this.#told) return
+    this.#told = true
+    this.#logger.info({ host: this.#host, ...fields }, message)
+  }
+}
