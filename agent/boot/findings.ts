@@ -3,7 +3,7 @@ import type { Engine } from '../docker/engine.js'
 import type { ProxyAccess } from '../environment.js'
 import type { HomePlan } from '../overlay/home-plan.js'
 import type { Enforcement } from '../wall/enforcement.js'
-import type { WallFindings } from '../wall/wall.js'
+import type { WallFindings } from '../wall/wall-findings.js'
 import type { CloneRecord } from '../workspace/clone-record.js'
 import type { GitSource } from '../workspace/source.js'
 

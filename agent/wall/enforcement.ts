@@ -1,6 +1,6 @@
 import type { AgentOptions } from '../options.js'
 import type { PacketFilter } from './packet-filter.js'
-import type { WallFindings } from './wall.js'
+import type { WallFindings } from './wall-findings.js'
 
 /** What the operator wants of the packet filter. */
 export type Wanted =

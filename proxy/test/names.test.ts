@@ -150,10 +150,11 @@ t.test('a process without questions ends, and the next question makes another', 
 })
 
 t.test('a process ends with its proxy, also where that is killed', async (t) => {
-  const modules = { Resolver: '../names/resolver.js', OwnAsker: '../names/asker.js' }
-  const imports = Object.entries(modules).map(
-    ([name, path]) => `import { ${name} } from '${new URL(path, import.meta.url).href}'`,
-  )
+  const modules = {
+    Resolver: new URL('../names/resolver.js', import.meta.url),
+    OwnAsker: new URL('../names/asker.js', import.meta.url),
+  }
+  const imports = Object.entries(modules).map(([name, { href }]) => `import { ${name} } from '${href}'`)
   const program = `${imports.join('\n')}
     const own = new OwnAsker()
     own.open = own.places
