@@ -24,7 +24,7 @@ void t.test(
       `allowlist: { enabled: true, domains: [${REGISTRY_HOST}] }\n`,
     )
     const { container, shell, tryShell } = await bootContainer(t, certificates, {
-      env: { DISCOBOT_DOCKER: 'auto' },
+      env: { DISCOBOT_DOCKER: 'rootful' },
       prepare: `${PREPARE_OUTSIDE}ip link del docker0\n`,
       readOnly: [folder],
     })
@@ -70,6 +70,48 @@ mkdir -p /tmp/base/usr/lib; cp -r /usr/lib/python3* /tmp/base/usr/lib/; tar c -C
       `'${process.execPath}' '${join(process.cwd(), 'dist/agent/main.js')}' restart dockerd`,
     )
     await expectWall('after another start')
+    t.equal(await container.stop(), 0)
+  },
+)
+
+void t.test(
+  'a rootless engine is behind it, whatever its containers may do',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const certificates = await makeOriginCertificates(
+      t,
+      [REGISTRY_HOST],
+      `allowlist: { enabled: true, domains: [${REGISTRY_HOST}] }\negress: { own_ports: [443] }\n`,
+    )
+    const { container, shell, tryShell, status } = await bootContainer(t, certificates, {
+      env: { DISCOBOT_DOCKER: 'auto' },
+      prepare: `${PREPARE_OUTSIDE}ip link del docker0\n`,
+      readOnly: [folder],
+    })
+    t.match((await status()).wall, { level: 2, name: 'enforced' })
+    const registry = await startRegistry(container, certificates)
+    await registry.push(image.layout, 'team/app:1')
+    await shell(`${DOCKER} pull -q ${REGISTRY_HOST}/team/app:1`)
+    await shell(`set -e; folder=$(mktemp -d); cd "$folder"; mkdir -p tmp etc proc
+for file in /usr/bin/curl $(ldd /usr/bin/curl | grep -o '/[^ ]*'); do mkdir -p ".$(dirname $file)"; cp -L $file .$file; done
+tar -cf - . | ${DOCKER} import - small >/dev/null`)
+    const ask = async (words: string, how: string): Promise<string> => {
+      const { stdout, stderr } = await tryShell(
+        `${DOCKER} run --rm ${words} small curl -sS -m 5 ${how} http://203.0.113.10/`,
+      )
+      return stdout + stderr
+    }
+    for (const words of ['', '--network host', '--privileged --network host --pid host', '--cap-add ALL']) {
+      t.match(await ask(words, "--noproxy '*'"), /curl: \(\d+\)/, `${words}: nothing comes`)
+      // On the engine's own network the bridge's address is not the proxy's.
+      if (words.includes('host')) continue
+      t.match(
+        await ask(words, '-x http://172.17.0.1:17080'),
+        /not in allowlist/,
+        `${words}: but by the proxy`,
+      )
+    }
+    t.equal(await arrived(container), 0, 'no packet has come')
     t.equal(await container.stop(), 0)
   },
 )

@@ -69,8 +69,8 @@ void t.test(
       t.match(container.logs(), complaint, name)
       t.notMatch(
         container.logs(),
-        /proxy ready|agent API ready|Discobot is up/,
-        `${name}: nothing was started`,
+        /agent API ready|Discobot is up|profile\.d/,
+        `${name}: nobody was told of the proxy`,
       )
     }
   },

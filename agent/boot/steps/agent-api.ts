@@ -51,7 +51,7 @@ export function agentApiSteps(deps: AgentApiStepDeps, findings: BootFindings): B
   const load: BootStep = {
     name: 'agent-api-load',
     // The account of `home` would do. But then it takes from the proxy's process the time that all wait for.
-    needs: ['home', 'proxy-config', 'ca', 'wall'],
+    needs: ['home', 'proxy-config', 'ca'],
     timeoutMs: 5_000,
     onFailure: 'ignore',
     remedy: 'see the step agent-api',

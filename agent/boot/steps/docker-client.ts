@@ -23,7 +23,7 @@ export function dockerClientStep(deps: DockerClientStepDeps, findings: BootFindi
   return {
     name: 'docker-client',
     // The overlay, because the configuration is in the home.
-    needs: ['home', 'overlay', 'proxy', 'trust'],
+    needs: ['home', 'overlay', 'wall', 'proxy', 'trust'],
     timeoutMs: 5_000,
     onFailure: options.dockerClientProxy === 'on' ? 'degrade' : 'ignore',
     remedy: 'see ~/.docker/config.json; containers go without the proxy',

@@ -15,7 +15,7 @@ const END = '# <<< discobot proxy <<<'
 export function profileStep(root: string, findings: BootFindings): BootStep {
   return {
     name: 'profile',
-    needs: ['proxy', 'trust'],
+    needs: ['wall', 'proxy', 'trust'],
     timeoutMs: 5_000,
     onFailure: 'degrade',
     remedy: 'see that /etc/profile.d can be written to; until then login shells do not use the proxy',

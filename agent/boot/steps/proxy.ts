@@ -2,7 +2,7 @@ import { lstatSync, readFileSync } from 'node:fs'
 import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
 import type { Logger } from '../../../config/logger.js'
-import { LOOPBACK, type DataPaths } from '../../../config/paths.js'
+import { LOOPBACK, NAMES_PORT, type DataPaths } from '../../../config/paths.js'
 import {
   NAMES_PORT_VARIABLE,
   OWN_PORTS_VARIABLE,
@@ -18,6 +18,7 @@ import { findAccount } from '../../services/run-as.js'
 import type { ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import { portHolder } from '../../system/port-holder.js'
+import { wantedEnforcement } from '../../wall/enforcement.js'
 import type { Exposure } from '../../wall/exposure.js'
 import type { BootFindings, ProxyEndpoints } from '../findings.js'
 import { stopGraces } from '../shutdown.js'
@@ -121,8 +122,8 @@ export function planProxy(
   }
   const start: BootStep = {
     name: 'proxy',
-    // Not the trust store: it takes longer, and only the proxy's clients need it. The wall, because it is offered then.
-    needs: [load.name, 'proxy-config', 'ca', 'wall'],
+    // Not the trust store: it takes longer, and only the proxy's clients need it.
+    needs: [load.name, 'proxy-config', 'ca'],
     timeoutMs: READY_TIMEOUT_MS + deps.stopGraceMs + 5_000,
     onFailure: 'degrade',
     remedy: 'see the log of the service proxy',
@@ -193,13 +194,14 @@ function specOf(deps: ProxyDeps, given: Promise<string>, sockets: HeldSockets): 
 
 /** What is withheld is not given at all, and the proxy is told why. */
 function givenTo(
-  { mode }: AgentOptions,
+  options: AgentOptions,
   { inherited, secrets }: ProxyDeps,
-  { secretVariables = [], wall, enforcement }: BootFindings,
+  { secretVariables = [], wall }: BootFindings,
 ): string {
-  const namesPort = enforcement !== undefined && 'by' in enforcement ? enforcement.namesPort : undefined
+  // Whether the filter can be had is not known yet; where it cannot, nobody is sent there.
+  const answersNames = wall?.answersNames === true && wantedEnforcement(options, wall).kind !== 'no'
   const all = { ...inherited, ...secrets }
-  const exposure = mode === 'container' ? wall?.exposure : undefined
+  const exposure = options.mode === 'container' ? wall?.exposure : undefined
   const handover: Handover = {
     env: {
       ...(exposure === undefined
@@ -208,7 +210,7 @@ function givenTo(
             ...onlyNamed(all, wall?.trustedVariables ?? []),
             [SECRETS_WITHHELD_VARIABLE]: withheldReason(exposure),
           }),
-      ...(namesPort === undefined ? {} : { [NAMES_PORT_VARIABLE]: String(namesPort) }),
+      ...(answersNames ? { [NAMES_PORT_VARIABLE]: String(NAMES_PORT) } : {}),
       [OWN_PORTS_VARIABLE]: (wall?.ownPorts ?? []).join(','),
     },
   }

@@ -93,6 +93,7 @@ export function planWall(deps: WallStepDeps, findings: BootFindings): WallPlan {
   return {
     step: {
       name: 'wall',
+      // Listed before `proxy`, whose sockets would be strangers' to who looks whether the network is its own.
       needs: ['proxy-config'],
       timeoutMs: 30_000,
       // Whoever asks for it is not to run without it.
