@@ -98,10 +98,11 @@ void t.test(
     }
     const unveiled = await run(
       '--privileged --pid=host',
-      `nsenter -t 1 -m -- unshare --mount sh -c "umount -l /proc; cat /proc/*/environ; ls /proc/1/root /proc/1/cwd/; cat /proc/1/comm"`,
+      `nsenter -t 1 -m -- unshare --mount sh -c "umount -l /proc; cat /proc/*/environ; ls /proc/1/root /proc/1/cwd/"`,
     )
-    t.match(unveiled, /^node$/m, 'the processes outside of its namespaces can be seen')
-    t.match(unveiled, /\/proc\/1\/environ: Permission denied/, 'and not looked into')
+    // The engine's own process 1 is open to it, so this is that of the container.
+    t.match(unveiled, /\/proc\/1\/environ: Permission denied/, 'seen, and not looked into')
+    t.match(unveiled, /\/proc\/1\/root'?: Permission denied/)
     t.notMatch(unveiled, inEnvironment)
     const made = await container.exec('ls /etc/passwd.new /usr/bin/evil; cat /proc/sys/kernel/core_pattern')
     t.notMatch(made.stdout, /passwd\.new|evil|^x$/m, 'nothing of root’s was written')
