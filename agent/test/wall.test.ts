@@ -185,7 +185,7 @@ headers:
     ])
     t.match(
       container.logs(),
-      /the policy holds for who uses the proxy, since a packet filter is set, and .*Docker engine/,
+      /the policy holds for who uses the proxy, since a packet filter is set, and .*Docker engine.*DISCOBOT_DOCKER to rootless or off/,
     )
     t.match(container.logs(), /KEY, FILE, SWAPPED withheld from the proxy/)
     t.match(

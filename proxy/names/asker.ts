@@ -1,4 +1,4 @@
-import type { ChildProcess } from 'node:child_process'
+import { fork, type ChildProcess } from 'node:child_process'
 import { lookup } from 'node:dns'
 import { fileURLToPath } from 'node:url'
 import { codeOf } from '../../config/errors.js'
@@ -64,7 +64,7 @@ interface Waiting {
 /** Asks in a process of its own, many names at a time; questions that come before it is there wait for it. */
 export class ProcessAsker implements Asker {
   readonly places = PLACES
-  readonly #child: Promise<ChildProcess>
+  readonly #child: ChildProcess
   readonly #waiting = new Map<number, Waiting>()
   readonly #onEnd: () => void
   readonly #idleLimitMs: number
@@ -79,7 +79,6 @@ export class ProcessAsker implements Asker {
     this.#onEnd = onEnd
     this.#idleLimitMs = idleLimitMs
     this.#child = this.#start(env)
-    this.#child.catch(() => this.#ended())
   }
 
   get open(): number {
@@ -91,30 +90,20 @@ export class ProcessAsker implements Asker {
     const question: Question = { id: this.#nextId++, host }
     return new Promise((resolve, reject) => {
       this.#waiting.set(question.id, { resolve, reject })
-      this.#child.then(
-        (child) => {
-          if (!child.connected) return this.#ended()
-          child.send(question, (error) => {
-            if (error !== null) this.end()
-          })
-        },
-        () => this.#ended(),
-      )
+      if (!this.#child.connected) return this.#ended()
+      this.#child.send(question, (error) => {
+        if (error !== null) this.end()
+      })
     })
   }
 
   end(): void {
     // From now on it is asked nothing.
     this.#onEnd()
-    this.#child.then(
-      (child) => child.kill('SIGKILL'),
-      () => undefined,
-    )
+    this.#child.kill('SIGKILL')
   }
 
-  async #start(all: NodeJS.ProcessEnv): Promise<ChildProcess> {
-    // Most start without it: two milliseconds.
-    const { fork } = await import('node:child_process')
+  #start(all: NodeJS.ProcessEnv): ChildProcess {
     const env = {
       ...Object.fromEntries(HANDED_ON.map((name) => [name, all[name]])),
       UV_THREADPOOL_SIZE: String(THREADS),

@@ -113,7 +113,8 @@ export async function startRootless(
     after: [],
     readiness: { kind: 'unix-http', socketPath: ENGINE_SOCKET, path: '/_ping' },
     readyTimeoutMs: READY_TIMEOUT_MS,
-    restart: 'on-failure',
+    // It ends with 0 where its network is gone.
+    restart: 'always',
     essential: false,
     // slirp4netns must outlive the containers, and dockerd leaves everything as it is at the third signal.
     stopsItself: true,

@@ -42,6 +42,9 @@ exec "$@"`
 /**
  * In rootlesskit's namespaces, where /run and /etc are folders of ours with links to what is outside. The bridge has no
  * address of the proxy's behind it there: who asks any address of the engine's for the proxy's port is led to it.
+ *
+ * rootlesskit does not notice that slirp4netns has died, for want of memory or by a fault: the engine would go on without
+ * a network. Its interface has no carrier then, so dockerd is told to end, and all of it is started anew.
  */
 const INSIDE = `
 rm -rf /run/docker /run/docker.pid /run/containerd /run/xtables.lock
@@ -50,6 +53,12 @@ if [ -n "$port" ]; then
   iptables -w 5 -t nat -A PREROUTING -p tcp --dport "$port" -m addrtype --dst-type LOCAL -j DNAT --to-destination "$address:$port" ||
     echo "containers reach the proxy at $address only" >&2
 fi
+while sleep 5; do
+  [ "$(cat /sys/class/net/tap0/carrier 2>/dev/null)" = 1 ] && continue
+  echo "slirp4netns is gone, and the network with it" >&2
+  kill -TERM $$
+  exit
+done &
 exec "$@"`
 
 /**
