@@ -1,4 +1,4 @@
-import type { ChildProcess } from 'node:child_process'
+import { fork, type ChildProcess } from 'node:child_process'
 import { lookup } from 'node:dns'
 import { fileURLToPath } from 'node:url'
 import { codeOf } from '../../config/errors.js'
@@ -113,8 +113,6 @@ export class ProcessAsker implements Asker {
   }
 
   async #start(all: NodeJS.ProcessEnv): Promise<ChildProcess> {
-    // Most start without it: two milliseconds.
-    const { fork } = await import('node:child_process')
     const env = {
       ...Object.fromEntries(HANDED_ON.map((name) => [name, all[name]])),
       UV_THREADPOOL_SIZE: String(THREADS),
