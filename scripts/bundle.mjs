@@ -33,6 +33,8 @@ const OURS_APART = [
   'base/cli/shell-scripts.ts',
   'base/cli/run-program.ts',
 ]
+/** Started by a program as a process of its own. */
+const PROCESSES = ['proxy/names/resolver-process.ts']
 const KOFFI = './koffi.node'
 
 ensureInstalled()
@@ -103,7 +105,7 @@ for (const [path, { bytes }] of Object.entries(metafile.outputs)) {
  */
 async function bundlePackages() {
   const files = new Map()
-  for (const path of [...APART, ...OURS_APART]) {
+  for (const path of [...APART, ...OURS_APART, ...PROCESSES]) {
     const name = basename(path, '.ts')
     await build({
       entryPoints: { [name]: path },
@@ -168,16 +170,25 @@ function digestOf(files) {
 function inlineText({ onLoad }) {
   const ours = new RegExp(`^${ROOT.replaceAll(/[.+]/g, '\\$&')}/(base|config|proxy|agent)/.*\\.ts$`)
   onLoad({ filter: ours }, ({ path }) => {
-    const contents = requireOfBundle(readFileSync(path, 'utf8')).replaceAll(
+    let contents = requireOfBundle(readFileSync(path, 'utf8')).replaceAll(
       /readFileSync\(\s*new URL\('(\.[^']+)', import\.meta\.url\),\s*'utf8',?\s*\)/g,
       (_, file) => JSON.stringify(readFileSync(join(dirname(path), file), 'utf8')),
     )
-    const left = /new URL\('\.[^']*', import\.meta\.url\)/.exec(contents)
+    contents = withProcesses(path, contents)
+    const left = /new URL\('[^']*', import\.meta\.url\)/.exec(contents)
     if (left !== null)
       fail(`cannot bundle ${relative(ROOT, path)}: ${left[0]} would point nowhere; read it as text`)
     // Parsed now, not at every start.
     const parsed = contents.replace('documentOf(parseDefault())', `documentOf(${defaultDocument})`)
     return { contents: parsed, loader: 'ts' }
+  })
+}
+
+/** The path of a process of ours, which the module at `path` starts, is that of its file. */
+function withProcesses(path, text) {
+  return text.replaceAll(/new URL\('([\w-]+)\.js', import\.meta\.url\)/g, (whole, name) => {
+    const file = packages.get(relative(ROOT, join(dirname(path), `${name}.ts`)))
+    return file === undefined ? whole : `new URL('packages/${file}', moduleUrl)`
   })
 }
 

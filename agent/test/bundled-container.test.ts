@@ -1,4 +1,6 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
@@ -103,5 +105,43 @@ void t.test(
     const { stdout } = await container.exec("ps -e -o stat= | grep -c '^Z' || :")
     t.equal(stdout, '0\n', 'no zombie is left')
     t.equal(await container.stop(), 0)
+  },
+)
+
+void t.test(
+  'what programs read late, or start as a process of its own, is in the bundle',
+  { skip: NEEDS_ROOT },
+  async (t) => {
+    const bundle = join(BUILT, 'bundle')
+    const call = (program: string, ...args: string[]) =>
+      execa(process.execPath, [join(bundle, `${program}.cjs`), ...args], { reject: false })
+    t.match(await call('agent', 'help', 'logs'), {
+      exitCode: 0,
+      stdout: /^Usage: discobot-agent logs \[SERVICE\]/,
+    })
+    t.match(await call('agent', 'completion', 'bash', '--', 'statu'), {
+      exitCode: 0,
+      stdout: 'words\nstatus',
+    })
+    t.match(await call('proxy', 'completion', 'zsh'), { exitCode: 0, stdout: /^#compdef discobot-proxy\n/ })
+    t.match(await call('proxy', 'explain', 'CONNECT', 'http://a.test/'), {
+      exitCode: 2,
+      stderr: /^discobot-proxy: cannot explain CONNECT: .*\n\nUsage: discobot-proxy explain METHOD URL/,
+    })
+    t.match(await call('agent-api', '--vresion'), {
+      exitCode: 2,
+      stderr: /did you mean "--version"\?\n\nUsage: /,
+    })
+
+    const [code = ''] = readdirSync(bundle).filter((name) => /^proxy\..*\.code\.js$/.test(name))
+    const [, asker = ''] =
+      /"(packages\/resolver-process\.\w+\.cjs)"/.exec(readFileSync(join(bundle, code), 'utf8')) ?? []
+    const child = fork(join(bundle, asker), [], { stdio: 'ignore' })
+    t.teardown(() => child.kill('SIGKILL'))
+    child.send({ id: 7, host: '127.0.0.1' })
+    t.strictSame(await once(child, 'message').then(([reply]: unknown[]) => reply), {
+      id: 7,
+      addresses: ['127.0.0.1'],
+    })
   },
 )
