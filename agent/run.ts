@@ -205,9 +205,10 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   await release()
   groups.remove()
   reaper.stop()
-  removeHandlers()
   logger.info({ exitCode, ms: report.tookMs, killed: report.killed.join(', ') || 'none' }, 'stopped')
   await files.close()
+  // Last of all: a fault that shows before does not change how it ended.
+  removeHandlers()
   return exitCode
 }
 

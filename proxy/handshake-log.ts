@@ -3,6 +3,13 @@ import type { Logger } from '../config/logger.js'
 
 const DISTRUST = 'the client does not trust our CA; install it there, or list the host in tls.passthrough'
 
+/**
+ * For who leaves without a word. Node's clients, npm among them, do so when they do not trust a certificate; Go's and
+ * browsers do when they have opened a connection that they do not need. Only the client knows.
+ */
+const PERHAPS =
+  'if the client complains of the certificate, install our CA there, or list the host in tls.passthrough'
+
 /** Who closes later than that has kept the connection for a request that did not come. */
 const SPARE_MS = 2_000
 
@@ -36,7 +43,10 @@ export class HandshakeLog {
     if (alert && DISTRUSTING_ALERT.test(code)) this.#tell({ code, hint: DISTRUST }, 'TLS refused')
     else if (alert && !done) this.#tell({ code }, 'TLS refused')
     else if (!done && code === 'ECONNRESET')
-      this.#tell({ code, problem: 'the client left in the middle of the handshake' }, 'TLS failed')
+      this.#tell(
+        { code, problem: 'the client left in the middle of the handshake', hint: PERHAPS },
+        'TLS failed',
+      )
     else if (!done) this.#tell({ code }, 'TLS failed')
   }
 
@@ -46,9 +56,10 @@ export class HandshakeLog {
 
   /** @param spoke whether anything came over TLS. */
   closed(done: boolean, spoke: boolean): void {
-    if (!done) this.#tell({ problem: 'the client left in the middle of the handshake' }, 'TLS failed')
+    if (!done)
+      this.#tell({ problem: 'the client left in the middle of the handshake', hint: PERHAPS }, 'TLS failed')
     else if (!spoke && performance.now() - this.#began < SPARE_MS)
-      this.#tell({ problem: 'the client left without a request' }, 'TLS closed')
+      this.#tell({ problem: 'the client left without a request', hint: PERHAPS }, 'TLS closed')
   }
 
   #tell(fields: object, message: string): void {
