@@ -138,6 +138,8 @@ function ownCommand({ mode, data }: AgentOptions): string {
 }
 
 async function main(args: readonly string[]): Promise<number | undefined> {
+  // As a container starts it: nothing has to be read, and the table costs milliseconds.
+  if (args.length === 0) return entry.run()
   const { runProgram } = await import('../base/cli/run-program.js')
   return runProgram(agentProgram(entry), args, entry)
 }
