@@ -2,10 +2,13 @@
 import { existsSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { basename, dirname, relative, resolve } from 'node:path'
+import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
+import { unknownName } from '../base/cli/command-line.js'
 import { terminalOf } from '../base/cli/terminal.js'
 import { DiscobotError, reasonOf } from '../config/errors.js'
 import { agentProgram, type AgentEntry } from './cli/program.js'
+import type { CommandSurroundings } from './command/command-in-front.js'
 import type { CommandDeps } from './control/commands.js'
 import { CONTAINER_SOCKET, readOptions, type AgentOptions } from './options.js'
 import { isImageInContainer } from './place.js'
@@ -20,6 +23,7 @@ const entry: AgentEntry = {
   stderr,
   run: async () => run(ownOptions()),
   isolate: async () => isolate(ownOptions()),
+  userCommand,
   asking,
   // A container's process 1 has other settings than we would have beside it.
   inspected: () => (existsSync(CONTAINER_SOCKET) ? optionsOf(1, 0) : ownOptions()),
@@ -42,9 +46,39 @@ function optionsOf(pid: number, uid: number): AgentOptions {
   })
 }
 
-async function run(options: AgentOptions): Promise<number> {
-  // Whoever read our output has gone, which is no reason to end.
-  process.stdout.on('error', () => undefined)
+type Words = readonly [string, ...string[]]
+
+/** That of a shell for what it cannot find. */
+const EXIT_NOT_FOUND = 127
+
+/** The command that our command line is, as in `docker run IMAGE bash`; undefined where it is for us. */
+async function userCommand(
+  args: readonly string[],
+  ours: readonly string[],
+): Promise<(() => Promise<number>) | undefined> {
+  const { isMissing, userWords } = await import('./command/command-words.js')
+  const words = await userWords(args, ours, {
+    pid: process.pid,
+    parentPid: process.ppid,
+    ofImage: isImageInContainer(fileURLToPath(import.meta.url)),
+    controlSocket: CONTAINER_SOCKET,
+  })
+  if (words === undefined) return undefined
+  return async () =>
+    isMissing(words, process.env['PATH']) ? notFound(words[0], ours) : run(ownOptions(), words)
+}
+
+function notFound(program: string, ours: readonly string[]): number {
+  const near = unknownName('command', program, ours)
+  stderr.write(`discobot-agent: cannot run ${JSON.stringify(program)}: no such program on PATH; ${near}\n`)
+  return EXIT_NOT_FOUND
+}
+
+/** @param words the user's own command, which has our standard streams then. */
+async function run(options: AgentOptions, words?: Words): Promise<number> {
+  // Whoever read our output has gone, which is no reason to end. A stream of Node's would make it one that answers
+  // "try again", which programs that have it too do not expect.
+  if (words === undefined) process.stdout.on('error', () => undefined)
   const [
     { createLogger },
     { LineOutput },
@@ -60,11 +94,12 @@ async function run(options: AgentOptions): Promise<number> {
     import('./init/clock.js'),
     import('./programs.js'),
   ])
-  const terminal = new LineOutput(standardOutput(1).descriptor, () => undefined)
+  const terminal = new LineOutput(standardOutput(1, words !== undefined).descriptor, () => undefined)
+  const own = words === undefined ? { logger: createLogger(options.log) } : await inFront(options, words)
   return runAgent({
+    ...own,
     options,
     version: entry.version,
-    logger: createLogger(options.log),
     clock: systemClock,
     programs: findPrograms({
       execPath: process.execPath,
@@ -75,11 +110,29 @@ async function run(options: AgentOptions): Promise<number> {
     self: { uid: process.getuid?.() ?? -1, name: userInfo().username },
     cwd: process.cwd(),
     print: (text) => terminal.write(text),
-    terminal: stdout.isTerminal,
-    colour: stdout.colour,
-    columns: stdout.columns,
+    ...(words === undefined
+      ? { terminal: stdout.isTerminal, colour: stdout.colour, columns: stdout.columns }
+      : { terminal: false, colour: false, columns: stdout.columns }),
     command: ownCommand(options),
   })
+}
+
+/** The user's command, and the log beside it: on the error output only what is wrong, unless more is asked for. */
+async function inFront(options: AgentOptions, words: Words) {
+  const [{ createLogger }, { CommandScreen }, { CommandInFront }] = await Promise.all([
+    import('../config/logger.js'),
+    import('./command/command-screen.js'),
+    import('./command/command-in-front.js'),
+  ])
+  const isNamed = (process.env['DISCOBOT_LOG_LEVEL'] ?? '') !== ''
+  const level = isNamed ? options.log.level : 'warn'
+  const shown = createLogger({ ...options.log, level, stderr: true, shared: true })
+  const screen = new CommandScreen(shown, options.log.level, isatty(2))
+  const request = { words, screen, options, self: userInfo().username, cwd: process.cwd() }
+  return {
+    logger: screen.logger,
+    inFront: (surroundings: CommandSurroundings) => new CommandInFront(request, surroundings),
+  }
 }
 
 async function isolate(options: AgentOptions): Promise<number> {

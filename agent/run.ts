@@ -9,6 +9,7 @@ import type { StepStatus } from './boot/step.js'
 import { STOP_ORDER } from './boot/shutdown.js'
 import type { BootSettings } from './boot/steps.js'
 import { planProxy } from './boot/steps/proxy.js'
+import type { CommandInFront, CommandSurroundings } from './command/command-in-front.js'
 import { describeEngine } from './docker/engine.js'
 import { findServiceGroups, noServiceGroups } from './cgroups/service-groups.js'
 import type { ServiceVerb } from './control/actions.js'
@@ -40,11 +41,14 @@ export interface RunDeps extends BootSettings {
   readonly colour: boolean
   /** How this program is called. */
   readonly command: string
+  /** What the user wants to run in front of all this. */
+  readonly inFront?: (surroundings: CommandSurroundings) => CommandInFront
 }
 
 /**
  * The life of the agent: boot, supervise, stop. Resolves with the exit code when nothing of it runs any more:
- * 0 after a requested stop, else the code of the essential service that failed, or 1 when the boot did.
+ * 0 after a requested stop, else the code of the essential service that failed, or 1 when the boot did; with a command
+ * in front, that one's.
  */
 export async function runAgent(deps: RunDeps): Promise<number> {
   const { options, clock } = deps
@@ -84,7 +88,15 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   })
   let reload = (): Promise<void> => Promise.resolve()
   let release = (): Promise<void> => Promise.resolve()
-  const removeHandlers = listen({ over, supervisor, logger, faults, reload: () => reload() })
+  const inFront = deps.inFront?.({ children, logger, end: (exitCode) => over.come(exitCode) })
+  const removeHandlers = listen({
+    over,
+    supervisor,
+    logger,
+    faults,
+    ...(inFront === undefined ? {} : { inFront }),
+    reload: () => reload(),
+  })
   const findings: BootFindings = {}
   const proxy =
     options.proxy === 'on'
@@ -166,8 +178,9 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     giveMemoryBack()
     const { colour, columns, command, terminal: timeline } = deps
     const { renderWelcome, suggestions } = await import('./welcome.js')
+    if (inFront !== undefined) unattended(logger, "the user's command", inFront.run(findings))
     // Whoever parses the log line by line is not to meet a text for people among them.
-    if (options.log.format === 'json')
+    else if (options.log.format === 'json')
       logger.info(
         { ms: boot.tookMs, degraded: boot.degraded, next: suggestions(options, findings, command) },
         'Discobot is up',
@@ -197,9 +210,11 @@ export async function runAgent(deps: RunDeps): Promise<number> {
   const exitCode = await over.comes
   clearInterval(keepAlive)
   phase = 'stopping'
+  const stopBegan = clock.now()
+  await inFront?.end()
   const report = await supervisor.stopAll({
     order: STOP_ORDER[options.shutdownOrder],
-    deadlineMs: options.stopTimeoutMs,
+    deadlineMs: Math.max(0, options.stopTimeoutMs - (clock.now() - stopBegan)),
   })
   await control?.close()
   await release()
@@ -261,11 +276,12 @@ interface Listening {
   readonly supervisor: Supervisor
   readonly logger: Logger
   readonly faults: Faults
+  readonly inFront?: CommandInFront
   reload(): Promise<void>
 }
 
 /** @returns removes the handlers again. */
-function listen({ over, supervisor, logger, faults, reload }: Listening): () => void {
+function listen({ over, supervisor, logger, faults, inFront, reload }: Listening): () => void {
   const toService = (name: string, signal: NodeJS.Signals): void => {
     const known = supervisor.status().some((service) => service.name === name)
     if (!known || !supervisor.signal(name, signal))
@@ -273,9 +289,19 @@ function listen({ over, supervisor, logger, faults, reload }: Listening): () => 
   }
   const removeSignals = handleSignals({
     logger,
-    onStop: () => over.come(0),
-    onHurry: () => supervisor.hurry(),
-    onKill: () => supervisor.killNow(),
+    ...(inFront === undefined ? {} : { takes: (signal) => inFront.takes(signal) }),
+    onStop: (signal) => {
+      if (inFront === undefined) over.come(0)
+      else unattended(logger, "the user's command", inFront.stop(signal))
+    },
+    onHurry: () => {
+      inFront?.kill()
+      supervisor.hurry()
+    },
+    onKill: () => {
+      inFront?.kill()
+      supervisor.killNow()
+    },
     onReload: () => {
       reload().then(
         () => logger.info({}, 'configuration read again'),

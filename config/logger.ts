@@ -14,6 +14,8 @@ export interface LoggerOptions {
   readonly file?: string
   /** Instead of stdout, for commands whose output that is. */
   readonly stderr?: boolean
+  /** Another program has this output as well. */
+  readonly shared?: boolean
   /** Lines of one turn of the event loop are written together; a process that is killed loses these. */
   readonly gathers?: boolean
 }
@@ -38,7 +40,7 @@ export interface OpenLogger {
 /** As {@link createLogger}. @throws the system's error when `file` cannot be opened. */
 export function openLogger(options: LoggerOptions): OpenLogger {
   const file = options.file ?? ''
-  const opened = file === '' ? standardOutput(options.stderr === true ? 2 : 1) : openFile(file)
+  const opened = file === '' ? standardOutput(options.stderr === true ? 2 : 1, options.shared) : openFile(file)
   const tellLost = (lines: number, reason: string): void =>
     logger.warn({ lines, reason }, 'lines of this log were lost')
   const output = new LineOutput(opened.descriptor, tellLost, options.gathers)

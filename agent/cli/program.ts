@@ -1,3 +1,4 @@
+import { commandWords } from '../../base/cli/command-line.js'
 import { command, type Command, type Program } from '../../base/cli/command.js'
 import { completionCommand } from '../../base/cli/completion-command.js'
 import type { Outputs } from '../../base/cli/terminal.js'
@@ -14,6 +15,8 @@ export interface AgentEntry extends Outputs {
   run(): Promise<number>
   /** The same in namespaces of its own. */
   isolate(): Promise<number>
+  /** Our command line as the user's own command, ready to be run; undefined where it is none. */
+  userCommand(args: readonly string[], ours: readonly string[]): Promise<(() => Promise<number>) | undefined>
   /** How the commands ask an agent that runs, found by `options`, or our own settings. @throws OptionsError */
   asking(json: boolean, options?: AgentOptions): CommandDeps
   /** The settings that the agent here has, or would have. @throws OptionsError */
@@ -36,6 +39,12 @@ export function agentProgram(entry: AgentEntry): Program {
     about: [
       'Process 1 of a Discobot container: brings it up, keeps its services alive, takes it down in order. The other commands ask the agent that runs.',
     ],
+    otherwise: {
+      usage: '[run] -- COMMAND [ARGUMENT…]',
+      summary:
+        'boot, then run that as the user, and end with its exit code. What a container is started with, as in "docker run IMAGE bash", needs no "--"',
+      take: async (args) => (args.length === 0 ? undefined : entry.userCommand(args, commandWords(program))),
+    },
     notes: ['Settings are environment variables that begin with DISCOBOT_; docs/environment.md lists them.'],
     commands: [
       runCommand(entry),

@@ -3,6 +3,8 @@ import { systemClock } from './clock.js'
 
 export interface SignalDeps {
   readonly logger: Logger
+  /** Asked first, for all of them; whether that is all there is to do. */
+  takes?(signal: NodeJS.Signals): boolean
   /** The first TERM, INT or QUIT. */
   onStop(signal: NodeJS.Signals): void
   /** The second one: whoever sent it has no patience left. */
@@ -38,6 +40,7 @@ export function handleSignals(deps: SignalDeps): () => void {
   let last: { readonly signal: NodeJS.Signals; readonly at: number } | undefined
 
   const onStopSignal = (signal: NodeJS.Signals): void => {
+    if (deps.takes?.(signal) === true) return
     const at = now()
     const again = last?.signal === signal && at - last.at < ONE_KEY_MS && FROM_KEYS.includes(signal)
     if (again) return
@@ -48,8 +51,12 @@ export function handleSignals(deps: SignalDeps): () => void {
     else if (stops === 2) deps.onHurry()
     else deps.onKill()
   }
-  const onReloadSignal = (): void => deps.onReload()
-  const onForwarded = (signal: NodeJS.Signals): void => deps.forward(signal)
+  const onReloadSignal = (signal: NodeJS.Signals): void => {
+    if (deps.takes?.(signal) !== true) deps.onReload()
+  }
+  const onForwarded = (signal: NodeJS.Signals): void => {
+    if (deps.takes?.(signal) !== true) deps.forward(signal)
+  }
 
   for (const signal of STOP) source.on(signal, onStopSignal)
   for (const signal of FORWARDED) source.on(signal, onForwarded)

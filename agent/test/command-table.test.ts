@@ -24,6 +24,7 @@ const agent = agentProgram({
   version: '1',
   run: unused,
   isolate: unused,
+  userCommand: () => Promise.resolve(undefined),
   asking: unused,
   inspected: unused,
   uid: 0,

@@ -152,7 +152,7 @@ function unknownOption(raw: string, known: Options): string {
 }
 
 /** `unknown command "statsu"; did you mean "status"?` */
-function unknownName(kind: string, name: string, known: readonly string[]): string {
+export function unknownName(kind: string, name: string, known: readonly string[]): string {
   return `unknown ${kind} ${JSON.stringify(name)}${didYouMean(name, known)}`
 }
 

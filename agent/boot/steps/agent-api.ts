@@ -150,9 +150,17 @@ function common({ stopGraceMs }: AgentApiStepDeps) {
   return { name, after: [], readyTimeoutMs: READY_TIMEOUT_MS, essential: true, stopGraceMs } as const
 }
 
-async function environment(
-  { options, account }: AgentApiStepDeps,
+function environment({ options, account }: AgentApiStepDeps, findings: BootFindings): Promise<Environment> {
+  const own = options.agentCommand === undefined ? ownVariables(options) : {}
+  return commandEnvironment(options, account, findings, own)
+}
+
+/** For a command of the user's: all that the container has for its programs, and no secret. */
+export async function commandEnvironment(
+  options: AgentOptions,
+  account: Account,
   findings: BootFindings,
+  own: Environment = {},
 ): Promise<Environment> {
   const access = proxyAccess(findings)
   const secretNames =
@@ -168,7 +176,7 @@ async function environment(
       DISCOBOT_DATA_DIR: options.data.root,
       DISCOBOT_SESSION_ID: options.sessionId,
       ...(findings.proxy === undefined ? {} : { DISCOBOT_PROXY_API_PORT: String(findings.proxy.apiPort) }),
-      ...(options.agentCommand === undefined ? ownVariables(options) : {}),
+      ...own,
     },
   })
 }
