@@ -9,7 +9,7 @@ import { codeOf } from '../config/errors.js'
 import type { AgentStatus } from './control/status.js'
 import type { AgentOptions } from './options.js'
 
-export interface Inspection {
+interface Inspection {
   /** What the files say together; of a broken operator's file the ports may not be those in force. */
   readonly config: Config
   readonly problems: readonly Problem[]

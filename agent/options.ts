@@ -60,7 +60,7 @@ export interface AgentOptions {
   readonly problems: readonly string[]
 }
 
-export interface LogOptions {
+interface LogOptions {
   readonly level: LogLevel
   readonly format: LogFormat
   /** Kept on disk for each service; 0 for none. */
@@ -96,7 +96,7 @@ export interface WorkspaceOptions {
 }
 
 /** What `readOptions` looks at; `main.ts` takes it from the process. */
-export interface OptionSources {
+interface OptionSources {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly pid: number
   readonly uid: number

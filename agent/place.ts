@@ -8,7 +8,7 @@ const MARKS: readonly string[] = ['/.dockerenv', '/run/.containerenv']
 const MACHINES_PIDS = 'pid:[4026531836]'
 
 /** What a program can see of where it is; tests hand in their own. */
-export interface Surroundings {
+interface Surroundings {
   exists(path: string): boolean
   /** Text of the link; undefined where it cannot be read. */
   link(path: string): string | undefined

@@ -24,7 +24,7 @@ export interface Config {
   readonly logging: LoggingSection
 }
 
-export interface ProxySection {
+interface ProxySection {
   /** 0–65535; 0 asks the kernel for a free port. */
   readonly port: number
   /** 0–65535; 0 asks the kernel for a free port. */
@@ -42,7 +42,7 @@ export interface ProxyAuthSection {
   readonly loopback: 'required' | 'exempt'
 }
 
-export interface TlsSection {
+interface TlsSection {
   readonly cert_dir: string
   /** Host patterns whose TLS is tunnelled untouched. */
   readonly passthrough: readonly string[]
@@ -144,7 +144,7 @@ export interface SecretSource {
   readonly placeholder_headers?: readonly string[]
 }
 
-export interface HeaderCondition {
+interface HeaderCondition {
   readonly header: string
   readonly equals: string
 }
@@ -175,7 +175,7 @@ export interface AccessRule {
   readonly ports?: readonly number[]
 }
 
-export interface PolicySection {
+interface PolicySection {
   /** `observe` lets through, and records, what lists and rules would block. */
   readonly mode: 'enforce' | 'observe'
 }
@@ -236,7 +236,7 @@ export interface LimitsSection {
   readonly client_new_hosts: number
 }
 
-export interface LoggingSection {
+interface LoggingSection {
   readonly level: LogLevel
   readonly format: LogFormat
   /** Path to append to; empty means stdout. */

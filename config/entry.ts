@@ -4,7 +4,7 @@ import type { Logger } from './logger.js'
 // outside → entry → our own work. What goes wrong in there is our fault, and it ends there.
 
 /** What ends with a fault: a connection, or one stream of it. */
-export interface Ending {
+interface Ending {
   readonly remoteAddress?: string | undefined
   readonly remotePort?: number | undefined
   destroy(): unknown

@@ -33,11 +33,9 @@ export const removeFile = (path: string): Promise<void> =>
     }
   })
 export const rename = (from: string, to: string): Promise<void> => atOnce(() => fs.renameSync(from, to))
-export const rmdir = (path: string): Promise<void> => atOnce(() => fs.rmdirSync(path))
 export const stat = (path: string): Promise<fs.Stats> => atOnce(() => fs.statSync(path))
 export const symlink = (target: string, path: string): Promise<void> =>
   atOnce(() => fs.symlinkSync(target, path))
-export const unlink = (path: string): Promise<void> => atOnce(() => fs.unlinkSync(path))
 
 /** A file of a name that was free, with all of this or with an error. Nobody else can read it before it is whole. */
 export const writeNew = (path: string, content: string, attributes: FileAttributes): Promise<void> =>

@@ -16,7 +16,7 @@ export interface Handover {
 }
 
 /** Whoever started us has ended before it said that we may begin. */
-export class HandoverError extends DiscobotError {
+class HandoverError extends DiscobotError {
   readonly code = 'HANDOVER_MISSING'
 }
 

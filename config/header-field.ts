@@ -1,5 +1,5 @@
 /** A token of RFC 9110 section 5.6.2. */
-export const HEADER_NAME_PATTERN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+const HEADER_NAME_PATTERN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 
 /**
  * What a rule may not touch: the first six and `Proxy-*` belong to one hop (RFC 9110 section 7.6.1), the

@@ -9,7 +9,7 @@ export interface HeldListener {
 
 /** For `server.listen`. */
 export type ListenAt = (host: string, port: number) => ListenPlace
-export type ListenPlace = { readonly fd: number } | { readonly host: string; readonly port: number }
+type ListenPlace = { readonly fd: number } | { readonly host: string; readonly port: number }
 
 /** Whoever is started by hand binds for itself. */
 export const bindItself: ListenAt = (host, port) => ({ host, port })

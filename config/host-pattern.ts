@@ -12,10 +12,10 @@ export class HostPatternError extends DiscobotError {
  * - `then-one`: `rest.*`, the rest and exactly one more label: `api.*` is `api.com`, never `api.evil.com`
  * - `any`: every host
  */
-export type HostPattern =
+type HostPattern =
   { readonly kind: 'exact' | 'below' | 'then-one'; readonly rest: string } | { readonly kind: 'any' }
 
-export interface HostMatch<T> {
+interface HostMatch<T> {
   /** Canonical spelling. */
   readonly pattern: string
   readonly value: T

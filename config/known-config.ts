@@ -19,7 +19,7 @@ const MAX_BYTES = 1024 * 1024
  * look at the text itself, and believe nothing that other code has written: a file that somebody has changed is
  * composed, and read, as if there were nothing beside it.
  */
-export interface KnownConfig extends Circumstances {
+interface KnownConfig extends Circumstances {
   /** Digest of what the text was composed of. */
   readonly madeOf: string
   /** Digest of the text. */

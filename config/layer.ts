@@ -44,7 +44,7 @@ export type LayerResult =
   | { readonly kind: 'layer'; readonly layer: Layer }
   | { readonly kind: 'problems'; readonly problems: readonly Problem[] }
 
-export type LayerSource = {
+type LayerSource = {
   readonly name: LayerName
   /** Path of the file, for messages and relative paths. */
   readonly file: string

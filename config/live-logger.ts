@@ -12,7 +12,7 @@ export interface LiveLogger {
   prepare(options: LoggerOptions): PreparedLogger
 }
 
-export interface PreparedLogger {
+interface PreparedLogger {
   commit(): void
   discard(): void
 }

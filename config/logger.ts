@@ -40,7 +40,8 @@ export interface OpenLogger {
 /** As {@link createLogger}. @throws the system's error when `file` cannot be opened. */
 export function openLogger(options: LoggerOptions): OpenLogger {
   const file = options.file ?? ''
-  const opened = file === '' ? standardOutput(options.stderr === true ? 2 : 1, options.shared) : openFile(file)
+  const opened =
+    file === '' ? standardOutput(options.stderr === true ? 2 : 1, options.shared) : openFile(file)
   const tellLost = (lines: number, reason: string): void =>
     logger.warn({ lines, reason }, 'lines of this log were lost')
   const output = new LineOutput(opened.descriptor, tellLost, options.gathers)

@@ -1,7 +1,7 @@
 import { reasonOf } from './errors.js'
 
 /** Longer ones are nobody's regular expression for a URL path, and compile slowly. */
-export const MAX_PATTERN_LENGTH = 512
+const MAX_PATTERN_LENGTH = 512
 
 /**
  * Why a regular expression cannot be matched against every request's path.

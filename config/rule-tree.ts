@@ -35,7 +35,7 @@ export function treeBelow(tree: RuleTree, key: string | number): RuleTree | unde
 }
 
 /** A value that a file sets, and the rule for it. */
-export interface RuledValue {
+interface RuledValue {
   readonly path: KeyPath
   readonly value: unknown
   readonly rule: WorkspaceRule | undefined

@@ -7,7 +7,7 @@ export type TextFile =
   | { readonly kind: 'absent' }
   | { readonly kind: 'unreadable'; readonly reason: string }
 
-export interface TextFileLimits {
+interface TextFileLimits {
   readonly maxBytes: number
   /** Folder below which no symbolic link is followed on the way to the file. */
   readonly within?: string

@@ -2,7 +2,7 @@ import { canonicalHost } from './host-name.js'
 import { parseTemplate } from './secret-template.js'
 
 /** `upstream_proxy.url`, taken apart. */
-export interface UpstreamProxyUrl {
+interface UpstreamProxyUrl {
   readonly scheme: 'http' | 'socks5' | 'socks5h'
   /** A canonical name, or an address without brackets. */
   readonly host: string

@@ -9,13 +9,13 @@ import { narrowPolicy } from './workspace-policy.js'
 import { WORKSPACE_RULES } from './workspace-table.js'
 import { quoteOption, type KeyPath } from './yaml-document.js'
 
-export interface WorkspaceLimits {
+interface WorkspaceLimits {
   readonly operator: Layer | undefined
   /** The operator's file over the default. */
   readonly inForce: Merged
 }
 
-export interface RestrictedWorkspace {
+interface RestrictedWorkspace {
   /** What goes before the operator's own values, because it only narrows them. */
   readonly narrowing: readonly Layer[]
   /** What counts where the operator says nothing. */

@@ -9,7 +9,7 @@ const MAX_INDICATORS_IN_LINE = 16
 const MAX_ANCHORS_AND_TAGS = 100
 
 /** Why a text is not given to the parser, and where. */
-export interface LimitBreach {
+interface LimitBreach {
   readonly offset: number
   readonly reason: string
 }

@@ -4,7 +4,7 @@ import { OverloadError } from './overload.js'
 /** Connections come and go within milliseconds. */
 const RETRY_AFTER_S = 1
 
-export interface ConnectionCountOptions {
+interface ConnectionCountOptions {
   readonly limits: () => LimitsSection
   /** What the process can hold, whatever is configured. */
   readonly ceiling: number

@@ -37,7 +37,7 @@ export interface ClientConnection {
   readonly tunnel?: TunnelContext
 }
 
-export interface ExchangeDeps {
+interface ExchangeDeps {
   readonly settings: () => Settings
   readonly gate: Gate
   readonly upstream: () => Upstream
@@ -51,7 +51,7 @@ export interface ExchangeDeps {
 }
 
 /** One request that has been let through: where it goes, and what may be sent there. */
-export interface Admitted {
+interface Admitted {
   readonly to: RequestTarget
   readonly route: Route
   /** Of whoever asks: the TCP connection. */
@@ -60,7 +60,7 @@ export interface Admitted {
 }
 
 /** How a finished exchange is logged. */
-export interface Outcome {
+interface Outcome {
   readonly status: number
   readonly cache?: 'HIT' | 'MISS'
   readonly problem?: string

@@ -40,7 +40,7 @@ const MAX_IDLE_PER_HOST = 32
 const HAPPY_EYEBALLS = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: 250 }
 const MAX_RESPONSE_HEADER_BYTES = 64 * 1024
 
-export interface Outgoing {
+interface Outgoing {
   readonly route: Route
   /** The connection of whoever asks, to which a login may belong. */
   readonly client: Socket

@@ -19,7 +19,7 @@ export interface Admission {
   readonly findings: readonly Finding[]
 }
 
-export interface GateDeps {
+interface GateDeps {
   readonly policy: () => Policy
   readonly guard: DialGuard
   readonly observations: Observations

@@ -15,7 +15,7 @@ export class IdleError extends DiscobotError {
   }
 }
 
-export interface IdleWatchOptions {
+interface IdleWatchOptions {
   /** Milliseconds. */
   readonly limitMs: number
   /** Anything that differs once something has come or gone. */

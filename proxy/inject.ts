@@ -6,7 +6,7 @@ import type { RequestTarget } from './request-target.js'
 import type { Secrets } from './secrets.js'
 
 /** What was not done for a request, and why. */
-export interface Withheld {
+interface Withheld {
   readonly host: string
   readonly reason: string
   /** The host pattern of a rule; absent where a placeholder was left as it is. */

@@ -34,7 +34,7 @@ const HTTPS_PORT = 443
 const SERVER_FIRST_MS = 300
 const UNSAID = 'the client did not say what it speaks'
 
-export interface InterceptDeps {
+interface InterceptDeps {
   readonly gate: Gate
   readonly upstream: () => Upstream
   readonly settings: () => Settings

@@ -20,7 +20,7 @@ const COMPLAINT_MS = 1_000
 
 export type ClientProtocol = 'http' | 'socks5' | 'socks4' | 'tls'
 
-export interface ListenerOptions {
+interface ListenerOptions {
   /** The first must be there; the others may appear later. */
   readonly hosts: readonly string[]
   readonly port: number

@@ -7,7 +7,7 @@ import type { Target } from './target.js'
 const MAX_KEPT = 500
 
 /** A place that `enforce` would keep from being reached, and how often somebody went there. */
-export interface Observation {
+interface Observation {
   /** `blocklist.domains[0]` */
   readonly rule: string
   readonly reason: string

@@ -40,7 +40,7 @@ export type Verdict =
       readonly by: Finding['option']
     })
 
-export type PolicyConfig = Pick<Config, 'allowlist' | 'blocklist' | 'rules' | 'policy' | 'egress' | 'tls'>
+type PolicyConfig = Pick<Config, 'allowlist' | 'blocklist' | 'rules' | 'policy' | 'egress' | 'tls'>
 
 /**
  * Lists, rules and egress, compiled. A pure decision: nothing is resolved, dialled or logged here.

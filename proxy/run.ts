@@ -41,11 +41,11 @@ import { Prewarmer } from './warm/prewarmer.js'
 const DRAIN_MS = 4_000
 
 /** A port cannot be listened on: another process has it, or the address is not ours. */
-export class ListenError extends DiscobotError {
+class ListenError extends DiscobotError {
   override readonly code = 'LISTEN_FAILED'
 }
 
-export interface RunOptions {
+interface RunOptions {
   /** Absent: the built-in defaults. */
   readonly configFile?: string
   /** Where the default's folders are, instead of `/.data`. */
@@ -64,7 +64,7 @@ export interface RunOptions {
   readonly leafKey?: LeafKey
 }
 
-export interface RunningProxy {
+interface RunningProxy {
   /** Reads the configuration again. One that cannot be used is logged, and the old one stays. */
   reload(): Promise<void>
   /** Accepts nobody new, lets what is under way end for 4 s, and closes everything. */

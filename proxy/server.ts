@@ -59,7 +59,7 @@ const UNEXPECTED_TLS = Buffer.from([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x0a])
 /** RFC 1928, 3: no method is acceptable. */
 const SOCKS5_REJECTED = Buffer.from([0x05, 0xff])
 
-export interface ProxyServerOptions {
+interface ProxyServerOptions {
   readonly config: Config
   /** Those of `config`, resolved. */
   readonly secrets: Secrets
@@ -84,7 +84,7 @@ export interface ProxyServerOptions {
 }
 
 /** What a reload may replace while connections go on. */
-export interface Reconfiguration {
+interface Reconfiguration {
   readonly config: Config
   readonly secrets: Secrets
   readonly trust: SecureContext

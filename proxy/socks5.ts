@@ -34,7 +34,7 @@ const REPLY = {
   addressTypeNotSupported: 0x08,
 } as const
 
-export interface Socks5Options {
+interface Socks5Options {
   /** A client has this long for greeting and request together. */
   readonly handshakeMs: number
   readonly auth: ProxyAuth

@@ -7,7 +7,7 @@ import type { RequestTarget } from './request-target.js'
 const MAX_PATH_LENGTH = 512
 
 /** `deciding` until the policy has spoken, `waiting` for an answer, which `answering` hands on; or `switched`. */
-export type LiveState = 'deciding' | 'waiting' | 'answering' | 'switched'
+type LiveState = 'deciding' | 'waiting' | 'answering' | 'switched'
 
 /** A request under way, without anything that could be a secret: no query, no headers. */
 export interface LiveRequest {
@@ -47,7 +47,7 @@ export interface Witness {
 }
 
 /** Requests that have ended alike. */
-export interface Ended {
+interface Ended {
   readonly status: number
   readonly cache: 'hit' | 'miss' | 'none'
   readonly count: number

@@ -63,6 +63,7 @@ function lint() {
     ['eslint', 'node_modules/eslint/bin/eslint.js', '.'],
     ['prettier', 'node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.'],
     ['imports', 'scripts/check-imports.mjs'],
+    ['exports', 'scripts/check-exports.mjs'],
     ['docs', 'scripts/check-docs.mjs'],
   ]) {
     const started = Date.now()

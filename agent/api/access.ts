@@ -4,7 +4,7 @@ import { sha256Of } from '../api-token.js'
 import type { Problem } from './problem.js'
 
 /** A WebSocket of a browser cannot carry `Authorization`; the token goes as one of the protocols it offers. */
-export const TOKEN_PROTOCOL = 'discobot.token.'
+const TOKEN_PROTOCOL = 'discobot.token.'
 
 /** Decides whether a request shows the token. */
 export type TokenCheck = (headers: IncomingHttpHeaders) => Problem | undefined

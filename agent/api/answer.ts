@@ -11,7 +11,7 @@ import type { Exchange, LeaveReason, Route } from './route.js'
 import type { Match, Router } from './router.js'
 
 /** What answering takes. */
-export interface Service {
+interface Service {
   /** Where we listen. */
   readonly host: string
   readonly routes: readonly Route[]

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { SAFE_HEADERS } from './problem.js'
 import { writePaced } from './paced-write.js'
 
-export interface ServerEvent {
+interface ServerEvent {
   readonly id?: string
   /** `message` where there is none. */
   readonly event?: string

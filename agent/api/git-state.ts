@@ -15,7 +15,7 @@ export type WorkspaceState =
     }
   | { readonly path: string; readonly state: 'plain' | 'unknown'; readonly reason: string }
 
-export interface GitStateOptions {
+interface GitStateOptions {
   readonly path: string
   /** PATH and HOME are what git needs. */
   readonly env: Readonly<Record<string, string>>

@@ -1,11 +1,11 @@
 import { request } from 'node:http'
 import { DiscobotError, reasonOf } from '../../config/errors.js'
 
-export class JsonGetError extends DiscobotError {
+class JsonGetError extends DiscobotError {
   readonly code = 'JSON_GET_FAILED'
 }
 
-export type Where = { readonly socketPath: string } | { readonly host: string; readonly port: number }
+type Where = { readonly socketPath: string } | { readonly host: string; readonly port: number }
 
 /** A status of a container with hundreds of services stays far below; more is not an answer of ours. */
 const MAX_BODY_BYTES = 4 * 1024 * 1024

@@ -3,7 +3,7 @@ import { isLoopback } from '../../config/loopback.js'
 import type { Problem } from './problem.js'
 
 /** What a browser cannot be stopped from sending, and what tells such requests from a person's own. */
-export interface GuardedHeaders {
+interface GuardedHeaders {
   readonly host: string | undefined
   readonly origin: string | undefined
   /** `Sec-Fetch-Site` (Fetch Metadata): only browsers send it, and no page can change it. */

@@ -15,7 +15,7 @@ export interface AnswerSpec extends Described {
   readonly headers?: Readonly<Record<string, Described>>
 }
 
-export interface BodySpec extends Described {
+interface BodySpec extends Described {
   readonly content: Readonly<Record<string, JsonSchema>>
   /** More is refused with 413. */
   readonly maxBytes: number

@@ -13,11 +13,11 @@ import type { Route } from './route.js'
 import { makeRouter } from './router.js'
 import { UnderWay } from './under-way.js'
 
-export class AgentApiListenError extends DiscobotError {
+class AgentApiListenError extends DiscobotError {
   readonly code = 'AGENT_API_LISTEN_FAILED'
 }
 
-export interface AgentApiOptions {
+interface AgentApiOptions {
   /** An IP address; loopback unless somebody decided otherwise. */
   readonly host: string
   /** 0 asks the kernel for a free one. */

@@ -59,7 +59,7 @@ const OWN_VARIABLES = [
 const NO_SHELLS = ['nologin', 'false']
 
 /** What `readSettings` looks at; `main.ts` takes it from the process. */
-export interface SettingSources {
+interface SettingSources {
   readonly env: Environment
   readonly cwd: string
   /** As the agent has handed it over; it comes in no variable. */

@@ -6,7 +6,7 @@ import type { WorkspaceState } from './git-state.js'
 import { getJson } from './json-get.js'
 
 /** The body of `GET /api/status`. */
-export interface Status {
+interface Status {
   /** `degraded` when anything below is not as it should be; `degraded` then says what. */
   readonly status: 'ok' | 'degraded'
   /** `unknown` when the agent cannot be asked. */
@@ -18,7 +18,7 @@ export interface Status {
   readonly degraded: readonly string[]
 }
 
-export type ProxyState =
+type ProxyState =
   | { readonly state: 'ok'; readonly ca_cert?: string; readonly cache: Readonly<Record<string, unknown>> }
   | { readonly state: 'degraded'; readonly reason: string }
   /** The agent was told to do without one, or went on without it. */

@@ -9,7 +9,7 @@ import type { BootStep, NotDone, StepStatus } from './step.js'
 /** What a step that was told to end may take to clean up; then the boot goes on without waiting for it. */
 const ABORT_GRACE_MS = 500
 
-export interface BootDeps {
+interface BootDeps {
   readonly logger: Logger
   readonly clock: Clock
   /** Ends the boot: a stop was asked for. */

@@ -8,7 +8,7 @@ import type { Environment } from '../environment.js'
 const VARIABLES = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy', 'HTTP_PROXY', 'http_proxy']
 const NO_PROXY = ['NO_PROXY', 'no_proxy']
 
-export interface InheritedProxy {
+interface InheritedProxy {
   readonly config: Config
   /** What was decided, without name and password. */
   readonly told: string

@@ -8,7 +8,7 @@ import type { BootFindings } from './findings.js'
 /** A save is noticed at once where inotify tells of it, and after this where it does not: one stat each time. */
 const POLL_MS = 2_000
 
-export interface OperatorWatchDeps {
+interface OperatorWatchDeps {
   /** The operator's file. */
   readonly file: string
   readonly findings: BootFindings
@@ -51,7 +51,7 @@ function tellIfReplaced(file: string, findings: BootFindings, isReplaced: boolea
 }
 
 /** Differs when the file does. */
-export async function operatorStamp(file: string): Promise<string> {
+async function operatorStamp(file: string): Promise<string> {
   const { operator } = await readConfigTexts({ operatorFile: file })
   return stampOf(operator)
 }

@@ -2,7 +2,7 @@ import { textWidth, wrap } from '../../base/cli/text-width.js'
 import { printable } from '../control/printable.js'
 import type { StepState, StepStatus } from './step.js'
 
-export interface TimelineOptions {
+interface TimelineOptions {
   /** Only for a terminal. */
   readonly colour: boolean
   /** From the start of the boot to its end, or to now. */

@@ -10,7 +10,7 @@ import { accountOf, commandAs, systemRunAs } from '../services/run-as.js'
 import { sendSignal } from '../services/send-signal.js'
 import type { CommandScreen } from './command-screen.js'
 
-export interface UserCommandDeps {
+interface UserCommandDeps {
   readonly words: readonly [string, ...string[]]
   /** Account to run as; absent means ours. */
   readonly user?: string

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 
 /** Who connected to a Unix socket, as the kernel noted it at connect(2): unix(7), `SO_PEERCRED`. */
-export interface PeerCredentials {
+interface PeerCredentials {
   readonly pid: number
   readonly uid: number
   readonly gid: number

@@ -9,7 +9,7 @@ import { streamLogs, type LogQuestion } from './log-stream.js'
 import { readObject } from './request-body.js'
 
 /** One request, taken apart as far as every route wants it. */
-export interface Asked {
+interface Asked {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly query: URLSearchParams

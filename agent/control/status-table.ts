@@ -10,7 +10,7 @@ import type { Wall } from '../wall/wall.js'
 import { printable } from './printable.js'
 import type { AgentStatus } from './status.js'
 
-export interface TableOptions {
+interface TableOptions {
   /** Only for a terminal. */
   readonly colour: boolean
   /** Of the terminal; as wide as it must be unless given. */

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { codeOf, DiscobotError } from '../../config/errors.js'
 
 /** The controllers could not be handed down; containers inside cannot have limits. */
-export class CgroupNestingError extends DiscobotError {
+class CgroupNestingError extends DiscobotError {
   readonly code = 'CGROUP_NESTING_FAILED'
 }
 

@@ -3,11 +3,11 @@ import { DiscobotError } from '../../config/errors.js'
 import { besides, UntrustedPathError, type HeldFolder } from '../system/held-folder.js'
 
 /** The docker client's configuration is somebody's own and not ours to repair. */
-export class DockerConfigError extends DiscobotError {
+class DockerConfigError extends DiscobotError {
   readonly code = 'DOCKER_CONFIG_UNUSABLE'
 }
 
-export interface ClientConfigOptions {
+interface ClientConfigOptions {
   readonly owner?: { readonly uid: number; readonly gid: number }
   /** What containers are to use, or undefined to take ours out again. */
   readonly proxyUrl: string | undefined

@@ -3,7 +3,7 @@ import { readIfPresent } from '../system/atomic-file.js'
 import type { Flag } from './choice.js'
 
 /** dockerd would not start with its own file. */
-export class DaemonFileError extends DiscobotError {
+class DaemonFileError extends DiscobotError {
   readonly code = 'DOCKER_DAEMON_FILE_INVALID'
 }
 
@@ -18,7 +18,7 @@ export interface DaemonSettings {
   readonly hostsInFile: boolean
 }
 
-export const DAEMON_FILE = '/etc/docker/daemon.json'
+const DAEMON_FILE = '/etc/docker/daemon.json'
 const SHORT: Readonly<Record<string, string>> = {
   D: 'debug',
   G: 'group',
@@ -48,7 +48,7 @@ export async function readDaemonFile(args: readonly string[], root = ''): Promis
   return parseFile(root + (parseArguments(args).get('config-file')?.at(-1) ?? DAEMON_FILE))
 }
 
-export type DaemonFile = Readonly<Record<string, unknown>>
+type DaemonFile = Readonly<Record<string, unknown>>
 
 export function settingsOf(args: readonly string[], parsed: DaemonFile): DaemonSettings {
   const given = parseArguments(args)

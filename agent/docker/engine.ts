@@ -1,6 +1,6 @@
 import type { DockerPlan } from './plan.js'
 
-export type EngineKind = 'rootful' | 'rootless'
+type EngineKind = 'rootful' | 'rootless'
 
 /** Which Docker engine runs here, decided once for the life of the container. */
 export type Engine =

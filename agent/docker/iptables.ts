@@ -6,7 +6,7 @@ import { CommandError, type CommandOptions, type RunCommand } from '../system/co
 import type { Choice } from './choice.js'
 import type { DaemonSettings } from './daemon-settings.js'
 
-export interface IptablesOptions {
+interface IptablesOptions {
   readonly settings: DaemonSettings
   /** Where dockerd is made to find the ones that work. */
   readonly folder: string

@@ -13,7 +13,7 @@ function whyNoOverlay(dataRoot: string, calls: MountCalls): string | undefined {
   return 'works' in trial ? undefined : trial.reason
 }
 
-export interface StorageOptions {
+interface StorageOptions {
   readonly settings: DaemonSettings
   readonly dataRoot: string
   readonly run: RunCommand

@@ -63,7 +63,7 @@ function checkEngine({ kind, why, notStopped }: EngineStatus): Finding[] {
   return [ok(check, `${kind}, since ${why}`), ...open]
 }
 
-export interface Port {
+interface Port {
   readonly port: number
   /** Of ours that listens there. */
   readonly service: string

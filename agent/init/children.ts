@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
 
 /** What the registry needs of a child; node's and execa's both fit. */
-export interface TrackedChild {
+interface TrackedChild {
   readonly pid?: number | undefined
   once(event: 'exit', listener: () => void): unknown
 }

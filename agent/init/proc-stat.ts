@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs'
 
 /** The part of `/proc/PID/stat` (proc(5)) that matters here. */
-export interface ProcStat {
+interface ProcStat {
   readonly pid: number
   readonly name: string
   /** One letter; `Z` is a zombie. */

@@ -15,7 +15,7 @@ const MINIMUM_AGE_MS = 1_000
 /** Many children that die together raise one sweep. */
 const COALESCE_MS = 20
 
-export interface ReaperDeps {
+interface ReaperDeps {
   readonly children: ChildRegistry
   readonly clock: Clock
   readonly logger: Logger
@@ -36,7 +36,7 @@ export interface ReaperStatus {
   readonly zombies: number
 }
 
-export interface Reaper {
+interface Reaper {
   status(): ReaperStatus
   stop(): void
 }

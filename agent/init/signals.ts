@@ -1,7 +1,7 @@
 import type { Logger } from '../../config/logger.js'
 import { systemClock } from './clock.js'
 
-export interface SignalDeps {
+interface SignalDeps {
   readonly logger: Logger
   /** Asked first, for all of them; whether that is all there is to do. */
   takes?(signal: NodeJS.Signals): boolean

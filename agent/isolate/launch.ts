@@ -10,11 +10,11 @@ import { newCgroup, removeCgroup } from './cgroup.js'
 import { machineMounts } from './mounts.js'
 import { attachOutsideNetwork, type OutsideNetwork } from './outside-network.js'
 
-export class IsolateError extends DiscobotError {
+class IsolateError extends DiscobotError {
   readonly code = 'ISOLATE_FAILED'
 }
 
-export interface IsolateOptions {
+interface IsolateOptions {
   /** Becomes process 1. */
   readonly command: readonly [string, ...string[]]
   /** Its whole environment. */

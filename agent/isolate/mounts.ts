@@ -1,5 +1,5 @@
 /** Mount points the new root must show besides `/` itself. */
-export interface MachineMounts {
+interface MachineMounts {
   /** Folders with a file system of their own, parents first. */
   readonly overlays: readonly string[]
   /** Files something was mounted on, as container engines do with `/etc/hosts`. */

@@ -1,7 +1,7 @@
 import type { LogEntry, NewLogEntry } from './log-entry.js'
 import { LogRing } from './log-ring.js'
 
-export interface LogStoreOptions {
+interface LogStoreOptions {
   /** For each service by itself, so that one that talks much does not cost the others their lines. */
   readonly maxBytesPerService: number
   /** Is given every line as well. */

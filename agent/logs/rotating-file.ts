@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { codeOf } from '../../config/errors.js'
 
-export interface RotatingFileOptions {
+interface RotatingFileOptions {
   readonly path: string
   /** A file that has grown beyond it is put aside. */
   readonly maxBytes: number

@@ -6,7 +6,7 @@ import type { Account } from '../services/run-as.js'
 import type { CommandOptions, RunCommand } from '../system/command.js'
 import { inNewFolder } from '../system/held-folder.js'
 
-export interface BaseHomeOptions {
+interface BaseHomeOptions {
   /** What the image has as the home; copied once. */
   readonly home: string
   readonly base: string
@@ -16,7 +16,7 @@ export interface BaseHomeOptions {
 }
 
 /** The folder below all sessions is none of ours. */
-export class BaseHomeError extends DiscobotError {
+class BaseHomeError extends DiscobotError {
   readonly code = 'BASE_HOME_UNUSABLE'
 }
 

@@ -26,7 +26,7 @@ export type HomePlan =
       readonly rename: boolean
     }
 
-export interface HomePlanOptions {
+interface HomePlanOptions {
   readonly wanted: 'auto' | 'off'
   readonly home: string
   /** Folder of ours that keeps the layers. */

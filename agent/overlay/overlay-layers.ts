@@ -1,5 +1,5 @@
 /** The folders of one overlay. */
-export interface OverlayLayers {
+interface OverlayLayers {
   readonly lower: string
   readonly upper: string
   readonly work: string

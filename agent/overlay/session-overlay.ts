@@ -14,7 +14,7 @@ export class OverlayError extends DiscobotError {
   readonly code = 'OVERLAY_UNAVAILABLE'
 }
 
-export interface SessionOverlayOptions {
+interface SessionOverlayOptions {
   readonly calls: MountCalls
   readonly base: string
   /** Whether the kernel renames folders of it. */

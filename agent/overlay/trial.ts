@@ -18,7 +18,7 @@ import { overlayOptions } from './overlay-layers.js'
 const KEPT = { true: '.overlay-trial-renames', false: '.overlay-trial' } as const
 
 /** `works`, and whether folders of the lower one can be renamed there; or why not. */
-export type Trial = { readonly works: true; readonly rename: boolean } | { readonly reason: string }
+type Trial = { readonly works: true; readonly rename: boolean } | { readonly reason: string }
 
 /** With renaming where the kernel and the file system have it. */
 export function tryOverlay(folder: string, calls: MountCalls): Trial {

@@ -19,7 +19,7 @@ export type Attempt =
   /** `stopped` aborted first; the process may still run. */
   | { readonly kind: 'stopped' }
 
-export interface AttemptDeps extends ProcessDeps {
+interface AttemptDeps extends ProcessDeps {
   readonly logger: Logger
   readonly marker: string
   /** Somebody wants the service stopped. */

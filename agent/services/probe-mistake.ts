@@ -12,7 +12,7 @@ const HOST = /^[A-Za-z0-9._:%-]{1,253}$/
 const MAX_QUOTED = 60
 
 /** A question that no service can ever answer. */
-export interface ProbeMistake {
+interface ProbeMistake {
   /** The option that is wrong: `path` belongs to `unix`. */
   readonly option: Probe['kind'] | 'path'
   /** Names the value, and what would be right. */

@@ -3,7 +3,7 @@ import { basename } from 'node:path'
 import { DiscobotError } from '../../config/errors.js'
 
 /** The account a service is to run as cannot be taken on. */
-export class SwitchUserError extends DiscobotError {
+class SwitchUserError extends DiscobotError {
   readonly code = 'USER_SWITCH_IMPOSSIBLE'
 
   constructor(user: string, reason: string) {

@@ -15,7 +15,7 @@ import type { ServiceSpec, ServiceState, ServiceStatus } from './spec.js'
 import { findMarked, killStragglers } from './stragglers.js'
 import { transition, type ServiceEvent } from './state.js'
 
-export interface ServiceDeps {
+interface ServiceDeps {
   readonly children: ChildRegistry
   readonly clock: Clock
   readonly logger: Logger

@@ -43,17 +43,9 @@ function environmentOf(pid: number): string[] {
 /**
  * Ends what a service left behind outside its group (daemons made by setsid or a double fork): SIGTERM, one
  * second at most, SIGKILL. Returns when nothing of it is left, or with the pids that could not be killed.
+ *
+ * @param find is asked again and again.
  */
-export async function killMarked(
-  marker: string,
-  clock: Clock,
-  killNow: AbortSignal,
-  variable = MARKER_VARIABLE,
-): Promise<number[]> {
-  return killStragglers(() => findMarked(marker, variable), clock, killNow)
-}
-
-/** As {@link killMarked}, of what is found by `find`, which is asked again and again. */
 export async function killStragglers(
   find: () => readonly number[],
   clock: Clock,

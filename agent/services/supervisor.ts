@@ -41,14 +41,14 @@ export interface EssentialFailure {
   readonly exitCode: number
 }
 
-export interface StopOptions {
+interface StopOptions {
   /** `reverse` unless given: whatever needs a service stops before it. */
   readonly order?: StopOrder
   /** For all of it; then everything left is killed at once. */
   readonly deadlineMs: number
 }
 
-export interface StopReport {
+interface StopReport {
   readonly tookMs: number
   /** Services that had to be killed. */
   readonly killed: readonly string[]

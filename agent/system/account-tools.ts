@@ -2,7 +2,7 @@ import { findOnPath } from '../programs.js'
 import type { RunCommand } from './command.js'
 
 /** Makes accounts and groups; each rejects with the tool's CommandError. */
-export interface AccountTools {
+interface AccountTools {
   /** With a group of its own, no home, and no shell. */
   systemAccount(name: string): Promise<unknown>
   /** With a group of its own; `uid` absent lets the tool choose. */

@@ -3,7 +3,7 @@ import { findAccount, type Account } from '../services/run-as.js'
 import { readIfPresent } from './atomic-file.js'
 
 /** A line of `/etc/group`. Members by primary group are not listed there. */
-export interface Group {
+interface Group {
   readonly name: string
   readonly gid: number
   readonly members: readonly string[]

@@ -1,8 +1,6 @@
 import type { FileAttributes } from '../../config/files-at-once.js'
 import { besides, isAbsent, type HeldFolder } from './held-folder.js'
 
-export type { FileAttributes }
-
 /**
  * The file appears whole, with its owner and mode, or not at all. Some of the folders we write to belong to
  * less trusted accounts: no link of theirs is followed, neither on the way nor under the file's own name.

@@ -6,13 +6,13 @@ import { ensureFile, readIfPresent } from './atomic-file.js'
 import { addToJavaStore, JAVA_HOOK } from './java-trust-store.js'
 
 /** `openssl x509 -subject_hash` of the one subject our CA ever has; a test computes it anew. */
-export const OUR_SUBJECT = 'O=Discobot Proxy\nCN=Discobot Proxy CA'
+const OUR_SUBJECT = 'O=Discobot Proxy\nCN=Discobot Proxy CA'
 export const OUR_SUBJECT_HASH = '86bfee61'
 
 /** Programs other than the tool itself keep stores of their own by these. Java's is one that we can do without. */
 const HOOKS = '/etc/ca-certificates/update.d'
 
-export interface NewCertificate {
+interface NewCertificate {
   readonly pem: string
   /** Where the administrator's certificates are; ours is there already, for the tool's next run. */
   readonly anchor: string

@@ -226,7 +226,7 @@ export class HeldFolder {
  * @param make folders that are missing on the way are made, with mode 0755.
  * @throws UntrustedPathError
  */
-export function locate(path: string, make = false): { readonly folder: HeldFolder; readonly name: string } {
+function locate(path: string, make = false): { readonly folder: HeldFolder; readonly name: string } {
   let rest = parts(path)
   let folder = HeldFolder.top()
   try {

@@ -1,6 +1,6 @@
 import { isWithin } from '../../config/paths.js'
 
-export interface Mount {
+interface Mount {
   readonly target: string
   readonly type: string
   readonly source: string

@@ -6,7 +6,7 @@ import { makeOriginCertificates } from './origin-certificates.js'
 import { makeOriginSite, ORIGIN_HOSTS, startOrigins, type OriginSite } from './origin-site.js'
 
 /** A container that came up, beside servers that only its proxy trusts. */
-export interface BesideOrigins extends Booted {
+interface BesideOrigins extends Booted {
   readonly site: OriginSite
   /** Requests the servers have seen: name, method, path and `Via`. */
   seen(): readonly string[]

@@ -8,7 +8,7 @@ interface Scope {
   teardown(clean: () => Promise<void> | void): void
 }
 
-export interface GitServer {
+interface GitServer {
   readonly url: string
   /** `Authorization` of every request, in order; empty where there was none. */
   readonly authorizations: readonly string[]

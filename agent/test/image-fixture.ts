@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
-export interface ImageLayer {
+interface ImageLayer {
   /** Of the blob as a registry keeps it. */
   readonly digest: string
   /** Of the archive in it. */
@@ -12,7 +12,7 @@ export interface ImageLayer {
   readonly file: { readonly name: string; readonly sha256: string }
 }
 
-export interface ImageFixture {
+interface ImageFixture {
   /** Folder of an OCI image layout with the tag `1`. */
   readonly layout: string
   readonly layers: readonly ImageLayer[]

@@ -43,7 +43,7 @@ export interface Result {
   readonly code: number
 }
 
-export interface ExecSettings {
+interface ExecSettings {
   /** root unless named. */
   readonly user?: string
   /** Through a login shell, which reads `/etc/profile`. */

@@ -16,7 +16,7 @@ export interface Registry {
   requests(): Promise<readonly string[]>
 }
 
-export interface RegistryOptions {
+interface RegistryOptions {
   readonly host?: string
   readonly port?: number
 }

@@ -8,7 +8,7 @@ interface Scope {
   teardown(clean: () => Promise<void> | void): void
 }
 
-export interface SshServer {
+interface SshServer {
   readonly port: number
   /** Private key, in OpenSSH's format, that lets root in. */
   readonly key: string

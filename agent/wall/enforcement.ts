@@ -3,14 +3,14 @@ import type { PacketFilter } from './packet-filter.js'
 import type { WallFindings } from './wall-findings.js'
 
 /** What the operator wants of the packet filter. */
-export type Wanted =
+type Wanted =
   | { readonly kind: 'must' }
   /** Where it can be had. */
   | { readonly kind: 'may' }
   | ({ readonly kind: 'no' } & Absence)
 
 /** Why there is no packet filter. */
-export interface Absence {
+interface Absence {
   /** The rest of a sentence after "since". */
   readonly because: string
   readonly remedy: string

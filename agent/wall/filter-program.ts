@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { ChildRegistry } from '../init/children.js'
 
 /** How a program that sets or shows rules has ended. */
-export interface ProgramEnd {
+interface ProgramEnd {
   /** Absent when it did not start, or was killed. */
   readonly code?: number
   readonly stdout: string

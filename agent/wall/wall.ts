@@ -16,7 +16,7 @@ export interface Wall {
 }
 
 /** One thing that is promised, and whether it holds here. SECURITY.md has them all, with the test of each. */
-export interface Pledge {
+interface Pledge {
   readonly id: PledgeId
   readonly what: string
   readonly holds: boolean
@@ -25,7 +25,7 @@ export interface Pledge {
   readonly remedy?: string
 }
 
-export type PledgeId =
+type PledgeId =
   | 'policy-decides'
   | 'own-services-unreached'
   | 'secrets-stay-with-hosts'

@@ -3,7 +3,7 @@ import { CommandError } from '../system/command.js'
 import type { FetchedHistory } from './history.js'
 import { WorkspaceSourceError, type GitSource } from './source.js'
 
-export interface CloneOptions {
+interface CloneOptions {
   readonly source: GitSource
   /** Branch, tag, commit or full ref name, already checked by `requireRef`. */
   readonly ref?: string

@@ -3,7 +3,7 @@ import { isWithin } from '../../config/paths.js'
 import type { CommandOptions, RunCommand } from '../system/command.js'
 import { reasonAndRemedy } from './remedy.js'
 
-export interface CopiedTree {
+interface CopiedTree {
   /** What was copied, with all links followed. */
   readonly source: string
   readonly copy: string

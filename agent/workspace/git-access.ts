@@ -8,14 +8,14 @@ import { FORGE_HOST_KEYS, forgeKnownHosts } from './known-hosts.js'
 import type { Credentials, GitSource } from './source.js'
 
 /** What the operator gave us to get at a repository. */
-export interface GitSecrets {
+interface GitSecrets {
   readonly token?: string
   /** The key itself, or the path of a file that holds it. */
   readonly sshKey?: string
   readonly knownHostsFile?: string
 }
 
-export interface GitAccessOptions {
+interface GitAccessOptions {
   readonly source: GitSource
   readonly secrets: GitSecrets
   /** Folder only root and the owner can write to; holds the secrets while git runs. */
@@ -29,7 +29,7 @@ export interface GitAccessOptions {
 }
 
 /** Environment for git children that may use the secrets; `release` removes every trace of them. */
-export interface GitAccess {
+interface GitAccess {
   readonly env: Environment
   /** To be masked in all that git prints. */
   readonly secrets: readonly string[]
@@ -37,7 +37,7 @@ export interface GitAccess {
 }
 
 /** The secrets that were given cannot be used, or would be exposed by using them. */
-export class GitAccessError extends DiscobotError {
+class GitAccessError extends DiscobotError {
   readonly code = 'GIT_ACCESS_REFUSED'
 }
 

@@ -3,7 +3,7 @@ import { reasonAndRemedy } from './remedy.js'
 import { eachRepository } from './repositories.js'
 import type { Completed } from './submodules.js'
 
-export interface LargeFilesOptions {
+interface LargeFilesOptions {
   readonly workspace: string
   readonly run: RunCommand
   readonly command: CommandOptions

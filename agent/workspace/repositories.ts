@@ -6,7 +6,7 @@ import type { CommandOptions, RunCommand } from '../system/command.js'
 const MAX_DEPTH = 8
 const GITLINK = /^160000 [0-9a-f]+ \d\t(.+)$/s
 
-export interface RepositoryDeps {
+interface RepositoryDeps {
   readonly run: RunCommand
   /** Without secrets. */
   readonly command: CommandOptions
@@ -18,7 +18,7 @@ export interface RepositoryDeps {
  *
  * @returns paths within it. @throws CommandError
  */
-export async function submodulesOf(folder: string, { run, command }: RepositoryDeps): Promise<string[]> {
+async function submodulesOf(folder: string, { run, command }: RepositoryDeps): Promise<string[]> {
   if ((await lstat(join(folder, '.gitmodules')).catch(() => undefined))?.isFile() !== true) return []
   const git = (...args: string[]): Promise<string> => run(['git', ...args], { ...command, cwd: folder })
   const index = await git('ls-files', '--stage', '-z')

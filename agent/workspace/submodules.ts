@@ -4,7 +4,7 @@ import type { FetchedHistory } from './history.js'
 import { reasonAndRemedy } from './remedy.js'
 import { eachRepository, isCheckedOut } from './repositories.js'
 
-export interface SubmodulesOptions {
+interface SubmodulesOptions {
   readonly workspace: string
   readonly history: FetchedHistory
   readonly run: RunCommand

@@ -12,7 +12,7 @@ import { tokensOf, type Token } from './tokens.js'
 import { inWords } from './values.js'
 
 /** The command that is asked for, and the arguments without its name. */
-export interface Asked {
+interface Asked {
   readonly command: Command
   readonly args: readonly string[]
 }

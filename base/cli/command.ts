@@ -36,10 +36,10 @@ export interface Argument<T = unknown> {
 /** By long name, without dashes. */
 export type Options = Readonly<Record<string, Option>>
 /** By name, in the order in which they are given. */
-export type Arguments = Readonly<Record<string, Argument>>
+type Arguments = Readonly<Record<string, Argument>>
 
 /** The values of one call, as its row of the table promises them. */
-export interface Given<O extends Options, A extends Arguments> {
+interface Given<O extends Options, A extends Arguments> {
   readonly options: { readonly [Name in keyof O]: OptionGiven<O[Name]> }
   readonly args: { readonly [Name in keyof A]: ArgumentGiven<A[Name]> }
 }
@@ -65,7 +65,7 @@ export interface Example {
 }
 
 /** A row of the table of commands. */
-export interface Row<O extends Options, A extends Arguments> {
+interface Row<O extends Options, A extends Arguments> {
   /** One word, or two: `config check`. */
   readonly name: string
   /** One line for the list of commands. */
@@ -118,7 +118,7 @@ export interface Program {
 }
 
 /** The row for anything else: a command line that is for another program, and is passed on as it is. */
-export interface Otherwise {
+interface Otherwise {
   /** Behind the program's name: `[run] -- COMMAND [ARGUMENT…]`. */
   readonly usage: string
   readonly summary: string

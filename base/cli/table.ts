@@ -10,7 +10,7 @@ export interface Column {
 }
 
 /** Without control characters. */
-export type Cell = string | { readonly text: string; readonly sgr: number }
+type Cell = string | { readonly text: string; readonly sgr: number }
 
 export interface TableLook {
   /** Columns of the terminal, or Infinity. */

@@ -1,5 +1,5 @@
 /** As much of an output stream as a command needs. */
-export interface OutputStream {
+interface OutputStream {
   readonly isTTY?: boolean
   readonly columns?: number | undefined
   write(text: string): unknown

@@ -7,7 +7,7 @@ import { hostPattern, ipBlock, targetPort, text, toggle } from './values.js'
 
 /** Every request is compared with each of them. */
 export const MAX_RULES = 256
-export const TOO_MANY_RULES = `has more than ${MAX_RULES} rules, with which every request would be compared`
+const TOO_MANY_RULES = `has more than ${MAX_RULES} rules, with which every request would be compared`
 
 export const accessRuleKeys = {
   name: optional(

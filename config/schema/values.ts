@@ -17,7 +17,7 @@ export const port = v.pipe(
   v.maxValue(65535, 'is not a port; write a whole number from 0 to 65535'),
 )
 
-export const NOT_A_TARGET_PORT = 'is not a port; write a whole number from 1 to 65535'
+const NOT_A_TARGET_PORT = 'is not a port; write a whole number from 1 to 65535'
 export const targetPort = v.pipe(
   v.number(NOT_A_TARGET_PORT),
   v.integer(NOT_A_TARGET_PORT),
@@ -76,7 +76,7 @@ function spanOr<Word extends string = never>(complaint: string, word?: Word) {
   )
 }
 
-export /** What a timer of Node can wait at most, 2^31 - 1 ms, in whole days. */
+/** What a timer of Node can wait at most, 2^31 - 1 ms, in whole days. */
 const MAX_TIME_LIMIT_MS = 24 * 86_400_000
 /** Shorter ones would end what works. */
 const MIN_TIME_LIMIT_MS = 100

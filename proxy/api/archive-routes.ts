@@ -8,7 +8,7 @@ import { authorize, type TokenCheck } from './token.js'
 
 const TAR_TYPE = 'application/x-tar'
 
-export interface ArchiveDeps {
+interface ArchiveDeps {
   readonly cache: ResponseCache
   readonly token: TokenCheck
   readonly logger: Logger

@@ -9,7 +9,7 @@ const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 1000
 const FILTERS = ['key', 'prefix', 'rule'] as const
 
-export interface CacheRoutesDeps {
+interface CacheRoutesDeps {
   readonly cache: ResponseCache
   readonly mayUse: UseCheck
   readonly logger: Logger

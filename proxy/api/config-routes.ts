@@ -13,7 +13,7 @@ const JSON_TYPE = 'application/json'
 const PATCH_TYPE = 'application/merge-patch+json'
 const YAML_TYPE = 'application/yaml'
 
-export interface ConfigDeps {
+interface ConfigDeps {
   readonly live: LiveConfig
   readonly token: TokenCheck
 }

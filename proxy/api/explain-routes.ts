@@ -8,7 +8,7 @@ import { readBody } from './body.js'
 import { refuse, type Routes } from './routes.js'
 import type { UseCheck } from './use-check.js'
 
-export interface ExplainRoutesDeps {
+interface ExplainRoutesDeps {
   readonly live: LiveConfig
   readonly mayUse: UseCheck
   /** Of this proxy: what it dials is judged with. */

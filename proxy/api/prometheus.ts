@@ -1,5 +1,5 @@
 /** One line: the values of its labels, and its own. */
-export interface Sample {
+interface Sample {
   readonly labels?: Readonly<Record<string, string | number>>
   readonly value: number
   /** After the metric's name, as `_sum` and `_count` of a summary. */

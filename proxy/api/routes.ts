@@ -31,7 +31,7 @@ export class StreamBody {
   ) {}
 }
 
-export type Handler = (request: ApiRequest) => Reply | Promise<Reply>
+type Handler = (request: ApiRequest) => Reply | Promise<Reply>
 
 /** Path → method → what answers it. HEAD and OPTIONS are answered for all of them. */
 export type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>

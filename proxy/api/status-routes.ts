@@ -1,7 +1,7 @@
 import type { WithheldSecrets } from '../secrets.js'
 import type { Routes } from './routes.js'
 
-export interface StatusDeps {
+interface StatusDeps {
   /** Path of the CA certificate clients must trust. */
   readonly caCertPath: string
   /** What is wrong with the configuration file; undefined when nothing is. */

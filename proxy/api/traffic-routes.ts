@@ -4,7 +4,7 @@ import { KINDS, type CountedKind, type DeadWatch } from '../watch/dead-watch.js'
 import { PROMETHEUS_TYPE, renderMetrics, type Metric } from './prometheus.js'
 import { TextBody, type Routes } from './routes.js'
 
-export interface TrafficDeps {
+interface TrafficDeps {
   readonly traffic: Traffic
   readonly cache: ResponseCache
   /** Client connections that are open. */

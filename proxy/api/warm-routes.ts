@@ -12,7 +12,7 @@ import type { UseCheck } from './use-check.js'
 /** Often enough for a bar that moves, seldom enough to cost nothing. */
 const REPORT_INTERVAL_MS = 250
 
-export interface WarmDeps {
+interface WarmDeps {
   readonly prewarmer: Prewarmer
   readonly mayUse: UseCheck
   readonly logger: Logger

@@ -7,7 +7,7 @@ import type { BodySource, Reader } from './reader.js'
 import { notModifiedHead } from './stored-headers.js'
 
 /** What a request is answered from. */
-export interface Representation {
+interface Representation {
   readonly reason: string
   /** Complete but for the framing. */
   readonly head: RawHeaders
@@ -24,7 +24,7 @@ export interface Answer {
   readonly body?: AnswerBody
 }
 
-export interface AnswerBody {
+interface AnswerBody {
   /** At least one; the end of the only one is Infinity where nobody knows it. */
   readonly parts: readonly Part[]
   /** Present where there are several. */

@@ -33,7 +33,7 @@ const MAX_LOOKS = 4
 const DOWN_MS = 10_000
 const MAX_DOWN = 1000
 
-export interface AnswersOptions {
+interface AnswersOptions {
   readonly entries: Entries
   readonly fills: Fills
   readonly tally: Tally

@@ -3,7 +3,7 @@ import type { ContentDigest } from './content-digest.js'
 import { LOOKED_AT_BYTES } from './expectation.js'
 
 /** What became of a body: the digest of one that is whole and right, or what is wrong with it. */
-export type Verdict = { readonly digest: string } | { readonly complaint: string }
+type Verdict = { readonly digest: string } | { readonly complaint: string }
 
 /** Checks a body as it passes: its length against `Content-Length`, its bytes against the URL's digest. */
 export class BodyProof {

@@ -18,7 +18,7 @@ export interface EntryFilter {
 }
 
 /** An entry as it is shown. */
-export interface ListedEntry {
+interface ListedEntry {
   readonly key: string
   readonly rule: string
   /** Bytes of the body. */
@@ -40,7 +40,7 @@ export interface EntryPage {
 /** Metas read for one page: what they cost is a tenth of a second, and what is asked for may be rare. */
 const MAX_READ = 1000
 
-export interface CatalogueOptions {
+interface CatalogueOptions {
   readonly store: Store
   readonly entries: Entries
   readonly buffers: BufferPool

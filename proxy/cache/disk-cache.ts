@@ -24,7 +24,7 @@ import type { Tally } from './tally.js'
 
 const BYPASS: CacheOutcome = { kind: 'bypass' }
 
-export interface DiskCacheOptions {
+interface DiskCacheOptions {
   readonly section: CacheSection
   readonly store: Store
   readonly entries: Entries

@@ -14,7 +14,7 @@ import { closing, type StoredEntry } from './stored-entry.js'
 import type { TempBody } from './temp-body.js'
 import { Touches } from './touches.js'
 
-export interface EntriesOptions {
+interface EntriesOptions {
   readonly store: Store
   /** Entries of another epoch are checked before they are first served. */
   readonly epoch: string

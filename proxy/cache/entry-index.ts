@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 
 /** All that memory knows of an entry besides its name. */
-export interface IndexedEntry {
+interface IndexedEntry {
   /** Bytes on disk. */
   readonly footprint: number
   /** The rule that made it. */
@@ -21,7 +21,7 @@ export interface RuleStock {
   readonly bytes: number
 }
 
-export interface EntryIndexOptions {
+interface EntryIndexOptions {
   /** Bytes on disk. */
   readonly maxSize: number
   /** The entry of that name is another one now, or none. */

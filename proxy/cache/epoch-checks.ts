@@ -4,7 +4,7 @@ import { fileDigest } from './file-digest.js'
 import type { Store } from './store.js'
 import type { StoredEntry } from './stored-entry.js'
 
-export interface EpochChecksOptions {
+interface EpochChecksOptions {
   readonly store: Store
   /** Entries of another epoch are checked before they are first served. */
   readonly epoch: string

@@ -7,7 +7,7 @@ export const META_SUFFIX = '.meta'
 const ENTRY_FILE = /^([0-9a-f]{64})(\.meta)?$/
 const TEMP_FILE = /^(?:[0-9a-f]{64}(?:\.meta)?|lock)\.([0-9a-f]{12})-\d+\.tmp$/
 
-export type CacheFile =
+type CacheFile =
   | { readonly kind: 'body'; readonly name: string }
   | { readonly kind: 'meta'; readonly name: string }
   | { readonly kind: 'temporary'; readonly run: string }

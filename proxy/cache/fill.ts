@@ -13,7 +13,7 @@ import { Window } from './window.js'
  * - `kept`, `dropped`: an entry was made of them, or not;
  * - `failed`: they were not all, or not right.
  */
-export type FillState = 'growing' | 'verified' | 'kept' | 'dropped' | 'failed'
+type FillState = 'growing' | 'verified' | 'kept' | 'dropped' | 'failed'
 
 /**
  * What a fill holds in memory: bytes the disk has not taken yet, plus those that readers close behind still want.
@@ -56,7 +56,7 @@ export interface FillOptions {
 }
 
 /** Someone who reads along; both calls must be cheap. */
-export interface Follower {
+interface Follower {
   progressed(): void
   interrupt(): void
 }

@@ -55,14 +55,14 @@ export interface Question {
 }
 
 /** What came of asking upstream. */
-export type Opened =
+type Opened =
   | ({ readonly kind: 'filling' } & RunningFill)
   /** What is stored holds; it says so now. */
   | { readonly kind: 'unchanged'; readonly meta: EntryMeta }
   /** The answer may not, or cannot, be kept; its body has not been touched. */
   | { readonly kind: 'unkept'; readonly response: UpstreamResponse }
 
-export interface FillsOptions {
+interface FillsOptions {
   readonly store: Store
   readonly entries: Entries
   readonly epoch: string
@@ -75,10 +75,10 @@ export interface FillsOptions {
 }
 
 /** A fill, or why there is none to join. */
-export type Joinable = RunningFill | 'unkept' | 'unchanged' | 'failed'
+type Joinable = RunningFill | 'unkept' | 'unchanged' | 'failed'
 
 /** Whom a fill asks, and what came of it once its head has come. */
-export interface FoundFill {
+interface FoundFill {
   readonly place: string
   readonly joinable: Promise<Joinable>
 }

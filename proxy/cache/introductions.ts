@@ -28,7 +28,7 @@ export interface Unpresented {
   readonly held?: Buffer | undefined
 }
 
-export interface IntroductionsOptions {
+interface IntroductionsOptions {
   readonly vouchers: Vouchers
   /** Milliseconds since 1970. */
   readonly now: () => number

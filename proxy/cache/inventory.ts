@@ -5,7 +5,7 @@ import { CorruptEntryError } from './errors.js'
 import type { Incidents } from './incidents.js'
 import type { Store } from './store.js'
 
-export interface InventoryOptions {
+interface InventoryOptions {
   readonly store: Store
   readonly incidents: Incidents
   readonly logger: Logger

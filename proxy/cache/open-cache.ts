@@ -20,7 +20,7 @@ import { Reserve } from './reserve.js'
 import { Store } from './store.js'
 import { Tally } from './tally.js'
 
-export interface CacheDeps {
+interface CacheDeps {
   readonly logger: Logger
   /** Milliseconds since 1970. */
   readonly now: () => number

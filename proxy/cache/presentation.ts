@@ -9,7 +9,7 @@ import { presented, withSaying } from './sayings.js'
 import { entryAt, inOtherWords, type StoredEntry } from './stored-entry.js'
 import type { Vouchers } from './vouchers.js'
 
-export interface PresentationOptions {
+interface PresentationOptions {
   readonly entries: Entries
   readonly verdicts: AccessVerdicts
   readonly vouchers: Vouchers

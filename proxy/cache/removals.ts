@@ -1,7 +1,7 @@
 import type { Incidents } from './incidents.js'
 import type { Store } from './store.js'
 
-export interface RemovalsOptions {
+interface RemovalsOptions {
   readonly store: Store
   readonly incidents: Incidents
   /** An entry of that name is there again: it stays. */

@@ -7,7 +7,7 @@ const LOOK_INTERVAL_MS = 10_000
 const STEP_BYTES = 16 * 1024 * 1024
 const UNSEEN = 'cache cannot see how much of the disk is free'
 
-export interface ReserveOptions {
+interface ReserveOptions {
   /** Bytes of the disk that are to stay free; 0: the disk may be filled. */
   readonly minFree: number
   /** Bytes of the disk that are free to us. @throws the system's error. */

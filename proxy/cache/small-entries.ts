@@ -15,7 +15,7 @@ const MAX_BODY_BYTES = 256 * 1024
 const ENTRY_OVERHEAD_BYTES = 1024
 
 /** What was seen on disk since an entry last changed; shared by all who look at the same time. */
-export interface Look {
+interface Look {
   readonly name: string
   lookers: number
 }

@@ -4,7 +4,7 @@ import type { StoredEntry } from './stored-entry.js'
 /** A use is written to disk at most this often per entry: order after a restart is right to the minute. */
 const INTERVAL_MS = 60_000
 
-export interface TouchesOptions {
+interface TouchesOptions {
   readonly store: Store
   /** Milliseconds since 1970. */
   readonly now: () => number

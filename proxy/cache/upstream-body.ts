@@ -2,7 +2,7 @@ import { finished, type Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { reasonOf } from '../../config/errors.js'
 
-export interface BodyEvents {
+interface BodyEvents {
   data(chunk: Buffer): void
   /** All has come; nothing follows. */
   end(): void
@@ -11,7 +11,7 @@ export interface BodyEvents {
 }
 
 /** The rest of a body, and at which position it says to end. */
-export interface Rest {
+interface Rest {
   readonly body: Readable
   readonly end: number
 }

@@ -6,7 +6,7 @@ import { isShortage } from './errors.js'
 import type { Store } from './store.js'
 
 /** `stopped`: the cache was closed first. */
-export type VerificationState = 'running' | 'done' | 'stopped'
+type VerificationState = 'running' | 'done' | 'stopped'
 
 export interface VerificationReport {
   readonly state: VerificationState
@@ -26,7 +26,7 @@ export interface VerificationReport {
 /** 64 MiB/s: a quarter of what one core hashes, and no more than a slow disk has to spare. */
 const BYTES_PER_MS = 64 * 1024
 
-export interface VerificationOptions {
+interface VerificationOptions {
   readonly store: Store
   readonly entries: Entries
   readonly buffers: BufferPool

@@ -31,7 +31,7 @@ const MAX_SESSION_MEMORY_MB = 64
 /** Last words of a connection that is told to calm down. */
 const FAREWELL_MS = 1_000
 
-export interface Http2FrontOptions {
+interface Http2FrontOptions {
   /** For which a connection without a request is kept. */
   readonly keepAliveMs: () => number
   readonly exchanges: Exchanges

@@ -11,7 +11,7 @@ const SILENT_MS = 30_000
 const STRIKES = 2
 const STRIKE_WITHIN_MS = 310_000
 
-export interface LifeCheckOptions {
+interface LifeCheckOptions {
   readonly session: ClientHttp2Session
   readonly socket: Socket
   /** For which a request may wait: the answer to this comes long before. */

@@ -28,7 +28,7 @@ interface Place {
   connecting: Promise<UpstreamSession | undefined> | undefined
 }
 
-export interface UpstreamPoolOptions {
+interface UpstreamPoolOptions {
   /** What upstream certificates are verified with. */
   readonly trust: SecureContext
   readonly timeouts: TimeoutsSection

@@ -52,7 +52,7 @@ export interface Http2Outgoing {
 }
 
 /** What kept a request from being answered. */
-export interface Http2Failure {
+interface Http2Failure {
   readonly error: Error
   /**
    * Which requests may be sent again after it: any where upstream cannot have acted on it, those that may be repeated

@@ -19,7 +19,7 @@ export interface Prepared {
   discard(): void
 }
 
-export interface LiveConfigOptions {
+interface LiveConfigOptions {
   /** Absent: the shipped default, which cannot change. */
   readonly file?: string
   readonly dataDir?: string
@@ -53,7 +53,7 @@ export interface ConfigState {
   readonly rejected?: { readonly problems: readonly Problem[]; readonly sinceMs: number }
 }
 
-export interface Change {
+interface Change {
   readonly kind: 'replace' | 'merge'
   readonly body: ChangeBody
   /** Whether the change is meant for this revision. */

@@ -8,7 +8,7 @@ const PROGRAM = fileURLToPath(new URL('resolver-process.js', import.meta.url))
 /** libuv gives half of its threads to names. It makes all at once, of 8 KiB of memory each. */
 const THREADS = 64
 /** Of getaddrinfo's at a time in one such process. */
-export const PLACES = THREADS / 2
+const PLACES = THREADS / 2
 
 /** A process without questions ends after this: 10 MB of its own, and 40 ms of a processor to make another. */
 const IDLE_LIMIT_MS = 60_000

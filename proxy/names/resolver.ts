@@ -25,7 +25,7 @@ interface Asking {
   asker: Asker | undefined
 }
 
-export interface ResolverOptions {
+interface ResolverOptions {
   /** The proxy's own. */
   readonly env?: NodeJS.ProcessEnv
   readonly limitMs?: number

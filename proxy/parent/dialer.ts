@@ -17,7 +17,7 @@ const HAPPY_EYEBALLS = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout:
 const NEVER_BY_NAME =
   /(^|\.)localhost$|^metadata$|^metadata\.google\.internal$|^instance-data(\.ec2\.internal)?$|^metadata\.azure\.(com|internal)$/
 
-export interface DialerOptions {
+interface DialerOptions {
   readonly parent: ParentProxy
   /** What we call ourselves in `Via`. */
   readonly via: string

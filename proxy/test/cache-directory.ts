@@ -5,7 +5,7 @@ import { join } from 'node:path'
 const BLOCK_BYTES = 4096
 
 /** What lies in a cache directory, read with nothing of the cache's own. */
-export interface CacheDirectory {
+interface CacheDirectory {
   /** Names of entries with both files. */
   readonly entries: readonly string[]
   /** Files that belong to no entry, the lock aside. */

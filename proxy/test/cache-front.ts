@@ -10,7 +10,7 @@ import { openCache } from '../cache/open-cache.js'
 import { endToEnd, headerValue } from '../headers.js'
 
 /** The patterns of the shipped default, and two for URLs without a digest and from a CDN. */
-export const PATTERNS = [
+const PATTERNS = [
   '^/v2/.*/blobs/sha256:.*',
   '^/v2/.*/manifests/sha256:.*',
   '^/registry-v2/docker/registry/v2/blobs/sha256/',
@@ -224,7 +224,7 @@ export function get(
 }
 
 /** A client that reads when told to. */
-export interface SlowClient {
+interface SlowClient {
   readonly socket: Socket
   /** Reads on until at least so many bytes have come in all, head included, then stops. */
   readTo(bytes: number): Promise<void>

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
 /** A cache in a process of its own. */
-export interface CacheProcess {
+interface CacheProcess {
   readonly port: number
   /** Bytes resident now. */
   rss(): Promise<number>

@@ -80,7 +80,7 @@ export interface TestProxy {
   curl(...args: string[]): Promise<CurlResult>
 }
 
-export interface CurlResult {
+interface CurlResult {
   readonly status: number
   readonly body: string
   readonly stderr: string
@@ -223,7 +223,7 @@ async function listen(t: Test, server: Server | HttpServer): Promise<number> {
 }
 
 /** A bare connection whose bytes are kept. */
-export interface RawClient {
+interface RawClient {
   readonly socket: Socket
   /** All that came so far, as latin1. */
   received(): string

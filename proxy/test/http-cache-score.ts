@@ -11,7 +11,7 @@ export interface Run {
  * - `failed`;
  * - `unset`: what the test builds on did not come about, here or in a test it depends on.
  */
-export type Verdict = 'passed' | 'failed' | 'unset'
+type Verdict = 'passed' | 'failed' | 'unset'
 
 export interface Judged {
   readonly id: string

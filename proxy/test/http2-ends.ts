@@ -20,7 +20,7 @@ import { openRaw, type TestProxy } from './harness.js'
 
 // The two ends of HTTP/2 traffic through the proxy: a server of it, and a client's connection to one.
 
-export interface Http2Origin {
+interface Http2Origin {
   readonly port: number
   readonly server: Http2SecureServer
   readonly sessions: ServerHttp2Session[]

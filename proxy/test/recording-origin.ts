@@ -5,13 +5,13 @@ import { startCached, type Front, type FrontOptions } from './cache-front.js'
 import type { ResponseCache } from '../cache/response-cache.js'
 
 /** A request as it came to the origin. */
-export interface Recorded {
+interface Recorded {
   /** `METHOD url` */
   readonly line: string
   readonly headers: IncomingMessage['headers']
 }
 
-export interface RecordingOrigin {
+interface RecordingOrigin {
   readonly port: number
   readonly asked: Recorded[]
   /** Their lines. */

@@ -8,21 +8,21 @@ import { startHttpOrigin, type TestProxy } from './harness.js'
 
 /** How a client may come: each form of asking must be judged alike. */
 export const WAYS = ['plain', 'tunnel', 'TLS in a tunnel', 'SOCKS', 'TLS in SOCKS'] as const
-export type Way = (typeof WAYS)[number]
+type Way = (typeof WAYS)[number]
 
-export interface Site {
+interface Site {
   readonly httpPort: number
   readonly httpsPort: number
 }
 
-export interface Asking {
+interface Asking {
   readonly method?: string
   readonly host: string
   readonly path?: string
 }
 
 /** What the client was told. Refused before the tunnel is open, it is 403 or 502 as it would be inside. */
-export interface Told {
+interface Told {
   readonly status: number
   readonly text: string
 }

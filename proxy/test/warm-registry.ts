@@ -6,13 +6,13 @@ import type { Test } from 'tap'
 const INDEX = 'application/vnd.oci.image.index.v1+json'
 const IMAGE = 'application/vnd.oci.image.manifest.v1+json'
 
-export interface Stored {
+interface Stored {
   readonly digest: string
   readonly size: number
 }
 
 /** Answers a request in another way than the registry would; true when it did. */
-export type Mischief = (request: IncomingMessage, response: ServerResponse) => boolean
+type Mischief = (request: IncomingMessage, response: ServerResponse) => boolean
 
 /**
  * A registry of repository `team/app` as the large ones are: a token server of its own, and blobs that redirect to a

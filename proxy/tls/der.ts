@@ -53,7 +53,7 @@ export function time(atMs: number): Buffer {
     : encode(TAG.generalizedTime, Buffer.from(digits))
 }
 
-export interface Element {
+interface Element {
   readonly tag: number
   /** Tag, length and content. */
   readonly whole: Buffer

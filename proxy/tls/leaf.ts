@@ -36,7 +36,7 @@ const OID = {
   ecdsaWithSha256: '1.2.840.10045.4.3.2',
 } as const
 
-export interface LeafIssuer {
+interface LeafIssuer {
   /** PKCS#8 PEM of the one key all leaves share. */
   readonly keyPem: string
   /** PEM of a certificate for `host`, a canonical DNS name or an IP address without brackets. */

@@ -11,7 +11,7 @@ interface Bucket {
   atMs: number
 }
 
-export interface MintingOptions {
+interface MintingOptions {
   readonly limits: () => LimitsSection
   /** Milliseconds, monotonic. */
   readonly now: () => number

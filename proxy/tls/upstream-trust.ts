@@ -5,7 +5,7 @@ import { DiscobotError, codeOf, reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
 
 /** A file of `tls.upstream_ca` cannot be used: going on would leave its hosts unreachable without a reason. */
-export class UpstreamCaError extends DiscobotError {
+class UpstreamCaError extends DiscobotError {
   override readonly code = 'UPSTREAM_CA_UNUSABLE'
 }
 

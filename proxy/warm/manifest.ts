@@ -38,7 +38,7 @@ export type Manifest =
     }
   | { readonly kind: 'image'; readonly config: Descriptor; readonly layers: readonly Layer[] }
 
-export interface Layer extends Descriptor {
+interface Layer extends Descriptor {
   /** Kept elsewhere by licence and not in the registry: nothing of it is fetched. */
   readonly foreign: boolean
 }

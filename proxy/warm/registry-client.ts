@@ -9,7 +9,7 @@ import { brokenOff, shown, type Fetched, type Kept, type ThroughProxy } from './
 /** A token server's answer is some KiB. */
 const MAX_TOKEN_BYTES = 64 * 1024
 
-export interface FetchedManifest {
+interface FetchedManifest {
   readonly manifest: Manifest
   /** `sha256:…` of its bytes, or the digest it was asked for by. */
   readonly digest: string

@@ -20,7 +20,7 @@ const NEVER = new AbortController().signal
 const REMOVE_ROUNDS = 20
 const REMOVE_MS = 10
 
-export interface CommandSpec {
+interface CommandSpec {
   readonly argv: readonly [string, ...string[]]
   readonly cwd: string
   readonly env: Readonly<Record<string, string>>

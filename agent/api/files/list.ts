@@ -2,7 +2,7 @@ import type { BigIntStats, Dirent } from 'node:fs'
 import { lstat, opendir } from 'node:fs/promises'
 import type { Folder } from './tree.js'
 
-export interface Entry {
+interface Entry {
   readonly name: string
   readonly type: 'file' | 'folder' | 'link' | 'other'
   readonly bytes: number
@@ -10,7 +10,7 @@ export interface Entry {
   readonly modified: string
 }
 
-export interface Listing {
+interface Listing {
   /** By name. */
   readonly entries: readonly Entry[]
   /** There is more than is listed. */

@@ -1,7 +1,7 @@
 import { refuse } from '../problem.js'
 
 /** Bytes of a file, both ends included. */
-export interface ByteRange {
+interface ByteRange {
   readonly first: number
   readonly last: number
 }

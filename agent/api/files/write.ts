@@ -9,7 +9,7 @@ import type { Place, WorkspaceTree } from './tree.js'
 import { refuseSystemError } from './system-refusal.js'
 import { beliefOf, checkBelief, entityTag, type Belief } from './version.js'
 
-export interface WriteRequest {
+interface WriteRequest {
   readonly path: string
   /** Folders missing on the way are made. */
   readonly parents: boolean
@@ -18,7 +18,7 @@ export interface WriteRequest {
   readonly stallMs: number
 }
 
-export interface Written {
+interface Written {
   readonly created: boolean
   readonly bytes: number
   readonly tag: string

@@ -1,7 +1,7 @@
 import { refuse } from '../problem.js'
 import { GitFailedError, runGit, type GitOptions, type GitOutput } from './run-git.js'
 
-export interface DiffRequest {
+interface DiffRequest {
   /** What to compare with; HEAD, or nothing at all where there is no commit yet. */
   readonly base?: string
   /** One file or folder, relative to the workspace. */

@@ -1,5 +1,5 @@
 /** One path of `git status`. */
-export interface GitFile {
+interface GitFile {
   readonly path: string
   /** As git-status(1) has it: `M`, `A`, `D`, `R`, `C`, `T`, `U`, `?` for untracked, `.` for no change. */
   readonly index: string
@@ -8,7 +8,7 @@ export interface GitFile {
   readonly from?: string
 }
 
-export interface GitStatus {
+interface GitStatus {
   /** null: a commit is checked out, no branch. */
   readonly branch: string | null
   /** null: nothing has been committed yet. */

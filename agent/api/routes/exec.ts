@@ -13,7 +13,7 @@ import type { Exchange, LeaveReason, Route } from '../route.js'
 import type { Limits } from '../settings.js'
 import { Slots } from '../slots.js'
 
-export interface ExecDeps {
+interface ExecDeps {
   readonly tree: WorkspaceTree
   readonly env: Readonly<Record<string, string>>
   readonly limits: Limits

@@ -7,7 +7,7 @@ import type { QueryParameter } from '../query.js'
 import type { Exchange, Route } from '../route.js'
 import type { Limits } from '../settings.js'
 
-export interface FilesDeps {
+interface FilesDeps {
   readonly tree: WorkspaceTree
   readonly limits: Limits
 }

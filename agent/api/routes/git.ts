@@ -5,7 +5,7 @@ import { refuse, SAFE_HEADERS, sendJson } from '../problem.js'
 import type { Route } from '../route.js'
 import { Slots } from '../slots.js'
 
-export interface GitDeps {
+interface GitDeps {
   readonly workspace: string
   /** PATH and HOME are what git needs. */
   readonly env: Readonly<Record<string, string>>

@@ -4,7 +4,7 @@ import { EventStream } from '../event-stream.js'
 import { refuse, sendJson } from '../problem.js'
 import type { Exchange, LeaveReason, Route } from '../route.js'
 
-export interface ServicesDeps {
+interface ServicesDeps {
   /** Path of the agent's control socket; absent when we were started by hand. */
   readonly controlSocket?: string
   readonly controlToken?: string

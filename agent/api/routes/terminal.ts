@@ -10,7 +10,7 @@ import { MAX_SIZE } from '../terminal/control-message.js'
 import { TerminalError } from '../terminal/terminal-error.js'
 import type { Pty } from '../terminal/pty.js'
 
-export interface TerminalDeps {
+interface TerminalDeps {
   readonly tree: WorkspaceTree
   readonly env: Readonly<Record<string, string>>
   /** An interactive one. */
@@ -20,7 +20,7 @@ export interface TerminalDeps {
 }
 
 /** Chosen of those a client offers; the one that carries the token is never said back. */
-export const TERMINAL_PROTOCOL = 'discobot.terminal'
+const TERMINAL_PROTOCOL = 'discobot.terminal'
 
 /** A paste; larger ones come in several messages. */
 const MAX_MESSAGE_BYTES = 1024 * 1024

@@ -1,5 +1,5 @@
 /** What a client says beside the bytes that it types. */
-export type ControlMessage =
+type ControlMessage =
   | { readonly kind: 'input'; readonly text: string }
   | { readonly kind: 'resize'; readonly cols: number; readonly rows: number }
 

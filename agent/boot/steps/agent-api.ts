@@ -13,7 +13,7 @@ import { portHolder } from '../../system/port-holder.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
 
-export interface AgentApiStepDeps {
+interface AgentApiStepDeps {
   readonly options: AgentOptions
   /** The built-in one. */
   readonly command: readonly [string, ...string[]]
@@ -26,7 +26,7 @@ export interface AgentApiStepDeps {
 }
 
 /** The agent API did not come up at the first attempt; it is started again until it is given up. */
-export class AgentApiError extends DiscobotError {
+class AgentApiError extends DiscobotError {
   readonly code = 'AGENT_API_UNAVAILABLE'
 }
 

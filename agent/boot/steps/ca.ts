@@ -4,7 +4,7 @@ import type { Account } from '../../services/run-as.js'
 import { besides } from '../../system/held-folder.js'
 import type { BootStep } from '../step.js'
 
-export interface CaStepDeps {
+interface CaStepDeps {
   readonly data: DataPaths
   /** The proxy's account; resolves with undefined for ourselves. */
   readonly owner: () => Promise<Account | undefined>

@@ -5,7 +5,7 @@ import { startControlServer, type ControlServer } from '../../control/server.js'
 import type { Account } from '../../services/run-as.js'
 import type { BootStep } from '../step.js'
 
-export interface ControlStepDeps {
+interface ControlStepDeps {
   readonly socketPath: string
   /** Whose group may connect; resolves with undefined for our own. */
   readonly owner: () => Promise<Account | undefined>

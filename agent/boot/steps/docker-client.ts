@@ -7,7 +7,7 @@ import type { Account } from '../../services/run-as.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
 
-export interface DockerClientStepDeps {
+interface DockerClientStepDeps {
   readonly options: AgentOptions
   /** Whose docker client it is; resolves with undefined for ourselves. */
   readonly owner: () => Promise<Account | undefined>

@@ -21,7 +21,7 @@ import { proxyAccess, type BootFindings } from '../findings.js'
 import { READY_TIMEOUT_MS, searchPath, type DockerdStepDeps, type StartedEngine } from './dockerd-start.js'
 
 /** A rootless engine cannot run here. It is never replaced by a rootful one. */
-export class RootlessError extends DiscobotError {
+class RootlessError extends DiscobotError {
   readonly code = 'DOCKER_ROOTLESS_IMPOSSIBLE'
 }
 

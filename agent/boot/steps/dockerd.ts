@@ -23,12 +23,12 @@ import {
 } from './dockerd-start.js'
 
 /** There is no engine where somebody counts on one. */
-export class EngineMissingError extends DiscobotError {
+class EngineMissingError extends DiscobotError {
   readonly code = 'DOCKER_ENGINE_MISSING'
 }
 
 /** dockerd runs, and something about it does not work as it should. */
-export class DockerdLimitedError extends DiscobotError {
+class DockerdLimitedError extends DiscobotError {
   readonly code = 'DOCKERD_LIMITED'
 }
 

@@ -20,7 +20,7 @@ import { PROXY_USER } from './proxy.js'
 const PREFERRED_UID = 1000
 const TIMEOUT_MS = 60_000
 
-export interface HomeStepDeps {
+interface HomeStepDeps {
   readonly options: AgentOptions
   /** A rootful dockerd may run: its group must exist and the user be in it. */
   readonly docker: boolean
@@ -30,7 +30,7 @@ export interface HomeStepDeps {
 }
 
 /** An account or a folder that everything else stands on cannot be had. */
-export class HomeError extends DiscobotError {
+class HomeError extends DiscobotError {
   readonly code = 'HOME_UNUSABLE'
 }
 

@@ -4,7 +4,7 @@ import { inFolder, type HeldFolder } from '../../system/held-folder.js'
 import type { BootStep } from '../step.js'
 
 /** Something of the operator's is where the link belongs. */
-export class LinkError extends DiscobotError {
+class LinkError extends DiscobotError {
   readonly code = 'WORKSPACE_LINK_TAKEN'
 }
 

@@ -4,7 +4,7 @@ import { OverlayError, SessionOverlay } from '../../overlay/session-overlay.js'
 import type { BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
 
-export interface OverlayStepDeps {
+interface OverlayStepDeps {
   readonly options: AgentOptions
   readonly logger: Logger
   /** Whoever started the boot releases it at its end. */

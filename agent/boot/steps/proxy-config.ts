@@ -57,7 +57,7 @@ export interface EngineDecision {
 }
 
 /** A file says something that could not be used; a configuration is in force nevertheless. */
-export class ProxyConfigError extends DiscobotError {
+class ProxyConfigError extends DiscobotError {
   readonly code = 'PROXY_CONFIG_PROBLEMS'
 }
 

@@ -27,7 +27,7 @@ import type { BootStep } from '../step.js'
 /** The account the proxy runs as: only it may read the key of the CA. */
 export const PROXY_USER = 'discobot-proxy'
 
-export interface ProxyBootDeps {
+interface ProxyBootDeps {
   readonly options: AgentOptions
   readonly command: readonly [string, ...string[]]
   /** Our own account. */
@@ -51,7 +51,7 @@ interface ProxyDeps {
 }
 
 /** The container comes up without the proxy: nothing is cached, filtered or injected. */
-export class ProxyMissingError extends DiscobotError {
+class ProxyMissingError extends DiscobotError {
   readonly code = 'PROXY_UNAVAILABLE'
 }
 

@@ -11,7 +11,7 @@ import type { RunCommand } from '../../system/command.js'
 import type { BootFindings, TrustFiles } from '../findings.js'
 import type { BootStep } from '../step.js'
 
-export interface TrustStepDeps {
+interface TrustStepDeps {
   readonly mode: Mode
   readonly data: DataPaths
   readonly inherited: Environment

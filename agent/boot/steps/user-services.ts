@@ -14,7 +14,7 @@ import { readAccount } from '../../system/accounts.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
 
-export interface UserServicesStepDeps {
+interface UserServicesStepDeps {
   readonly options: AgentOptions
   /** Of the workspace. */
   readonly account: Account
@@ -23,7 +23,7 @@ export interface UserServicesStepDeps {
 }
 
 /** Some services of the image's or the workspace's files are not there, or did not get ready. */
-export class UserServicesError extends DiscobotError {
+class UserServicesError extends DiscobotError {
   readonly code = 'USER_SERVICES_INCOMPLETE'
 }
 
@@ -33,7 +33,7 @@ export const IMAGE_FOLDER = '/etc/discobot/services.d'
 /** The longest `ready_timeout` is an hour; the boot waits for as long as most take, and they go on. */
 const TIMEOUT_MS = 120_000
 
-export interface UserServices {
+interface UserServices {
   readonly step: BootStep
   /**
    * Takes up what the files say by now: what is new is started, what says something else is started anew, what is gone

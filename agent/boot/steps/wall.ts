@@ -13,7 +13,7 @@ import { NOTHING_FOUND, type WallFindings } from '../../wall/wall-findings.js'
 import type { BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
 
-export interface WallStepDeps {
+interface WallStepDeps {
   readonly options: AgentOptions
   /** Text of `/proc/self/status`. */
   readonly status: string
@@ -24,7 +24,7 @@ export interface WallStepDeps {
   readonly logger: Logger
 }
 
-export interface WallPlan {
+interface WallPlan {
   readonly step: BootStep
   /**
    * Once more, when the configuration has changed: what it asks for now is set up, and what is set up stays.

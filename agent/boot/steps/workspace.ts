@@ -55,7 +55,7 @@ function belowOverlay(deps: WorkspaceStepDeps, { home }: BootFindings): Workspac
   return { ...deps, sealed: true, options: { ...options, path: join(home.base, basename(options.path)) } }
 }
 
-export interface Prepared {
+interface Prepared {
   readonly remark: string
   /** When it is a clone of ours. */
   readonly clone?: Clone

@@ -10,7 +10,7 @@ const UNSHARE_PATHS: readonly string[] = ['/usr/bin/unshare', '/bin/unshare']
 /** slirp4netns(1) is quicker with large packets, and cuts them itself. */
 const TAP_MTU = '65520'
 
-export interface RootlessCommandOptions {
+interface RootlessCommandOptions {
   readonly account: Account
   /** With CAP_SYS_ADMIN: a view of the devices of its own. */
   readonly ownDevices: boolean

@@ -3,7 +3,7 @@ import { DiscobotError } from '../../../config/errors.js'
 import type { Choice } from '../choice.js'
 
 /** The engine came up, and does not say what it is. */
-export class EngineInfoError extends DiscobotError {
+class EngineInfoError extends DiscobotError {
   readonly code = 'DOCKER_INFO_UNUSABLE'
 }
 

@@ -4,7 +4,7 @@ import { findOnPath } from '../../programs.js'
 import { CommandError, type CommandOptions, type RunCommand } from '../../system/command.js'
 import type { Choice } from '../choice.js'
 
-export interface EngineNetworkOptions {
+interface EngineNetworkOptions {
   readonly uid: number
   readonly proxyPort: number
   readonly run: RunCommand

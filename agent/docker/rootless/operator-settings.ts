@@ -13,7 +13,7 @@ const ROOTFUL_ONLY: readonly string[] = [
   ...['storage-driver', 'storage-opts', 'bridge'],
 ]
 
-export interface RootlessSettings {
+interface RootlessSettings {
   readonly settings: DaemonSettings
   /** For the engine's own file. */
   readonly file: string

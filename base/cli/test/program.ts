@@ -5,7 +5,7 @@ import type { Outputs, Terminal } from '../terminal.js'
 import { FILE, oneOf, PORT, text, wholeNumber } from '../values.js'
 
 /** A terminal that keeps what is written. */
-export interface Kept extends Terminal {
+interface Kept extends Terminal {
   written(): string
 }
 

@@ -37,7 +37,7 @@ export interface ClientLab {
   requests(pattern: RegExp): readonly string[]
 }
 
-export interface RunSettings {
+interface RunSettings {
   readonly cwd?: string
   readonly env?: Readonly<Record<string, string>>
   readonly input?: string | Buffer

@@ -42,11 +42,11 @@ export function placeOf(way: Way, witness: Witness, host: string, row: string): 
 }
 
 /** How a client comes to where it may send requests; refused on the way there, `refused` says with what. */
-export type Entry =
+type Entry =
   | { readonly conversation: Conversation; readonly refused?: undefined }
   | { readonly refused: Answer | { readonly reply: number } | 'cut' }
 
-export interface EntryOptions {
+interface EntryOptions {
   /** Absent: the host of the target, and none for an address. `false`: none. */
   readonly serverName?: string | false
   /** More fields for CONNECT. */
