@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { listPids } from '../init/proc-stat.js'
+import { readOrEmpty, socketInodes, socketTable } from './proc-sockets.js'
 
 /** proc_net_tcp(5) */
 const LISTEN = '0A'
@@ -8,55 +9,23 @@ const LISTEN = '0A'
  * Looks through all processes: only for when it has gone wrong already.
  */
 export function portHolder(port: number): string | undefined {
-  const inodes = new Set(['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) => listeningInodes(file, port)))
+  const inodes = new Set(['tcp', 'tcp6'].flatMap((table) => listeningInodes(table, port)))
   if (inodes.size === 0) return undefined
-  for (const pid of entries('/proc').filter((name) => /^\d+$/.test(name))) {
-    for (const fd of entries(`/proc/${pid}/fd`)) {
-      if (inodes.has(linkOf(`/proc/${pid}/fd/${fd}`))) return `pid ${pid}, ${nameOf(pid)}`
-    }
-  }
-  return undefined
+  const holder = listPids().find((pid) => socketInodes(pid).some((inode) => inodes.has(inode)))
+  return holder === undefined ? undefined : `pid ${holder}, ${nameOf(holder)}`
 }
 
-function listeningInodes(file: string, port: number): string[] {
+function listeningInodes(table: string, port: number): string[] {
   const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
-  return textOf(file)
-    .split('\n')
-    .flatMap((line) => {
-      const [, local = '', , state, , , , , , inode = ''] = line.trim().split(/\s+/)
-      return local.endsWith(wanted) && state === LISTEN ? [`socket:[${inode}]`] : []
-    })
-}
-
-function nameOf(pid: string): string {
-  return (
-    textOf(`/proc/${pid}/comm`)
-      .trim()
-      .replaceAll(/[^\x20-\x7e]/g, '?') || 'without a name'
+  return socketTable(table).flatMap(([, local = '', , state, , , , , , inode]) =>
+    local.endsWith(wanted) && state === LISTEN && inode !== undefined ? [inode] : [],
   )
 }
 
-function entries(folder: string): string[] {
-  try {
-    return readdirSync(folder)
-  } catch {
-    // It has ended, or it is none of ours to look at.
-    return []
-  }
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return ''
-  }
-}
-
-function textOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return ''
-  }
+function nameOf(pid: number): string {
+  return (
+    readOrEmpty(`/proc/${pid}/comm`)
+      .trim()
+      .replaceAll(/[^\x20-\x7e]/g, '?') || 'without a name'
+  )
 }

@@ -1,7 +1,8 @@
-import { readFileSync, readlinkSync, statSync } from 'node:fs'
+import { readlinkSync, statSync } from 'node:fs'
 import { ENGINE_SOCKET } from '../docker/rootless/command.js'
 import type { AgentOptions } from '../options.js'
 import { findAccount, type Account } from '../services/run-as.js'
+import { readOrEmpty } from '../system/proc-sockets.js'
 
 /** By which way the workspace's user has root's rights, and so reads what is the proxy's alone. */
 export interface Exposure {
@@ -26,7 +27,7 @@ export function exposureOf(options: AgentOptions, rootful: boolean, root = ''): 
     const reason = 'outside a container the proxy runs as the same account as everything else'
     return { reason, remedy: 'run it in a container' }
   }
-  const account = user === undefined ? undefined : findAccount(textOf(`${root}/etc/passwd`), user)
+  const account = user === undefined ? undefined : findAccount(readOrEmpty(`${root}/etc/passwd`), user)
   if (user === undefined || user === 'root' || account?.uid === 0)
     return { reason: "the workspace's user is root", remedy: 'name another DISCOBOT_USER' }
   if (rootful) {
@@ -60,7 +61,7 @@ function isOpenTo(user: string, account: Account | undefined, path: string, root
   if ((found.mode & 0o002) !== 0) return true
   if (account?.uid === found.uid) return (found.mode & 0o200) !== 0
   if ((found.mode & 0o020) === 0) return false
-  return account?.gid === found.gid || groupsOf(user, textOf(`${root}/etc/group`)).includes(found.gid)
+  return account?.gid === found.gid || groupsOf(user, readOrEmpty(`${root}/etc/group`)).includes(found.gid)
 }
 
 /** group(5): name, password, gid, members. */
@@ -69,12 +70,4 @@ function groupsOf(user: string, text: string): readonly number[] {
     const [, , gid = '', members = ''] = line.split(':')
     return members.split(',').includes(user) ? [Number(gid)] : []
   })
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
 }

@@ -1,6 +1,5 @@
-import { accessSync, constants } from 'node:fs'
-import { join } from 'node:path'
 import type { ChildRegistry } from '../init/children.js'
+import { findOnPath } from '../programs.js'
 
 /** How a program that sets or shows rules has ended. */
 interface ProgramEnd {
@@ -24,19 +23,12 @@ const TIMEOUT_MS = 5_000
 const MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 const MAX_REASON_LENGTH = 200
 
-/** Never looked up on a PATH, which may lead into a workspace: they run as root. */
-const FOLDERS: readonly string[] = ['/usr/sbin', '/sbin', '/usr/bin', '/bin', '/usr/local/sbin']
+/** Not the PATH that we were given, which may lead into a workspace: they run as root. */
+const SEARCH_PATH = '/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin'
 
 /** Undefined where it is not installed. */
 export function findFilterProgram(name: string): string | undefined {
-  return FOLDERS.map((folder) => join(folder, name)).find((path) => {
-    try {
-      accessSync(path, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
+  return findOnPath(name, SEARCH_PATH)
 }
 
 /** Not by execa: the first command of a warm boot would pay for reading it. */
@@ -45,7 +37,7 @@ export function filterProgramRunner(children: ChildRegistry): RunFilterProgram {
     new Promise((resolve) => {
       const child = children.spawn(program, args, {
         cwd: '/',
-        env: { PATH: FOLDERS.join(':'), LC_ALL: 'C' },
+        env: { PATH: SEARCH_PATH, LC_ALL: 'C' },
         stdio: ['pipe', 'pipe', 'pipe'],
       })
       const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS)

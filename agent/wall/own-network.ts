@@ -1,5 +1,6 @@
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { listPids, readStat } from '../init/proc-stat.js'
+import { listOrEmpty, readOrEmpty, socketInodes, socketTable } from '../system/proc-sockets.js'
 import { DOCKER_RESOLVER } from './ruleset.js'
 
 /** These settings exist in the first network namespace only (net/core/sysctl_net_core.c, `net_core_table`). */
@@ -20,13 +21,13 @@ export function sharedNetwork(): string | undefined {
 /** Whether Docker's resolver is the one of this container. */
 export function hasDockerResolver(): boolean {
   return new RegExp(`^nameserver\\s+${DOCKER_RESOLVER.replaceAll('.', String.raw`\.`)}\\s*$`, 'm').test(
-    textOf('/etc/resolv.conf'),
+    readOrEmpty('/etc/resolv.conf'),
   )
 }
 
 /** Interfaces called like a bridge of Docker's that are none, and may lead out. */
 export function misnamedInterfaces(): string[] {
-  return listNames('/sys/class/net').filter(
+  return listOrEmpty('/sys/class/net').filter(
     (name) => /^(docker0$|br-)[\w.-]*$/.test(name) && !existsSync(`/sys/class/net/${name}/bridge`),
   )
 }
@@ -45,61 +46,22 @@ const ACCEPTS = '00010000'
 
 function listening(): Listener[] {
   const internet = Object.entries(WAITING).flatMap(([protocol, waiting]) =>
-    rowsOf(protocol).flatMap(([, local = '', , state, , , , , , inode]) => {
+    socketTable(protocol).flatMap(([, local = '', , state, , , , , , inode]) => {
       const [address, port = ''] = local.split(':')
       if (state !== waiting || inode === undefined || address === DOCKERS) return []
       return [{ inode, place: `${protocol.slice(0, 3).toUpperCase()} port ${parseInt(port, 16)}` }]
     }),
   )
-  const unix = rowsOf('unix').flatMap(([, , , flags, , , inode, path]) =>
+  const unix = socketTable('unix').flatMap(([, , , flags, , , inode, path]) =>
     flags === ACCEPTS && inode !== undefined ? [{ inode, place: path ?? 'a socket without a name' }] : [],
   )
   return [...internet, ...unix]
 }
 
-function rowsOf(name: string): string[][] {
-  return textOf(`/proc/net/${name}`)
-    .split('\n')
-    .slice(1)
-    .map((line) => line.trim().split(/\s+/))
-}
-
-/** Of us and of what we have started; of others in our own process namespace they would be somebody else's. */
+/** The sockets of this process and its descendants. Those of others in our own process namespace are somebody else's. */
 function socketsOfOurs(): Set<string> {
   const parents = new Map(listPids().map((pid) => [pid, readStat(pid)?.ppid]))
   const isOurs = (pid: number | undefined): boolean =>
     pid !== undefined && (pid === process.pid || isOurs(parents.get(pid)))
-  const inodes = new Set<string>()
-  for (const pid of parents.keys()) {
-    if (!isOurs(pid)) continue
-    for (const fd of listNames(`/proc/${pid}/fd`)) {
-      const inode = /^socket:\[(\d+)\]$/.exec(linkOf(`/proc/${pid}/fd/${fd}`))?.[1]
-      if (inode !== undefined) inodes.add(inode)
-    }
-  }
-  return inodes
-}
-
-function listNames(folder: string): string[] {
-  try {
-    return readdirSync(folder)
-  } catch {
-    return []
-  }
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return ''
-  }
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
+  return new Set([...parents.keys()].filter(isOurs).flatMap(socketInodes))
 }

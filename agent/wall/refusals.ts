@@ -64,9 +64,8 @@ function placeOf(element: unknown, byUid: boolean): RefusedPlace | undefined {
 }
 
 function at(value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null && key in value
-    ? new Map<string, unknown>(Object.entries(value)).get(key)
-    : undefined
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
+  return (value as Readonly<Record<string, unknown>>)[key]
 }
 
 function numberOf(value: unknown): number {

@@ -50,7 +50,6 @@ export function planWall(deps: WallStepDeps, findings: BootFindings): WallPlan {
   // Asked at the start: later our services listen, and not all of them let us see what is theirs.
   let shared: { readonly reason: string | undefined } | undefined
   const raise = async (wall: WallFindings, namesPort?: number): Promise<void> => {
-    if (record !== undefined) return
     requireContainer(options, deps.status)
     shared ??= { reason: sharedNetwork() }
     if (shared.reason !== undefined)
