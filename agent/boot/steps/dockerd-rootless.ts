@@ -3,7 +3,7 @@ import { DiscobotError, reasonOf } from '../../../config/errors.js'
 import { ENGINE_PROXY_ADDRESS } from '../../../config/paths.js'
 import type { Choice } from '../../docker/choice.js'
 import { chooseIptables } from '../../docker/iptables.js'
-import { chooseProxy, majorOf } from '../../docker/proxy-flags.js'
+import { chooseProxy } from '../../docker/proxy-flags.js'
 import { ENGINE_USER, missingCapabilities, readOwnStatus } from '../../docker/plan.js'
 import { ENGINE_RUN_FOLDER, ENGINE_SOCKET, rootlessCommand } from '../../docker/rootless/command.js'
 import { chosenByEngine } from '../../docker/rootless/engine-info.js'
@@ -11,21 +11,29 @@ import { prepareEngineNetwork } from '../../docker/rootless/network.js'
 import { rootlessSettings, ROOTLESS_DAEMON_FILE } from '../../docker/rootless/operator-settings.js'
 import { innerId } from '../../docker/rootless/subordinate-ids.js'
 import { digestOfTrust } from '../../docker/trust-change.js'
-import { serviceEnvironment, type ProxyAccess } from '../../environment.js'
+import type { ProxyAccess } from '../../environment.js'
 import { readAccount } from '../../system/accounts.js'
 import { ensureFile } from '../../system/atomic-file.js'
 import { CommandError, type CommandOptions, type RunCommand } from '../../system/command.js'
 import { inNewFolder } from '../../system/held-folder.js'
 import type { Account } from '../../services/run-as.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
-import { READY_TIMEOUT_MS, searchPath, type DockerdStepDeps, type StartedEngine } from './dockerd-start.js'
+import {
+  READY_TIMEOUT_MS,
+  describeChoices,
+  engineEnvironment,
+  majorVersion,
+  searchPath,
+  type DockerdStepDeps,
+  type StartedEngine,
+} from './dockerd-start.js'
 
 /** A rootless engine cannot run here. It is never replaced by a rootful one. */
 class RootlessError extends DiscobotError {
   readonly code = 'DOCKER_ROOTLESS_IMPOSSIBLE'
 }
 
-/** Where docker's clients look. */
+/** Docker's clients look here. */
 const USUAL_SOCKET = '/run/docker.sock'
 /** Never the inherited one, which may lead into a workspace: root runs what is found there. */
 const SYSTEM_PATH = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }
@@ -62,7 +70,7 @@ export async function startRootless(
     outer !== undefined && network?.address.works === true
       ? { ...outer, host: ENGINE_PROXY_ADDRESS }
       : undefined
-  const major = majorOf(await run([dockerd, '--version'], command).catch(() => ''))
+  const major = await majorVersion(run, dockerd, command)
   const choices: readonly Choice[] = [
     await chooseIptables({ settings, folder: IPTABLES_FOLDER, run: inNamespaces(run), command }),
     ...(network === undefined ? [] : [network.address, network.guard]),
@@ -71,7 +79,7 @@ export async function startRootless(
       ? []
       : [{ flags: [], told: `without ${leftOut.join(', ')} of the operator's file` }]),
   ]
-  logger.info({ choices: choices.map(({ told }) => told).join(', ') }, 'starting rootless dockerd')
+  logger.info({ choices: describeChoices(choices) }, 'starting rootless dockerd')
   const flags = settings.without([
     ['data-root', options.data.dockerRootlessDir],
     ['exec-root', '/run/docker'],
@@ -97,18 +105,13 @@ export async function startRootless(
         ...args,
       ],
     }),
-    env: serviceEnvironment({
-      account: { name: account.name, home: options.data.dockerRootlessDir },
-      inherited: {},
-      ...(access === undefined ? {} : { proxy: access }),
-      extra: {
-        XDG_RUNTIME_DIR: ENGINE_RUN_FOLDER,
-        PATH: [
-          ...choices.flatMap(({ path }) => (path === undefined ? [] : [path])),
-          searchPath(options),
-        ].join(':'),
-      },
-    }),
+    env: engineEnvironment(
+      options,
+      { name: account.name, home: options.data.dockerRootlessDir },
+      access,
+      choices,
+      { XDG_RUNTIME_DIR: ENGINE_RUN_FOLDER },
+    ),
     cwd: '/',
     after: [],
     readiness: { kind: 'unix-http', socketPath: ENGINE_SOCKET, path: '/_ping' },

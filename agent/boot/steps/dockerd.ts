@@ -6,10 +6,9 @@ import type { Choice } from '../../docker/choice.js'
 import { readDaemonSettings, type DaemonSettings } from '../../docker/daemon-settings.js'
 import { chooseIptables } from '../../docker/iptables.js'
 import { chooseMtu } from '../../docker/mtu.js'
-import { chooseProxy, majorOf } from '../../docker/proxy-flags.js'
+import { chooseProxy } from '../../docker/proxy-flags.js'
 import { chooseStorage } from '../../docker/storage-driver.js'
 import { digestOfTrust } from '../../docker/trust-change.js'
-import { serviceEnvironment } from '../../environment.js'
 import type { CommandOptions } from '../../system/command.js'
 import { proxyAccess, type BootFindings } from '../findings.js'
 import type { BootStep } from '../step.js'
@@ -17,6 +16,9 @@ import { startRootless } from './dockerd-rootless.js'
 import {
   READY_TIMEOUT_MS,
   ROOT,
+  describeChoices,
+  engineEnvironment,
+  majorVersion,
   searchPath,
   type DockerdStepDeps,
   type StartedEngine,
@@ -58,11 +60,10 @@ export function dockerdStep(deps: DockerdStepDeps, findings: BootFindings): Boot
       }
       const start = engine.kind === 'rootless' ? startRootless : startRootful
       const { socket, choices } = await start(deps, engine.dockerd, findings, signal)
-      const told = choices.map((choice) => choice.told).join(', ')
       const limits = choices.flatMap(({ limit }) => (limit === undefined ? [] : [limit]))
       findings.engineLimits = limits
       if (limits.length > 0) throw new DockerdLimitedError(`dockerd runs with limits: ${limits.join('; ')}`)
-      return `${engine.kind}, since ${engine.why}: ${socket}, ${told}${OPEN_TO_USERS[engine.kind]}`
+      return `${engine.kind}, since ${engine.why}: ${socket}, ${describeChoices(choices)}${OPEN_TO_USERS[engine.kind]}`
     },
   }
 }
@@ -82,7 +83,7 @@ async function startRootful(
   const settings = await readDaemonSettings(deps.options.dockerdArgs)
   await removeStalePids('/var/run')
   const choices = await choose(deps, dockerd, settings, findings, signal)
-  deps.logger.info({ choices: choices.map((choice) => choice.told).join(', ') }, 'starting dockerd')
+  deps.logger.info({ choices: describeChoices(choices) }, 'starting dockerd')
   const socket = await startDockerd(deps, dockerd, settings, choices, findings, signal)
   return { socket, choices }
 }
@@ -97,7 +98,7 @@ async function choose(
 ): Promise<readonly Choice[]> {
   const command: CommandOptions = { env: { PATH: searchPath(options) }, cwd: '/', signal }
   const dataRoot = settings.value('data-root') ?? options.data.dockerDir
-  const major = majorOf(await run([dockerd, '--version'], command).catch(() => ''))
+  const major = await majorVersion(run, dockerd, command)
   return [
     await chooseStorage({ settings, dataRoot, run, command }),
     await chooseIptables({ settings, folder: IPTABLES_FOLDER, run, command }),
@@ -135,22 +136,11 @@ async function startDockerd(
     ['log-level', 'warn'],
     ...choices.flatMap((choice) => choice.flags),
   ])
-  const access = proxyAccess(findings)
   findings.dockerdTrusts = await digestOfTrust(findings)
   supervisor.add({
     name: 'dockerd',
     command: [dockerd, ...flags.map(([name, value]) => `--${name}=${value}`), ...options.dockerdArgs],
-    env: serviceEnvironment({
-      account: ROOT,
-      inherited: {},
-      ...(access === undefined ? {} : { proxy: access }),
-      extra: {
-        PATH: [
-          ...choices.flatMap(({ path }) => (path === undefined ? [] : [path])),
-          searchPath(options),
-        ].join(':'),
-      },
-    }),
+    env: engineEnvironment(options, ROOT, proxyAccess(findings), choices),
     cwd: '/',
     after: [],
     readiness: { kind: 'unix-http', socketPath: socket, path: '/_ping' },
