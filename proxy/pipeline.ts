@@ -4,13 +4,11 @@ import { whenClosed } from '../config/waiting-answers.js'
 import { closeWith } from './close-with.js'
 import { refuseUpload, renderRefusal, type Refusal } from './refusal.js'
 import { resetClient } from './relay.js'
+import { isSafe } from './repeatable.js'
 import type { ClientConnection } from './exchange.js'
 
 /** Most answers are there by then, without another word. Every wait is twice as long as the one before. */
 const FIRST_WORD_MS = 1_000
-
-/** RFC 9110, 9.2.1: they change nothing, so their order does not show. */
-const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 interface Exchange {
   readonly request: IncomingMessage
@@ -40,12 +38,13 @@ export class Pipeline {
   admits(request: IncomingMessage, response: ServerResponse): boolean | Promise<boolean> {
     if (this.#ending || this.#open.some((exchange) => !exchange.response.shouldKeepAlive)) return false
     const exchange = { request, response }
-    const isSafe = SAFE.has(request.method ?? '')
-    const before = isSafe ? this.#lastUnsafe : this.#last
+    // What changes nothing does not show in which order it was done.
+    const changesNothing = isSafe(request.method ?? '')
+    const before = changesNothing ? this.#lastUnsafe : this.#last
     const waits = before !== undefined && this.#open.includes(before)
     this.#open.push(exchange)
     this.#last = exchange
-    if (!isSafe) this.#lastUnsafe = exchange
+    if (!changesNothing) this.#lastUnsafe = exchange
     response.once('close', () => {
       this.#open.splice(this.#open.indexOf(exchange), 1)
       if (!response.shouldKeepAlive) this.#ending = true

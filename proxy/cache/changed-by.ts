@@ -1,8 +1,6 @@
 import { headerValue } from '../headers.js'
+import { isSafe } from '../repeatable.js'
 import type { CacheRequest, UpstreamResponse } from './contract.js'
-
-/** RFC 9110, 9.2.1: these ask for nothing to change. */
-const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 /** Where an answer may name something else that has changed with what was asked for. */
 const NAMING = ['location', 'content-location']
@@ -15,7 +13,7 @@ export function changedBy(
   request: CacheRequest,
   { status, rawHeaders }: Pick<UpstreamResponse, 'status' | 'rawHeaders'>,
 ): CacheRequest[] {
-  if (SAFE.has(request.method) || status < 200 || status >= 400) return []
+  if (isSafe(request.method) || status < 200 || status >= 400) return []
   const changed = [request]
   const url = `${request.scheme}://${request.authority}${request.path}${request.query}`
   // A name that URLs have no room for (an `xn--` that is no punycode) can still be somebody's host.
