@@ -34,6 +34,7 @@ export class UserCommand {
   #child: ChildProcess | undefined
   #ended: Promise<number> | undefined
   #killing: NodeJS.Timeout | undefined
+  #stopped = false
 
   constructor(deps: UserCommandDeps) {
     this.#deps = deps
@@ -46,11 +47,12 @@ export class UserCommand {
 
   /**
    * Runs it; resolves with its exit code, 128+n after a signal. Never rejects: what cannot be run is logged and has the
-   * code that a shell gives it.
+   * code that a shell gives it. It is not started any more once it was asked to end.
    *
    * @param folders the first that is there becomes its working directory.
    */
   run(env: Environment, folders: readonly string[]): Promise<number> {
+    if (this.#stopped) return Promise.resolve(exitCodeOf({ kind: 'signalled', signal: 'SIGTERM' }))
     this.#ended ??= this.#start(env, folders).finally(() => {
       this.#child = undefined
       clearTimeout(this.#killing)
@@ -89,6 +91,7 @@ export class UserCommand {
    * which it is about to. Resolves when it has ended.
    */
   async end(graceMs: number): Promise<void> {
+    this.#stopped = true
     this.#send('SIGTERM')
     if (isatty(0)) this.#send('SIGHUP')
     if (this.#child !== undefined) this.#killing ??= setTimeout(() => this.kill(), graceMs)

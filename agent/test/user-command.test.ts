@@ -1,10 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { execPath } from 'node:process'
 import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
+import { silentLogger } from '../../config/logger.js'
+import { CommandScreen } from '../command/command-screen.js'
 import { isMissing, userWords } from '../command/command-words.js'
+import { UserCommand } from '../command/user-command.js'
+import { ChildRegistry } from '../init/children.js'
 import { NEEDS_ROOT } from './booted.js'
 import { BUILT, startIsolated } from './isolated.js'
 import { shortFolder, waitFor } from './lab.js'
@@ -25,6 +29,7 @@ function start(
   t: Test,
   words: readonly string[],
   through: (command: readonly string[]) => readonly string[] = (command) => command,
+  more: NodeJS.ProcessEnv = {},
 ): Run {
   const folder = shortFolder(t)
   mkdirSync(join(folder, 'home'))
@@ -38,6 +43,7 @@ function start(
       DISCOBOT_PROXY: 'off',
       DISCOBOT_AGENT_COMMAND: '["sleep","1000"]',
       DISCOBOT_API_TOKEN: 'a-token-that-nobody-is-to-see',
+      ...more,
     },
     cwd: folder,
     stdio: 'pipe',
@@ -106,12 +112,32 @@ void t.test('signals are its own, and one that asks to stop ends it first', asyn
   plain.child.kill('SIGINT')
   t.equal(await plain.code, 130, 'as a shell says it')
 
-  const stubborn = start(t, ['sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.05; done'])
+  const stubborn = start(
+    t,
+    ['sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.05; done'],
+    (command) => command,
+    { DISCOBOT_LOG_LEVEL: 'info' },
+  )
   await waitFor('the command', () => stubborn.stdout().includes('up'))
   stubborn.child.kill('SIGTERM')
-  await waitFor('the first', () => true)
+  // The kernel makes one signal of two that wait.
+  await waitFor('the first', () => / stopping +signal=SIGTERM/.test(stubborn.stderr()))
   stubborn.child.kill('SIGTERM')
   t.equal(await stubborn.code, 137, 'whoever asks twice does not wait')
+})
+
+void t.test('it is not started any more once it was asked to end', async (t) => {
+  const folder = shortFolder(t)
+  const mark = join(folder, 'mark')
+  const command = new UserCommand({
+    words: ['touch', mark],
+    children: new ChildRegistry(),
+    screen: new CommandScreen(silentLogger, 'info', false),
+    logger: silentLogger,
+  })
+  await command.end(1_000)
+  t.equal(await command.run({ PATH: process.env['PATH'] ?? '' }, [folder]), 143)
+  t.notOk(existsSync(mark))
 })
 
 /** At a terminal of its own; what is written to its standard input is typed. */
