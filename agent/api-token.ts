@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 
 /**
- * What a token may be made of: RFC 6750 section 2.1. From 16 characters on, because nobody counts wrong tries.
+ * A token has the characters of RFC 6750, section 2.1, and at least 16 of them, because nobody counts wrong tries.
  */
 export const TOKEN_PATTERN = /^[\w.~+/-]{16,256}={0,2}$/
 

@@ -191,7 +191,7 @@ function ownCommand({ mode, data }: AgentOptions): string {
 }
 
 async function main(args: readonly string[]): Promise<number | undefined> {
-  // As a container starts it: nothing has to be read, and the table costs milliseconds.
+  // A container starts it without arguments: there is nothing to parse, and reading the table costs milliseconds.
   if (args.length === 0) return entry.run()
   const { runProgram } = await import('../base/cli/run-program.js')
   return runProgram(agentProgram(entry), args, entry)

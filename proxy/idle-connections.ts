@@ -45,7 +45,7 @@ export function keepNone(agent: Agent): void {
   for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy()
 }
 
-/** As an agent names its pools; what follows there are the options of TLS. */
+/** The beginning of an agent's name for a pool; the options of TLS follow there. */
 function prefixOf({ host, port }: { readonly host: string; readonly port: number }): string {
   return `${host}:${port}:`
 }

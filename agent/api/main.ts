@@ -63,7 +63,7 @@ const outputs: Outputs = {
   stderr: terminalOf(() => process.stderr, process.env),
 }
 async function main(args: readonly string[]): Promise<number | undefined> {
-  // As a container starts it: nothing has to be read, and the table costs milliseconds.
+  // A container starts it without arguments: there is nothing to parse, and reading the table costs milliseconds.
   if (args.length === 0) return serve()
   const { runProgram } = await import('../../base/cli/run-program.js')
   return runProgram(apiProgram({ version: readVersion(import.meta.url), serve, ...outputs }), args, outputs)

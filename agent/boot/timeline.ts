@@ -7,7 +7,7 @@ interface TimelineOptions {
   readonly colour: boolean
   /** From the start of the boot to its end, or to now. */
   readonly totalMs: number
-  /** Of the terminal; as wide as most are unless given. */
+  /** The width of the terminal in columns; the usual width unless given. */
   readonly columns?: number
 }
 

@@ -8,7 +8,7 @@ import { SERVICE_VERBS, type ServiceVerb } from '../control/actions.js'
 import type { CommandDeps } from '../control/commands.js'
 import type { AgentOptions } from '../options.js'
 
-/** What the table needs of the process: `main.ts` has it. */
+/** The table needs these of the process; `main.ts` provides them. */
 export interface AgentEntry extends Outputs {
   readonly version: string
   /** Boots, and resolves with the exit code when all has been taken down. */

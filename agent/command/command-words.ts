@@ -4,7 +4,7 @@ import { findOnPath } from '../programs.js'
 
 type Words = readonly [string, ...string[]]
 
-/** Of the place where the agent was called. */
+/** The circumstances in which the agent was called. */
 export interface CalledAs {
   readonly pid: number
   readonly parentPid: number

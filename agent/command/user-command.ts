@@ -21,7 +21,7 @@ interface UserCommandDeps {
 
 /** The keys of a terminal. It sends these to whoever is in its foreground, by itself. */
 const FROM_KEYS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGWINCH']
-/** What shells answer for what they cannot run. */
+/** Shells answer this for a program that they cannot run. */
 const CANNOT_RUN = 126
 
 /**

@@ -14,7 +14,7 @@ export interface CommandDeps {
   readonly print: (text: string) => Promise<void>
   readonly json: boolean
   readonly colour: boolean
-  /** Of the terminal; Infinity where there is none. */
+  /** The width of the terminal in columns; Infinity where there is none. */
   readonly columns: number
   readonly now: () => Date
   /** Aborts when nobody reads any more. */

@@ -13,7 +13,7 @@ import type { AgentStatus } from './status.js'
 interface TableOptions {
   /** Only for a terminal. */
   readonly colour: boolean
-  /** Of the terminal; as wide as it must be unless given. */
+  /** The width of the terminal in columns; as wide as the text unless given. */
   readonly columns?: number
   readonly now: Date
 }

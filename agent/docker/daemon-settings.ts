@@ -43,7 +43,7 @@ export async function readDaemonSettings(args: readonly string[], root = ''): Pr
   return settingsOf(args, await readDaemonFile(args, root))
 }
 
-/** What dockerd's file says; nothing where there is none. @throws DaemonFileError */
+/** Reads dockerd's file; empty where there is none. @throws DaemonFileError */
 export async function readDaemonFile(args: readonly string[], root = ''): Promise<DaemonFile> {
   return parseFile(root + (parseArguments(args).get('config-file')?.at(-1) ?? DAEMON_FILE))
 }

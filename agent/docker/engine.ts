@@ -8,7 +8,7 @@ export type Engine =
   /** With a remedy where somebody counts on an engine; without one it is in order as it is. */
   | { readonly kind: 'none'; readonly why: string; readonly remedy?: string }
 
-/** What could run here, as far as that can be known before it is tried. */
+/** The engines that could run here, as far as that is known before one is tried. */
 export interface EngineCandidates {
   readonly wanted: 'auto' | 'off' | EngineKind
   readonly rootful: DockerPlan
@@ -52,7 +52,7 @@ function asNamed(kind: EngineKind, plan: DockerPlan): Engine {
 const ROOTFUL_INSTEAD =
   'mend that, or set DISCOBOT_DOCKER=rootful, beside which secrets are withheld unless they say trust_docker: true'
 
-/** What an engine leaves open to who may use it. */
+/** An engine leaves this open to whoever may use it. */
 const NOT_STOPPED: Readonly<Record<EngineKind, readonly string[]>> = {
   rootful: [
     "who may use its socket is root in the container: the CA's key, the API token, the configuration and what the proxy knows are open to them",

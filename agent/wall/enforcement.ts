@@ -2,7 +2,7 @@ import type { AgentOptions } from '../options.js'
 import type { PacketFilter } from './packet-filter.js'
 import type { WallFindings } from './wall-findings.js'
 
-/** What the operator wants of the packet filter. */
+/** The operator's wish about the packet filter. */
 type Wanted =
   | { readonly kind: 'must' }
   /** Where it can be had. */
@@ -16,7 +16,7 @@ interface Absence {
   readonly remedy: string
 }
 
-/** What has become of it. */
+/** The outcome: the filter that is set, or why there is none. */
 export type Enforcement = Pick<PacketFilter, 'by' | 'namesPort'> | Absence
 
 const SWITCH_ON = 'set DISCOBOT_EGRESS=enforced'

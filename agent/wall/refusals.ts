@@ -1,4 +1,4 @@
-/** What the packet filter has refused since it was set. */
+/** Everything that the packet filter has refused since it was set. */
 export interface Refusals {
   /** Each with how often; forgotten an hour after the last time. */
   readonly places: readonly RefusedPlace[]

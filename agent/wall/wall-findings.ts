@@ -1,6 +1,6 @@
 import type { Exposure } from './exposure.js'
 
-/** What the boot has found out about who can reach what. By the step `proxy-config`. */
+/** The step `proxy-config` finds out who can reach what, and puts it here. */
 export interface WallFindings {
   /** By which way the workspace's user has root's rights; absent where it has none. */
   readonly exposure?: Exposure

@@ -33,9 +33,9 @@ export interface Argument<T = unknown> {
   readonly many?: true
 }
 
-/** By long name, without dashes. */
+/** Keyed by long name, without dashes. */
 export type Options = Readonly<Record<string, Option>>
-/** By name, in the order in which they are given. */
+/** Keyed by name, in the order in which they are given. */
 type Arguments = Readonly<Record<string, Argument>>
 
 /** The values of one call, as its row of the table promises them. */

@@ -30,7 +30,7 @@ export function showHelp(program: Program, words: readonly string[], outputs: Ou
   screen.write(command === undefined ? programHelp(program, screen) : commandHelp(program, command, screen))
 }
 
-/** What a program understands: its commands, and examples of them. */
+/** Shows the commands of a program, and examples of them. */
 export function programHelp(program: Program, look: Look): string {
   const { about, notes = [], commands, otherwise } = program
   const rows = commands.map((one): Pair => [withArguments(one), one.summary])
@@ -51,7 +51,7 @@ export function programHelp(program: Program, look: Look): string {
   ])
 }
 
-/** What one command does and takes. */
+/** Shows what one command does and takes. */
 export function commandHelp({ name: program }: Program, command: Command, look: Look): string {
   const { summary, about = [`${capital(summary)}.`], args, options, examples, exits = {} } = command
   const codes = Object.entries({ ...exits, 2: 'wrong command line' })

@@ -23,7 +23,7 @@ export interface CacheStats {
   readonly rules: Readonly<Record<string, RuleStats>>
 }
 
-/** What one rule has brought since the start, and what it has in store now. */
+/** The figures of one rule: since the start, and of what it has stored now. */
 export interface RuleStats extends RuleFigures {
   readonly entries: number
   /** Bytes on disk. */
@@ -31,7 +31,7 @@ export interface RuleStats extends RuleFigures {
 }
 
 export interface ResponseCache {
-  /** What is stored, to be looked at and looked after; undefined while there is no cache. */
+  /** The stored entries, to be listed, checked and removed; undefined while there is no cache. */
   readonly catalogue: Catalogue | undefined
   /** Whether a rule covers the request at all; cheap, asked for every request. */
   covers(request: CacheRequest): boolean

@@ -8,14 +8,14 @@ import { PROXY_API_PORT } from '../../config/paths.js'
 import type { ArchiveCommandDeps } from '../warm/archive-command.js'
 import type { ApiAccess } from '../warm/api-access.js'
 
-/** What the table needs of the process: `main.ts` has it. */
+/** The table needs these of the process; `main.ts` provides them. */
 export interface ProxyEntry extends Outputs {
   readonly version: string
   /** Resolves when the proxy serves, which it then does until a signal ends it. */
   serve(configFile: string | undefined): Promise<undefined>
-  /** Where certificates and cache are. */
+  /** The folder of certificates and cache. */
   dataDir(): string
-  /** What opens the API of the proxy that runs. */
+  /** Access to the API of the proxy that runs. */
   access(): Promise<ApiAccess>
   archive(): Promise<ArchiveCommandDeps>
   /** Calls back when the person has had enough. */
@@ -232,7 +232,7 @@ function archiveCommands({ archive, stdout }: ProxyEntry): readonly Command[] {
   ]
 }
 
-/** Of the proxy that runs. */
+/** Asks the proxy that runs for the names of its rules. */
 async function ruleNames(): Promise<readonly string[]> {
   const { askApi, readJson } = await import('../warm/api-client.js')
   const stats = (await readJson(

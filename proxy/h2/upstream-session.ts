@@ -51,7 +51,7 @@ export interface Http2Outgoing {
   readonly onInformation?: (status: number, headers: RawHeaders) => void
 }
 
-/** What kept a request from being answered. */
+/** The reason why a request was not answered. */
 interface Http2Failure {
   readonly error: Error
   /**
@@ -209,7 +209,7 @@ export class UpstreamSession {
         ':path': path,
         ...(trailers ? { te: 'trailers' } : {}),
       },
-      // As `resetStream` needs it.
+      // `resetStream` needs `waitForTrailers`.
       { endStream: body === undefined, waitForTrailers: body !== undefined },
     )
     this.#open += 1

@@ -7,13 +7,13 @@ import type { Question, Reply } from './resolver-process.js'
 const PROGRAM = fileURLToPath(new URL('resolver-process.js', import.meta.url))
 /** libuv gives half of its threads to names. It makes all at once, of 8 KiB of memory each. */
 const THREADS = 64
-/** Of getaddrinfo's at a time in one such process. */
+/** So many names at a time are asked for in one such process. */
 const PLACES = THREADS / 2
 
 /** A process without questions ends after this: 10 MB of its own, and 40 ms of a processor to make another. */
 const IDLE_LIMIT_MS = 60_000
 
-/** What getaddrinfo and the loader of programs read; no secret is among them. */
+/** getaddrinfo and the loader of programs read these; no secret is among them. */
 const HANDED_ON = [
   'LANG',
   'RES_OPTIONS',
@@ -24,7 +24,7 @@ const HANDED_ON = [
   'LD_PRELOAD',
 ]
 
-/** What getaddrinfo is asked through. */
+/** A way to ask getaddrinfo. */
 export interface Asker {
   /** Questions that are not answered yet. */
   readonly open: number

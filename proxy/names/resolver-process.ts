@@ -2,7 +2,7 @@ import { lookup } from 'node:dns'
 
 // A process that does nothing but ask getaddrinfo for others: what it waits for can be ended with it.
 
-/** What it is asked, and what it answers; `id` belongs to the question. */
+/** A question to the process, and its answer; both have the same `id`. */
 export interface Question {
   readonly id: number
   readonly host: string

@@ -232,7 +232,7 @@ async function findWall(
 
 type Policy = Pick<WallFindings, 'hasPolicy' | 'enforce' | 'answersNames' | 'narrows'>
 
-/** What the configuration says of where traffic may go. */
+/** Takes from the configuration whether and how it limits where traffic may go. */
 function policyOf(config: Config): Policy {
   return {
     hasPolicy: saysWhereTo(config) || narrowsEgress(config),
@@ -268,7 +268,7 @@ const FORCE: Readonly<Record<Composed['inForce'], string>> = {
   'deny-all': 'nothing may be reached',
 }
 
-/** Where the containers of an engine find the proxy. */
+/** The address at which the containers of an engine find the proxy. */
 const ADDRESS_FOR: Readonly<Record<Engine['kind'], string | undefined>> = {
   rootful: BRIDGE_ADDRESS,
   rootless: ENGINE_PROXY_ADDRESS,

@@ -37,7 +37,7 @@ interface WallPlan {
 }
 
 const NET_ADMIN = 12
-/** What cannot be read may narrow traffic. */
+/** A configuration that cannot be read may narrow traffic. */
 const UNKNOWN: WallFindings = { ...NOTHING_FOUND, narrows: true }
 
 /**

@@ -11,7 +11,7 @@ const INFO_MS = 5_000
 /** It is a few KiB; a container of an earlier life may have the engine's power, and send more. */
 const MAX_INFO_BYTES = 1024 * 1024
 
-/** What a running engine has chosen by itself, since only it can try that in its namespaces. */
+/** Asks a running engine for the choices that only it could make, in its own namespaces. */
 export async function chosenByEngine(socketPath: string, signal: AbortSignal): Promise<readonly Choice[]> {
   const info = await ask(socketPath, AbortSignal.any([signal, AbortSignal.timeout(INFO_MS)]))
   const driver = String(info['Driver'])

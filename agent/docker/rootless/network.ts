@@ -13,7 +13,7 @@ interface EngineNetworkOptions {
 
 const FLAVOURS = ['iptables', 'iptables-nft', 'iptables-legacy']
 
-/** For messages. */
+/** Used in messages. */
 const OPEN =
   'a container with --privileged and --network host reaches what listens on the loopback of this one, and its neighbours the proxy'
 

@@ -1,6 +1,6 @@
 import { readDaemonFile, settingsOf, type DaemonSettings } from '../daemon-settings.js'
 
-/** Where the engine finds what is left of the operator's file. */
+/** The engine finds here what is left of the operator's file. */
 export const ROOTLESS_DAEMON_FILE = '/run/discobot/dockerd-rootless.json'
 
 /**
