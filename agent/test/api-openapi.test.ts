@@ -1,6 +1,7 @@
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import t from 'tap'
+import { silentLogger } from '../../config/logger.js'
 import { EXEC_BODY, EXEC_SCHEMA } from '../api/command/exec-request.js'
 import { routeTable } from '../api/routes/table.js'
 import { readSettings } from '../api/settings.js'
@@ -28,7 +29,7 @@ t.test('/openapi.json is valid OpenAPI 3.1 and has every route that is served, a
   const described = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
   )
-  const served = routeTable(readSettings({ env: {}, cwd: '/' }), '0').map(
+  const served = routeTable(readSettings({ env: {}, cwd: '/' }), '0', silentLogger).map(
     ({ method, path }) => `${method} ${path}`,
   )
   t.same(described.sort(), served.sort())

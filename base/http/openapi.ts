@@ -1,48 +1,50 @@
 import type { JsonSchema } from './json-schema.js'
+import type { AccessTable } from './access.js'
+import type { ProblemFormat } from './problem.js'
 import { querySchema } from './query.js'
 import type { AnswerSpec, Described, Route } from './route.js'
 
-/** A page of RFC 9457, without a `type`. */
-const PROBLEM: JsonSchema = {
-  type: 'object',
-  required: ['title', 'status', 'detail'],
-  properties: { title: { type: 'string' }, status: { type: 'integer' }, detail: { type: 'string' } },
-}
-
-/** What any route may answer, whatever it does. */
-const COMMON_PROBLEMS: Readonly<Record<number, string>> = {
-  400: 'the request is malformed, or carries what the route does not take',
-  401: 'a token is set, and missing or wrong',
-  403: 'the request comes from a page of another origin',
-  421: 'the Host header names another machine',
-  500: 'the API failed; its log says why',
+/** A server, as its document presents it. */
+interface DescribedServer {
+  readonly title: string
+  readonly description: string
+  readonly version: string
+  readonly access: AccessTable
+  readonly problems: ProblemFormat
+  /** Status → when any of the routes answers so. 401 holds where something has to be shown. */
+  readonly commonProblems: Readonly<Record<number, string>>
 }
 
 /** The OpenAPI 3.1 document of the routes: read from what serves them, so that it cannot say anything else. */
-export function describeRoutes(routes: readonly Route[], version: string, authorized: boolean): JsonSchema {
+export function describeRoutes(routes: readonly Route[], server: DescribedServer): JsonSchema {
+  const { title, description, version, access, problems } = server
   const paths: Record<string, Record<string, JsonSchema>> = {}
   for (const route of routes) {
-    paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation(route, authorized) }
+    paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation(route, server) }
   }
   return {
     openapi: '3.1.0',
     info: {
-      title: 'Discobot agent API',
+      title,
       version,
-      description: 'What the container does, and what its workspace holds.',
+      description,
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: '/' }],
     paths,
     components: {
-      schemas: { Problem: PROBLEM },
-      securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
+      schemas: { Problem: problems.schema },
+      securitySchemes: Object.assign(
+        {},
+        ...Object.values(access).map(({ schemes }) => schemes),
+      ) as JsonSchema,
     },
   }
 }
 
-function operation(route: Route, authorized: boolean): JsonSchema {
+function operation(route: Route, server: DescribedServer): JsonSchema {
   const { summary, description, body } = route
+  const shown = schemesOf(route, server)
   return {
     operationId: operationId(route),
     summary,
@@ -66,9 +68,14 @@ function operation(route: Route, authorized: boolean): JsonSchema {
     ...(body === undefined
       ? {}
       : { requestBody: { required: true, description: body.description, content: content(body.content) } }),
-    responses: responses(route, authorized),
-    security: authorized && route.open !== true ? [{ token: [] }] : [],
+    responses: responses(route, server),
+    security: shown.map((name) => ({ [name]: [] })),
   }
+}
+
+/** Names of what a client shows, any of which will do. */
+function schemesOf({ access: level }: Route, { access }: DescribedServer): readonly string[] {
+  return Object.keys(access[level]?.schemes ?? {})
 }
 
 function named(
@@ -78,15 +85,15 @@ function named(
   return Object.entries(specs).map(([name, spec]) => ({ name, ...more(spec) }))
 }
 
-function responses(route: Route, authorized: boolean): Record<string, JsonSchema> {
+function responses(route: Route, server: DescribedServer): Record<string, JsonSchema> {
   const answered: Record<string, JsonSchema> = {}
   for (const [status, spec] of Object.entries(route.answers)) answered[status] = response(spec)
-  const problems = { ...COMMON_PROBLEMS, ...route.problems }
+  const problems = { ...server.commonProblems, ...route.problems }
   for (const [status, description] of Object.entries(problems)) {
-    if (status === '401' && (!authorized || route.open === true)) continue
+    if (status === '401' && schemesOf(route, server).length === 0) continue
     answered[status] = {
       description,
-      content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+      content: { [server.problems.mediaType]: { schema: { $ref: '#/components/schemas/Problem' } } },
     }
   }
   return answered
