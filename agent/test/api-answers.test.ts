@@ -1,6 +1,7 @@
 import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { documentedTypes, type Document } from '../../base/http/test/documented.js'
 import { startControlServer } from '../control/server.js'
 import { LogStore } from '../logs/log-store.js'
 import { silentLogger } from '../../config/logger.js'
@@ -154,7 +155,9 @@ const SAFE = {
   'cross-origin-resource-policy': 'same-origin',
 }
 
-t.test('each route keeps its answers', async (t) => {
+const NOWHERE = ['GET /nothing', 'GET /api/services//logs']
+
+t.test('each route keeps its answers, and describes them', async (t) => {
   const workspace = repository(t.testdir())
   symlinkSync('/etc/hostname', join(workspace, 'outside'))
   const api = await startApi(t, {
@@ -162,6 +165,7 @@ t.test('each route keeps its answers', async (t) => {
     DISCOBOT_AGENT_SOCKET: await control(t),
     DISCOBOT_API_MAX_UPLOAD: '1000',
   })
+  const document = JSON.parse((await ask(api.port, '/openapi.json')).body) as Document
   for (const [asked, asking, expected] of CASES) {
     const [method = '', path = ''] = asked.split(' ')
     const name = `${asked} ${JSON.stringify(asking).slice(0, 100)}`
@@ -170,6 +174,12 @@ t.test('each route keeps its answers', async (t) => {
     const usual = answer.status >= 400 ? 'application/problem+json' : 'application/json'
     t.equal(answer.headers['content-type'], 'type' in expected ? expected.type : usual, `${name}: media type`)
     t.match(answer.headers, { ...SAFE, ...expected.headers }, `${name}: headers`)
+    const isOfARoute = ![405, 417].includes(answer.status) && !NOWHERE.includes(asked)
+    if (isOfARoute) {
+      const types = documentedTypes(document, asked, answer.status)
+      const type = answer.headers['content-type']
+      t.ok(type === undefined ? types?.length === 0 : types?.includes(type), `${name}: /openapi.json has it`)
+    }
     const { body } = expected
     if (typeof body === 'string') t.equal(answer.body, body, `${name}: body`)
     else if (body instanceof RegExp) t.match(answer.body, body, `${name}: body`)

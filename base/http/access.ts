@@ -10,11 +10,13 @@ import type { Problem } from './problem.js'
 export type Access = 'open' | 'read' | 'write' | 'token' | 'peer'
 
 /** What one level takes. */
-interface AccessRule {
+export interface AccessRule {
   /** Why this client may not; undefined lets the request in. */
   check(request: IncomingMessage, params: Params): Problem | undefined | Promise<Problem | undefined>
   /** Security schemes of OpenAPI by name, any of which will do; none where nothing has to be shown. */
   readonly schemes: Readonly<Record<string, JsonSchema>>
+  /** Not every client is asked to show them. */
+  readonly optional?: true
 }
 
 type Params = Readonly<Record<string, string>>

@@ -69,7 +69,11 @@ function operation(route: Route, server: DescribedServer): JsonSchema {
       ? {}
       : { requestBody: { required: true, description: body.description, content: content(body.content) } }),
     responses: responses(route, server),
-    security: shown.map((name) => ({ [name]: [] })),
+    security: [
+      // OpenAPI's word for "or nothing".
+      ...(server.access[route.access]?.optional === true ? [{}] : []),
+      ...shown.map((name) => ({ [name]: [] })),
+    ],
   }
 }
 

@@ -84,7 +84,7 @@ function send(
   sendText(response, `${JSON.stringify(body)}\n`, contentType, status, headers)
 }
 
-function sendText(
+export function sendText(
   response: ServerResponse,
   text: string,
   contentType: string,

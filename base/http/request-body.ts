@@ -20,7 +20,7 @@ export function requireType({ headers }: IncomingMessage, { content }: BodySpec)
 }
 
 /** Lower case, without parameters; empty where there is none. */
-function mediaType(headers: IncomingMessage['headers']): string {
+export function mediaType(headers: IncomingMessage['headers']): string {
   return headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() ?? ''
 }
 

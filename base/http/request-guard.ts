@@ -15,7 +15,7 @@ interface GuardedHeaders {
 type Foreign = 'no-host' | 'other-host' | 'other-page'
 
 /** What such a request is told; `host` as it was asked for, in lower case. */
-type ForeignAnswers = Readonly<Record<Foreign, (host: string) => Problem>>
+export type ForeignAnswers = Readonly<Record<Foreign, (host: string) => Problem>>
 
 export const FOREIGN_ANSWERS: ForeignAnswers = {
   'no-host': () => ({ status: 400, detail: 'the Host header is missing or malformed' }),

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import { request, type IncomingHttpHeaders } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
-import { folder, start } from './program.js'
+import { documentedTypes, type Document } from '../../base/http/test/documented.js'
+import { folder, json, start } from './program.js'
 
 // Each route of the API keeps its answers: status, media type, body and the headers that clients go by.
 
@@ -165,9 +166,19 @@ const CASES: readonly Case[] = [
   ],
 ]
 
-t.test('each route keeps its answers', async (t) => {
+/** Of no route, or answered for all of them. */
+const UNDOCUMENTED = [
+  'OPTIONS /health',
+  'POST /health',
+  'GET /api/cache',
+  'DELETE /api/config',
+  'GET /nothing',
+]
+
+t.test('each route keeps its answers, and describes them', async (t) => {
   const dir = folder(t)
   const program = await start(t, dir, {})
+  const document = (await json(`http://127.0.0.1:${program.apiPort}/openapi.json`)) as unknown as Document
   const token = readFileSync(join(dir, 'proxy', 'api-token'), 'utf8').trim()
   for (const [asked, asking, expected] of CASES) {
     const [method = '', path = ''] = asked.split(' ')
@@ -177,6 +188,10 @@ t.test('each route keeps its answers', async (t) => {
     const type = 'type' in expected ? expected.type : JSON_TYPE
     t.equal(answer.headers['content-type'], type, `${name}: media type`)
     t.match(answer.headers, { 'cache-control': 'no-store', ...expected.headers }, `${name}: headers`)
+    if (!UNDOCUMENTED.includes(asked)) {
+      const types = documentedTypes(document, asked, answer.status)
+      t.ok(types?.includes(answer.headers['content-type'] ?? ''), `${name}: /openapi.json has it`)
+    }
     const { body } = expected
     if (typeof body === 'string') t.equal(answer.text, body, `${name}: body`)
     else if (body instanceof RegExp) t.match(answer.text, body, `${name}: body`)
