@@ -1,8 +1,9 @@
 import type { JsonSchema } from './json-schema.js'
 import type { AccessTable } from './access.js'
 import type { ProblemFormat } from './problem.js'
-import { querySchema } from './query.js'
-import type { AnswerSpec, Described, Route } from './route.js'
+import { MAX_VALUE_LENGTH } from './limits.js'
+import type { QueryParameter } from './query.js'
+import { isAnyBytes, type AnswerSpec, type BodySpec, type Described, type Route } from './route.js'
 
 /** A server, as its document presents it. */
 interface DescribedServer {
@@ -92,7 +93,7 @@ function named(
 function responses(route: Route, server: DescribedServer): Record<string, JsonSchema> {
   const answered: Record<string, JsonSchema> = {}
   for (const [status, spec] of Object.entries(route.answers)) answered[status] = response(spec)
-  const problems = { ...server.commonProblems, ...route.problems }
+  const problems = { ...server.commonProblems, ...bodyProblems(route.body), ...route.problems }
   for (const [status, description] of Object.entries(problems)) {
     if (status === '401' && schemesOf(route, server).length === 0) continue
     answered[status] = {
@@ -101,6 +102,14 @@ function responses(route: Route, server: DescribedServer): Record<string, JsonSc
     }
   }
   return answered
+}
+
+/** What the kit itself says of a body; of one that is just bytes the route says it. */
+function bodyProblems(body: BodySpec | undefined): Readonly<Record<number, string>> {
+  if (body === undefined || isAnyBytes(body)) return {}
+  const type = { 415: `the body is not ${Object.keys(body.content).join(' or ')}` }
+  if (body.maxBytes === Infinity) return type
+  return { ...type, 408: 'the body was too slow', 413: `the body is longer than ${body.maxBytes} bytes` }
 }
 
 function response({ description, content: bodies, headers }: AnswerSpec): JsonSchema {
@@ -125,4 +134,21 @@ function content(bodies: Readonly<Record<string, JsonSchema>>): JsonSchema {
 function operationId({ method, path }: Route): string {
   const words = path.split(/[^A-Za-z0-9]+/).filter((word) => word !== '')
   return method.toLowerCase() + words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')
+}
+
+function querySchema(parameter: QueryParameter): JsonSchema {
+  switch (parameter.kind) {
+    case 'text': {
+      const { filled, maxLength = MAX_VALUE_LENGTH } = parameter
+      return { type: 'string', maxLength, ...(filled === undefined ? {} : { minLength: 1 }) }
+    }
+    case 'texts':
+      return { type: 'array', items: { type: 'string', maxLength: MAX_VALUE_LENGTH } }
+    case 'flag':
+      return { type: 'boolean', default: false }
+    case 'choice':
+      return { type: 'string', enum: parameter.choices }
+    case 'whole':
+      return { type: 'integer', minimum: parameter.min, maximum: parameter.max }
+  }
 }

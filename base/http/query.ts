@@ -1,4 +1,4 @@
-import type { JsonSchema } from './json-schema.js'
+import { MAX_VALUE_LENGTH } from './limits.js'
 import { refuse } from './problem.js'
 
 /** One parameter of a route's query: checked, and described, by the same words. */
@@ -19,9 +19,6 @@ export interface Query {
   flag(name: string): boolean
   whole(name: string): number | undefined
 }
-
-/** Linux has 4,096 bytes for a path. */
-const MAX_VALUE_LENGTH = 4096
 
 /**
  * @param url as it stands in the request line.
@@ -78,22 +75,5 @@ function complain(value: string, parameter: QueryParameter): string | undefined 
       const fits = /^\d{1,15}$/.test(value) && Number(value) >= min && Number(value) <= max
       return fits ? undefined : `is not a whole number from ${min} to ${max}`
     }
-  }
-}
-
-export function querySchema(parameter: QueryParameter): JsonSchema {
-  switch (parameter.kind) {
-    case 'text': {
-      const { filled, maxLength = MAX_VALUE_LENGTH } = parameter
-      return { type: 'string', maxLength, ...(filled === undefined ? {} : { minLength: 1 }) }
-    }
-    case 'texts':
-      return { type: 'array', items: { type: 'string', maxLength: MAX_VALUE_LENGTH } }
-    case 'flag':
-      return { type: 'boolean', default: false }
-    case 'choice':
-      return { type: 'string', enum: parameter.choices }
-    case 'whole':
-      return { type: 'integer', minimum: parameter.min, maximum: parameter.max }
   }
 }

@@ -22,6 +22,11 @@ export interface BodySpec extends Described {
   readonly maxBytes: number
 }
 
+/** Bytes of any kind, and of none: their media type is not looked at. */
+export function isAnyBytes({ content }: Pick<BodySpec, 'content'>): boolean {
+  return Object.hasOwn(content, 'application/octet-stream')
+}
+
 /** One request under way. */
 export interface Exchange {
   readonly request: IncomingMessage

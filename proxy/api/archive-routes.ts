@@ -55,7 +55,6 @@ export function archiveRoutes({ cache, logger }: ArchiveDeps): readonly Route[] 
       answers: { 200: { description: 'what was taken', content: { 'application/json': REPORT } } },
       problems: {
         ...CACHE_OFF,
-        415: 'the body is no tar',
         422: 'the tar is not one of a cache (CACHE_ARCHIVE_INVALID)',
       },
       handle: async ({ request, response }) => {

@@ -88,11 +88,8 @@ function changeRoute(
       200: { description: 'it is in force', content: { 'application/json': CHANGED }, headers: REVISION },
     },
     problems: {
-      408: 'the body took longer than 10 s',
       409: 'the change cannot be written to the file, and was not made (CONFIG_NOT_PERSISTED)',
       412: 'If-Match names another revision (CONFIG_REVISION_STALE)',
-      413: 'the body is larger than 1 MiB',
-      415: 'the media type is not one that it takes',
       422: 'the configuration is wrong (CONFIG_INVALID); `problems` says where',
     },
     handle: (exchange) => change(live, exchange, kind),

@@ -55,9 +55,6 @@ export function explainRoutes(deps: ExplainRoutesDeps): readonly Route[] {
         200: { description: 'decision, reason and way', content: { 'application/json': EXPLANATION } },
       },
       problems: {
-        408: 'the body took longer than 10 s',
-        413: 'the body is larger than 1 MiB',
-        415: 'the body is not application/json',
         422: 'the body is not as described, or asks for no URL',
       },
       handle: (exchange) => answer(deps, exchange),

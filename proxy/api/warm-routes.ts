@@ -66,9 +66,6 @@ export function warmRoutes({ prewarmer, logger }: WarmDeps): readonly Route[] {
         },
       },
       problems: {
-        408: 'the body took longer than 10 s',
-        413: 'the body is larger than 1 MiB',
-        415: 'the body is not application/json',
         422: 'the body is not as described, or names what is neither an image nor a URL',
         503: 'too many jobs run already',
       },

@@ -1,4 +1,3 @@
-import { describeRoutes } from '../../../base/http/openapi.js'
 import { PROBLEM_DETAILS, sendJson } from '../../../base/http/problem.js'
 import type { Route } from '../../../base/http/route.js'
 import { agentAccess, type TokenCheck } from '../access.js'
@@ -99,6 +98,10 @@ export function openapiRoute(
     answers: {
       200: { description: 'an OpenAPI 3.1 document', content: { 'application/json': { type: 'object' } } },
     },
-    handle: async ({ response }) => sendJson(response, describeRoutes(all(), server)),
+    handle: async ({ response }) => {
+      // Nothing of it is needed to serve.
+      const { describeRoutes } = await import('../../../base/http/openapi.js')
+      sendJson(response, describeRoutes(all(), server))
+    },
   }
 }

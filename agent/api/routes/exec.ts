@@ -76,10 +76,7 @@ export function execRoute(deps: ExecDeps): Route {
     },
     problems: {
       404: 'cwd does not exist',
-      408: 'the body was too slow',
       409: 'cwd is no folder',
-      413: 'the body is too long',
-      415: 'the body is not application/json',
       422: 'the body is not as described, or there is no such program',
       429: 'too many commands run already',
     },
