@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
-import { isIP, isIPv6 } from 'node:net'
-import { isLoopback } from '../net/loopback.js'
+import { isIP } from 'node:net'
+import { isIPv6 } from '../net/is-ipv6.js'
+import { isLoopback, isLoopbackHost } from '../net/loopback.js'
 import type { Problem } from './problem.js'
 
 /** What a browser cannot be stopped from sending, and what tells such requests from a person's own. */
@@ -57,7 +58,7 @@ export function refusedRequest(
 ): Problem | undefined {
   const host = hostName(headers.host)
   if (host === undefined) return answers['no-host']('')
-  const accepted = host === 'localhost' || isLoopback(host) || (isIP(host) !== 0 && !isLoopback(localAddress))
+  const accepted = isLoopbackHost(host) || (isIP(host) !== 0 && !isLoopback(localAddress))
   if (!accepted) return answers['other-host'](host)
   const { origin } = headers
   if (origin !== undefined && origin.toLowerCase() !== `http://${headers.host?.toLowerCase()}`)
