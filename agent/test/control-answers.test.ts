@@ -2,6 +2,8 @@ import { request, type IncomingHttpHeaders } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import { silentLogger } from '../../config/logger.js'
+import { tableBelow } from '../../base/http/test/documented.js'
+import { controlRoutes } from '../control/routes.js'
 import { startControlServer } from '../control/server.js'
 import { LogStore } from '../logs/log-store.js'
 import { UnknownServiceError } from '../services/errors.js'
@@ -98,6 +100,19 @@ t.test('each route of the control socket keeps its answers', async (t) => {
     t.match(problem, { type: 'about:blank', title: String, status, detail: /^cannot / }, `${name}: says why`)
     if (status === 405) t.match(answer.headers.allow, asked === 'POST /status' ? 'GET, HEAD' : 'POST', name)
   }
+})
+
+/** The levels of access in the words of the page. */
+const WHO = { open: '', token: '', read: 'everybody who can connect', write: 'root, the token', peer: 'root' }
+
+t.test('docs/control.md has each route, and for whom it is', (t) => {
+  const logs = new LogStore({ maxBytesPerService: 1_000 })
+  const routes = controlRoutes({ logs } as never)
+  t.strictSame(
+    tableBelow('control.md', '## The socket').map(([request, who]) => [request, who]),
+    routes.map(({ method, path, access }) => [`${method} ${path}`, WHO[access]]),
+  )
+  t.end()
 })
 
 function ask(

@@ -31,7 +31,7 @@ const KEEP_ALIVE_PROBE_MS = 30_000
 
 /** Serves routes over HTTP/1.1: each request by its row, and by nothing else. */
 export class RouteServer {
-  readonly server: Server
+  readonly #server: Server
   readonly #underWay = new UnderWay()
   readonly #idle: Set<Socket>
   readonly #troubled: (error: Error) => void
@@ -52,7 +52,7 @@ export class RouteServer {
         return this.#underWay.add((leave) => answer(service, request, response, leave))
       },
     )
-    this.server = createServer(
+    this.#server = createServer(
       {
         headersTimeout: headersTimeoutMs,
         requestTimeout: options.requestTimeoutMs ?? 0,
@@ -64,26 +64,37 @@ export class RouteServer {
       },
       serve,
     )
-    if (maxConnections !== undefined) this.server.maxConnections = maxConnections
+    if (maxConnections !== undefined) this.#server.maxConnections = maxConnections
     // Node would answer by itself, and nobody but Node would know that an answer is under way.
-    this.server.on('checkExpectation', serve)
+    this.#server.on('checkExpectation', serve)
     // Without this, Node takes a request for another protocol as one for its own.
     if (routes.some(({ upgrade }) => upgrade !== undefined)) this.#takeUpgrades(service, entry)
-    this.#idle = trackIdle(this.server, entry)
+    this.#idle = trackIdle(this.#server, entry)
     this.#troubled = options.troubled
   }
 
   /** Resolves with the port in use. @throws the system's error when it cannot listen. */
   listen(place: Place): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.server.once('error', reject)
-      this.server.listen(place, () => {
-        this.server.off('error', reject)
-        this.server.on('error', this.#troubled)
-        const address = this.server.address()
+      this.#server.once('error', reject)
+      this.#server.listen(place, () => {
+        this.#server.off('error', reject)
+        this.#server.on('error', this.#troubled)
+        const address = this.#server.address()
         resolve(typeof address === 'object' && address !== null ? address.port : 0)
       })
     })
+  }
+
+  /** As {@link listen}, where there is more to it than a place. @throws what `bind` throws. */
+  async listenBy(bind: (server: Server) => Promise<void>): Promise<void> {
+    try {
+      await bind(this.#server)
+    } catch (error) {
+      this.#server.close()
+      throw error
+    }
+    this.#server.on('error', this.#troubled)
   }
 
   /**
@@ -91,9 +102,9 @@ export class RouteServer {
    * are closed and nothing that a request started is left.
    */
   async close(graceMs: number): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()))
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     for (const socket of this.#idle) socket.destroy()
-    const timer = setTimeout(() => this.server.closeAllConnections(), graceMs)
+    const timer = setTimeout(() => this.#server.closeAllConnections(), graceMs)
     await Promise.all([this.#underWay.stop(), closed])
     clearTimeout(timer)
   }
@@ -101,13 +112,13 @@ export class RouteServer {
   /** Closes every connection now. Resolves when the last is closed. */
   cut(): Promise<void> {
     return new Promise((resolve) => {
-      this.server.close(() => resolve())
-      this.server.closeAllConnections()
+      this.#server.close(() => resolve())
+      this.#server.closeAllConnections()
     })
   }
 
   #takeUpgrades(service: Service, entry: GuardedEntry): void {
-    this.server.on(
+    this.#server.on(
       'upgrade',
       entry(
         ({ socket }) => socket,
