@@ -33,6 +33,7 @@ const OURS_APART = [
   'base/cli/shell-scripts.ts',
   'base/cli/run-program.ts',
   'base/http/openapi.ts',
+  'proxy/api/shapes.ts',
 ]
 /** Started by a program as a process of its own. */
 const PROCESSES = ['proxy/names/resolver-process.ts']

@@ -1,3 +1,4 @@
+import { answerUpgrade } from '../../base/http/answer-upgrade.js'
 import { PROBLEM_DETAILS } from '../../base/http/problem.js'
 import { FOREIGN_ANSWERS, requestGuard } from '../../base/http/request-guard.js'
 import type { Route } from '../../base/http/route.js'
@@ -65,6 +66,7 @@ export async function startAgentApi(options: AgentApiOptions): Promise<AgentApi>
     checkIntervalMs: CHECK_INTERVAL_MS,
     maxConnections: MAX_CONNECTIONS,
     entry: entriesOf('agent API', logger),
+    answerUpgrade,
     failed: ({ error, request, expected }) => {
       const path = (request.url ?? '').split('?', 1)[0]
       if (!expected) logger.error({ method: request.method, path, reason: reasonOf(error) }, 'request failed')

@@ -1,4 +1,4 @@
-import { ServerResponse, type IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AccessTable } from './access.js'
 import { ClientGoneError } from './paced-write.js'
 import { RefusedRequestError, refuse, sendProblem, type Problem, type ProblemFormat } from './problem.js'
@@ -6,7 +6,6 @@ import { readQuery } from './query.js'
 import { discardBody, hasBody, parseJson, readText, requireType } from './request-body.js'
 import type { Exchange, LeaveReason, Route } from './route.js'
 import type { Match, Router } from './router.js'
-import { takeOver } from './take-over.js'
 
 /** What answering takes. */
 export interface Service {
@@ -66,45 +65,8 @@ export async function answer(
   }
 }
 
-/** As `answer`, but the connection is to be handed over if the route does that. */
-export async function answerUpgrade(
-  service: Service,
-  request: IncomingMessage,
-  head: Buffer,
-  leave: AbortController,
-): Promise<void> {
-  const { socket } = request
-  socket.on('error', () => {})
-  if (!(await takeOver(socket, () => socket.destroy()))) return
-  socket.once('close', () => leave.abort('client-left' satisfies LeaveReason))
-  // RFC 9110 section 7.8: an upgrade may be ignored. Node takes the parser away, so the answer is the last one.
-  const response = new ServerResponse(request)
-  response.shouldKeepAlive = false
-  const attach = (): void => {
-    response.assignSocket(socket)
-    response.once('finish', () => socket.end())
-  }
-  try {
-    const match = await admit(service, request)
-    const { route } = match
-    const isWebSocket = request.headers.upgrade?.toLowerCase() === 'websocket'
-    if (isWebSocket && route.upgrade !== undefined) {
-      const exchange = exchangeOf(service, match, request, response, leave.signal)
-      await route.upgrade({ ...exchange, socket, head })
-      return
-    }
-    if (request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined)
-      refuse(400, 'a request for another protocol must have no body')
-    attach()
-    await route.handle(exchangeOf(service, match, request, response, leave.signal))
-  } catch (error) {
-    if (response.socket === null && !socket.destroyed) attach()
-    await answerFailure(service, request, response, leave.signal, error)
-  }
-}
-
 /** Throws, or rejects with, a RefusedRequestError unless this client may ask this. */
-function admit(service: Service, request: IncomingMessage): Match | Promise<Match> {
+export function admit(service: Service, request: IncomingMessage): Match | Promise<Match> {
   const { router, access, guard, elsewhere } = service
   const refused = guard(request)
   if (refused !== undefined) throw new RefusedRequestError(refused)
@@ -145,7 +107,7 @@ function lastAnswer(request: IncomingMessage, response: ServerResponse): void {
   response.once('finish', () => request.destroy())
 }
 
-function exchangeOf(
+export function exchangeOf(
   { bodyTimeoutMs }: Service,
   { route, params }: Match,
   request: IncomingMessage,
@@ -157,7 +119,7 @@ function exchangeOf(
   return { request, response, params, query, signal, text, json: async () => parseJson(await text()) }
 }
 
-async function answerFailure(
+export async function answerFailure(
   { failed, problems, spareBodies }: Service,
   request: IncomingMessage,
   response: ServerResponse,

@@ -13,5 +13,10 @@ export function listOf(items: JsonSchema): JsonSchema {
   return { type: 'array', items }
 }
 
+/** A schema that the document has under a name of its own. */
+export function shape(name: string): JsonSchema {
+  return { $ref: `#/components/schemas/${name}` }
+}
+
 export const TEXT: JsonSchema = { type: 'string' }
 export const COUNT: JsonSchema = { type: 'integer', minimum: 0 }

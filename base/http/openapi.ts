@@ -1,4 +1,4 @@
-import type { JsonSchema } from './json-schema.js'
+import { shape, type JsonSchema } from './json-schema.js'
 import type { AccessTable } from './access.js'
 import type { ProblemFormat } from './problem.js'
 import { MAX_VALUE_LENGTH } from './limits.js'
@@ -12,13 +12,15 @@ interface DescribedServer {
   readonly version: string
   readonly access: AccessTable
   readonly problems: ProblemFormat
+  /** Schemas that rows name. */
+  readonly shapes?: Readonly<Record<string, JsonSchema>>
   /** Status → when any of the routes answers so. 401 holds where something has to be shown. */
   readonly commonProblems: Readonly<Record<number, string>>
 }
 
 /** The OpenAPI 3.1 document of the routes: read from what serves them, so that it cannot say anything else. */
 export function describeRoutes(routes: readonly Route[], server: DescribedServer): JsonSchema {
-  const { title, description, version, access, problems } = server
+  const { title, description, version, access, problems, shapes = {} } = server
   const paths: Record<string, Record<string, JsonSchema>> = {}
   for (const route of routes) {
     paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation(route, server) }
@@ -34,7 +36,7 @@ export function describeRoutes(routes: readonly Route[], server: DescribedServer
     servers: [{ url: '/' }],
     paths,
     components: {
-      schemas: { Problem: problems.schema },
+      schemas: { Problem: problems.schema, ...shapes },
       securitySchemes: Object.assign(
         {},
         ...Object.values(access).map(({ schemes }) => schemes),
@@ -98,7 +100,7 @@ function responses(route: Route, server: DescribedServer): Record<string, JsonSc
     if (status === '401' && schemesOf(route, server).length === 0) continue
     answered[status] = {
       description,
-      content: { [server.problems.mediaType]: { schema: { $ref: '#/components/schemas/Problem' } } },
+      content: { [server.problems.mediaType]: { schema: shape('Problem') } },
     }
   }
   return answered

@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { answer, answerUpgrade, type Service } from './answer.js'
+import { answer, type Service } from './answer.js'
+import type { answerUpgrade } from './answer-upgrade.js'
 import type { GuardedEntry } from './guarded-entry.js'
 import { trackIdle } from './idle-connections.js'
 import type { Route } from './route.js'
@@ -19,6 +20,8 @@ interface ServerOptions extends Omit<Service, 'router'>, RouterOptions {
   readonly checkIntervalMs?: number
   readonly maxConnections?: number
   readonly entry: GuardedEntry
+  /** Where a route takes another protocol. Without it, Node takes a request for one as one for its own. */
+  readonly answerUpgrade?: typeof answerUpgrade
   /** Told when the server itself fails once it listens, as when descriptors run out. */
   readonly troubled: (error: Error) => void
 }
@@ -36,12 +39,14 @@ export class RouteServer {
   readonly #idle: Set<Socket>
   readonly #troubled: (error: Error) => void
 
-  /** @throws Error for a route whose access no rule knows. */
+  /** @throws Error for a route whose access no rule knows, or whose upgrades nobody answers. */
   constructor(options: ServerOptions) {
     const { routes, access, entry, headersTimeoutMs, checkIntervalMs, maxConnections } = options
-    for (const { method, path, access: level } of routes) {
+    for (const { method, path, access: level, upgrade } of routes) {
       if (access[level] === undefined)
         throw new Error(`cannot serve ${method} ${path}: no rule says who may ask what takes "${level}"`)
+      if (upgrade !== undefined && options.answerUpgrade === undefined)
+        throw new Error(`cannot serve ${method} ${path}: it takes another protocol, and nothing answers that`)
     }
     const service: Service = { ...options, router: makeRouter(routes, options) }
     const waiting = new WaitingAnswers()
@@ -67,8 +72,7 @@ export class RouteServer {
     if (maxConnections !== undefined) this.#server.maxConnections = maxConnections
     // Node would answer by itself, and nobody but Node would know that an answer is under way.
     this.#server.on('checkExpectation', serve)
-    // Without this, Node takes a request for another protocol as one for its own.
-    if (routes.some(({ upgrade }) => upgrade !== undefined)) this.#takeUpgrades(service, entry)
+    if (options.answerUpgrade !== undefined) this.#takeUpgrades(service, entry, options.answerUpgrade)
     this.#idle = trackIdle(this.#server, entry)
     this.#troubled = options.troubled
   }
@@ -117,7 +121,7 @@ export class RouteServer {
     })
   }
 
-  #takeUpgrades(service: Service, entry: GuardedEntry): void {
+  #takeUpgrades(service: Service, entry: GuardedEntry, answer: typeof answerUpgrade): void {
     this.#server.on(
       'upgrade',
       entry(
@@ -125,7 +129,7 @@ export class RouteServer {
         (request: IncomingMessage, _socket: Duplex, head: Buffer) => {
           // It is not a connection of the server's any more.
           this.#idle.delete(request.socket)
-          return this.#underWay.add((leave) => answerUpgrade(service, request, head, leave))
+          return this.#underWay.add((leave) => answer(service, request, head, leave))
         },
         'upgrade',
       ),

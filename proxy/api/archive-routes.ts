@@ -1,4 +1,4 @@
-import { COUNT, listOf, objectOf, TEXT } from '../../base/http/json-schema.js'
+import { shape } from '../../base/http/json-schema.js'
 import { RefusedRequestError, sendJson } from '../../base/http/problem.js'
 import type { Route } from '../../base/http/route.js'
 import { sendStream } from '../../base/http/send-stream.js'
@@ -13,15 +13,6 @@ interface ArchiveDeps {
   readonly logger: Logger
 }
 
-const REPORT = objectOf({
-  entries: COUNT,
-  bytes: COUNT,
-  present: COUNT,
-  too_large: COUNT,
-  outdated: COUNT,
-  damaged: COUNT,
-  damaged_keys: listOf(TEXT),
-})
 const CACHE_OFF = { 409: 'there is no cache (CACHE_OFF)' }
 
 /** The store as a tar, out and in. With the token: what is taken in is served to everybody. */
@@ -52,7 +43,9 @@ export function archiveRoutes({ cache, logger }: ArchiveDeps): readonly Route[] 
         // Each entry is held to the store's own size.
         maxBytes: Infinity,
       },
-      answers: { 200: { description: 'what was taken', content: { 'application/json': REPORT } } },
+      answers: {
+        200: { description: 'what was taken', content: { 'application/json': shape('ImportReport') } },
+      },
       problems: {
         ...CACHE_OFF,
         422: 'the tar is not one of a cache (CACHE_ARCHIVE_INVALID)',

@@ -1,4 +1,4 @@
-import { COUNT, listOf, objectOf, TEXT } from '../../base/http/json-schema.js'
+import { shape } from '../../base/http/json-schema.js'
 import { refuse, RefusedRequestError, sendJson } from '../../base/http/problem.js'
 import type { Query, QueryParameter } from '../../base/http/query.js'
 import type { Exchange, Route } from '../../base/http/route.js'
@@ -33,42 +33,6 @@ const FILTERS = {
   rule: { kind: 'text', filled: true, description: 'entries that the rule has made' },
 } as const satisfies Readonly<Record<string, QueryParameter>>
 
-const PAGE = objectOf({
-  entries: listOf(
-    objectOf({
-      key: TEXT,
-      rule: TEXT,
-      size: COUNT,
-      disk_size: COUNT,
-      digest: TEXT,
-      stored_at: TEXT,
-      last_used_at: TEXT,
-    }),
-  ),
-  next: { type: ['string', 'null'], description: 'cursor of the next page' },
-})
-const STATS = objectOf({
-  hits: COUNT,
-  misses: COUNT,
-  stores: COUNT,
-  evictions: COUNT,
-  errors: COUNT,
-  current_size: COUNT,
-  hit_rate: { type: 'number' },
-  memory_size: COUNT,
-  rules: { type: 'object', additionalProperties: { type: 'object' } },
-})
-const REMOVED = objectOf({ status: { const: 'ok' }, entries: COUNT, bytes: COUNT })
-const VERIFICATION = objectOf({
-  state: { enum: ['running', 'done', 'stopped'] },
-  entries: COUNT,
-  checked: COUNT,
-  bad: COUNT,
-  skipped: COUNT,
-  bytes: COUNT,
-  started_at: TEXT,
-  ended_at: { type: ['string', 'null'] },
-})
 const CACHE_OFF = { 409: 'there is no cache (CACHE_OFF)' }
 
 /** What is stored: looked at by anybody on this machine; checked and removed by who may use the proxy. */
@@ -79,7 +43,7 @@ export function cacheRoutes({ cache, logger }: CacheRoutesDeps): readonly Route[
       path: '/api/cache/stats',
       access: 'read',
       summary: 'Figures since the start, in all and for each rule',
-      answers: { 200: { description: 'the figures', content: { 'application/json': STATS } } },
+      answers: { 200: { description: 'the figures', content: { 'application/json': shape('CacheStats') } } },
       handle: async ({ response }) => sendJson(response, cache.stats()),
     },
     {
@@ -87,7 +51,9 @@ export function cacheRoutes({ cache, logger }: CacheRoutesDeps): readonly Route[
       path: '/api/cache',
       access: 'write',
       summary: 'Remove all entries',
-      answers: { 200: { description: 'what was removed', content: { 'application/json': REMOVED } } },
+      answers: {
+        200: { description: 'what was removed', content: { 'application/json': shape('Removed') } },
+      },
       handle: async ({ response }) => {
         const removed = await cache.clear()
         logger.info(removed, 'cache cleared')
@@ -104,7 +70,7 @@ export function cacheRoutes({ cache, logger }: CacheRoutesDeps): readonly Route[
         limit: { kind: 'whole', min: 1, max: MAX_LIMIT, description: `${DEFAULT_LIMIT} when left out` },
         cursor: { kind: 'text', description: '`next` of the page before' },
       },
-      answers: { 200: { description: 'a page', content: { 'application/json': PAGE } } },
+      answers: { 200: { description: 'a page', content: { 'application/json': shape('EntryPage') } } },
       problems: CACHE_OFF,
       handle: async ({ response, query }) => {
         const limit = query.whole('limit') ?? DEFAULT_LIMIT
@@ -118,7 +84,9 @@ export function cacheRoutes({ cache, logger }: CacheRoutesDeps): readonly Route[
       summary: 'Remove entries',
       description: 'Wants one of the three at least.',
       query: FILTERS,
-      answers: { 200: { description: 'what was removed', content: { 'application/json': REMOVED } } },
+      answers: {
+        200: { description: 'what was removed', content: { 'application/json': shape('Removed') } },
+      },
       problems: CACHE_OFF,
       handle: (exchange) => removeEntries(exchange, cache, logger),
     },
@@ -127,7 +95,9 @@ export function cacheRoutes({ cache, logger }: CacheRoutesDeps): readonly Route[
       path: '/api/cache/verify',
       access: 'read',
       summary: 'How far the check of all entries is, or what came of it',
-      answers: { 200: { description: 'the last one', content: { 'application/json': VERIFICATION } } },
+      answers: {
+        200: { description: 'the last one', content: { 'application/json': shape('Verification') } },
+      },
       problems: { ...CACHE_OFF, 404: 'nothing was checked since the start' },
       handle: async ({ response }) => sendJson(response, verificationOf(cache)),
     },
@@ -137,8 +107,11 @@ export function cacheRoutes({ cache, logger }: CacheRoutesDeps): readonly Route[
       access: 'write',
       summary: 'Begin to check all entries',
       answers: {
-        200: { description: 'the one that is under way', content: { 'application/json': VERIFICATION } },
-        202: { description: 'it has begun', content: { 'application/json': VERIFICATION } },
+        200: {
+          description: 'the one that is under way',
+          content: { 'application/json': shape('Verification') },
+        },
+        202: { description: 'it has begun', content: { 'application/json': shape('Verification') } },
       },
       problems: CACHE_OFF,
       handle: async ({ response }) => {

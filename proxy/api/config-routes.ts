@@ -1,4 +1,4 @@
-import { listOf, objectOf, TEXT } from '../../base/http/json-schema.js'
+import { shape } from '../../base/http/json-schema.js'
 import { parseJson, mediaType } from '../../base/http/request-body.js'
 import { RefusedRequestError, sendJson } from '../../base/http/problem.js'
 import type { Exchange, Route } from '../../base/http/route.js'
@@ -16,29 +16,7 @@ const PATCH_TYPE = 'application/merge-patch+json'
 const YAML_TYPE = 'application/yaml'
 const PATH = '/api/config'
 
-const LIST_OF_KEYS = listOf(TEXT)
 const REVISION = { ETag: { description: 'the revision, for If-Match' } }
-
-const SHOWN = objectOf(
-  {
-    revision: TEXT,
-    from: { enum: ['file', 'api', 'default'] },
-    file: { type: ['string', 'null'] },
-    config: { type: 'object' },
-    pending_restart: LIST_OF_KEYS,
-    state: { enum: ['in force', 'rejected'] },
-    problems: listOf({ type: 'object' }),
-    sources: { type: 'object' },
-  },
-  { since: TEXT },
-)
-const CHANGED = objectOf({
-  status: { const: 'ok' },
-  revision: TEXT,
-  persisted: { type: 'boolean' },
-  lasts: TEXT,
-  pending_restart: LIST_OF_KEYS,
-})
 
 /** The configuration in force: to be read by anybody on this machine, changed by who has the token. */
 export function configRoutes(live: LiveConfig): readonly Route[] {
@@ -51,7 +29,11 @@ export function configRoutes(live: LiveConfig): readonly Route[] {
       access: 'read',
       summary: 'What is in force, without header values; for each key, where it comes from',
       answers: {
-        200: { description: 'all of it', content: { 'application/json': SHOWN }, headers: REVISION },
+        200: {
+          description: 'all of it',
+          content: { 'application/json': shape('ConfigInForce') },
+          headers: REVISION,
+        },
       },
       handle: async ({ response }) => show(live, response),
     },
@@ -85,7 +67,11 @@ function changeRoute(
     headers: { 'If-Match': { description: 'revisions: 412 unless the one in force is one of them' } },
     body: { description: 'the file, or a merge patch of it', content, maxBytes: MAX_CONFIG_BYTES },
     answers: {
-      200: { description: 'it is in force', content: { 'application/json': CHANGED }, headers: REVISION },
+      200: {
+        description: 'it is in force',
+        content: { 'application/json': shape('ConfigChanged') },
+        headers: REVISION,
+      },
     },
     problems: {
       409: 'the change cannot be written to the file, and was not made (CONFIG_NOT_PERSISTED)',

@@ -1,4 +1,4 @@
-import { listOf, objectOf, TEXT } from '../../base/http/json-schema.js'
+import { shape } from '../../base/http/json-schema.js'
 import { refuse, sendJson } from '../../base/http/problem.js'
 import type { Exchange, Route } from '../../base/http/route.js'
 import { formatProblem } from '../../config/problem.js'
@@ -17,27 +17,6 @@ interface ExplainRoutesDeps {
 
 const MAX_QUESTION_BYTES = 1024 * 1024
 
-const QUESTION = objectOf({ method: TEXT, url: TEXT })
-const EXPLANATION = objectOf(
-  {
-    method: TEXT,
-    url: TEXT,
-    decision: { enum: ['allow', 'block', 'unresolved'] },
-    by: { type: 'object' },
-    mode: { enum: ['enforce', 'observe'] },
-    connection: { enum: ['intercept', 'passthrough', 'plain'] },
-    way: TEXT,
-    cache: { type: 'object' },
-    in_force: objectOf({ from: TEXT, revision: TEXT, problems: listOf(TEXT) }, { file: TEXT }),
-  },
-  {
-    reason: TEXT,
-    would_block: { type: 'object' },
-    addresses: listOf({ type: 'object' }),
-    resolve_error: TEXT,
-  },
-)
-
 /** What would become of a request, by what is in force. For who may use the proxy, since names are resolved for it. */
 export function explainRoutes(deps: ExplainRoutesDeps): readonly Route[] {
   return [
@@ -48,11 +27,14 @@ export function explainRoutes(deps: ExplainRoutesDeps): readonly Route[] {
       summary: 'What would become of a request, by what is in force',
       body: {
         description: 'the request',
-        content: { 'application/json': QUESTION },
+        content: { 'application/json': shape('Question') },
         maxBytes: MAX_QUESTION_BYTES,
       },
       answers: {
-        200: { description: 'decision, reason and way', content: { 'application/json': EXPLANATION } },
+        200: {
+          description: 'decision, reason and way',
+          content: { 'application/json': shape('Explanation') },
+        },
       },
       problems: {
         422: 'the body is not as described, or asks for no URL',

@@ -23,13 +23,17 @@ export function openapiRoute(all: () => readonly Route[], version: string, acces
     },
     handle: async ({ response }) => {
       // Nothing of it is needed to serve.
-      const { describeRoutes } = await import('../../base/http/openapi.js')
+      const [{ describeRoutes }, { SHAPES }] = await Promise.all([
+        import('../../base/http/openapi.js'),
+        import('./shapes.js'),
+      ])
       const described = describeRoutes(all(), {
         title: 'Discobot proxy API',
         description: 'Health, figures and control of the proxy, for those on this machine.',
         version,
         access,
         problems: ERROR_OBJECT,
+        shapes: SHAPES,
         commonProblems: COMMON_PROBLEMS,
       })
       sendJson(response, described)

@@ -1,4 +1,4 @@
-import { listOf, objectOf, TEXT } from '../../base/http/json-schema.js'
+import { shape } from '../../base/http/json-schema.js'
 import { sendJson } from '../../base/http/problem.js'
 import type { Route } from '../../base/http/route.js'
 import type { WithheldSecrets } from '../secrets.js'
@@ -13,15 +13,6 @@ interface StatusDeps {
   /** Secrets that are not loaded, and why; undefined where all are. */
   readonly withheld: () => WithheldSecrets | undefined
 }
-
-const HEALTH = objectOf(
-  { status: { enum: ['ok', 'degraded'] }, ca_cert: TEXT },
-  {
-    config: objectOf({ state: { const: 'rejected' }, problems: listOf({ type: 'object' }) }, { since: TEXT }),
-    secrets: objectOf({ withheld: listOf(TEXT), reason: TEXT }),
-    findings: listOf(TEXT),
-  },
-)
 
 /** Health. */
 export function statusRoutes({
@@ -39,7 +30,10 @@ export function statusRoutes({
       description:
         'With a broken file the proxy goes on with the old one, which is not what the operator wants.',
       answers: {
-        200: { description: 'it answers; `status` says how it is', content: { 'application/json': HEALTH } },
+        200: {
+          description: 'it answers; `status` says how it is',
+          content: { 'application/json': shape('Health') },
+        },
       },
       handle: async ({ response }) => {
         const config = configTrouble()

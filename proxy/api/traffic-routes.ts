@@ -1,4 +1,4 @@
-import { COUNT, listOf, objectOf, TEXT } from '../../base/http/json-schema.js'
+import { shape } from '../../base/http/json-schema.js'
 import { sendJson, sendText } from '../../base/http/problem.js'
 import type { Route } from '../../base/http/route.js'
 import type { CacheStats, ResponseCache } from '../cache/response-cache.js'
@@ -24,7 +24,7 @@ export function trafficRoutes(deps: TrafficDeps): readonly Route[] {
       access: 'read',
       summary: 'Requests under way, the oldest first',
       description: 'Without queries, headers and bodies.',
-      answers: { 200: { description: 'all of them', content: { 'application/json': REQUESTS } } },
+      answers: { 200: { description: 'all of them', content: { 'application/json': shape('Requests') } } },
       handle: async ({ response }) => sendJson(response, { requests: deps.traffic.live() }),
     },
     {
@@ -32,7 +32,9 @@ export function trafficRoutes(deps: TrafficDeps): readonly Route[] {
       path: '/metrics',
       access: 'read',
       summary: 'Figures in the format of Prometheus',
-      answers: { 200: { description: 'one line a figure', content: { [PROMETHEUS_TYPE]: TEXT } } },
+      answers: {
+        200: { description: 'one line a figure', content: { [PROMETHEUS_TYPE]: { type: 'string' } } },
+      },
       handle: async ({ response }) => {
         const text = renderMetrics([...trafficMetrics(deps), ...cacheMetrics(deps.cache.stats())])
         sendText(response, text, PROMETHEUS_TYPE)
@@ -40,21 +42,6 @@ export function trafficRoutes(deps: TrafficDeps): readonly Route[] {
     },
   ]
 }
-
-const REQUESTS = objectOf({
-  requests: listOf(
-    objectOf(
-      {
-        id: COUNT,
-        method: TEXT,
-        state: { enum: ['deciding', 'waiting', 'answering', 'switched'] },
-        bytes: COUNT,
-        age_ms: { type: 'number' },
-      },
-      { host: TEXT, path: TEXT },
-    ),
-  ),
-})
 
 function trafficMetrics({ traffic, connections, upstreamConnections, watch }: TrafficDeps): Metric[] {
   const ended = traffic.ended()

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { listOf, objectOf, TEXT } from '../../base/http/json-schema.js'
+import { shape } from '../../base/http/json-schema.js'
 import { refuse, sendJson } from '../../base/http/problem.js'
 import type { Query, QueryParameter } from '../../base/http/query.js'
 import type { Exchange, Route } from '../../base/http/route.js'
@@ -24,21 +24,6 @@ const MAX_REQUEST_BYTES = 1024 * 1024
 const PATH = '/api/cache/prewarm'
 const LINES_TYPE = 'application/x-ndjson'
 
-const JOB = objectOf({
-  id: TEXT,
-  state: { enum: ['running', 'done', 'failed', 'cancelled'] },
-  references: listOf(
-    objectOf(
-      {
-        reference: TEXT,
-        state: { enum: ['waiting', 'fetching', 'done', 'failed'] },
-        items: listOf({ type: 'object' }),
-      },
-      { platform: TEXT, problem: TEXT },
-    ),
-  ),
-})
-const WANTED = objectOf({ references: listOf(TEXT) }, { platform: TEXT })
 const ID: QueryParameter = { kind: 'text', description: 'of the job' }
 const NO_JOB = { 404: 'there is no such job' }
 
@@ -55,13 +40,13 @@ export function warmRoutes({ prewarmer, logger }: WarmDeps): readonly Route[] {
       summary: 'Start to fetch ahead',
       body: {
         description: 'images and URLs',
-        content: { 'application/json': WANTED },
+        content: { 'application/json': shape('PrewarmRequest') },
         maxBytes: MAX_REQUEST_BYTES,
       },
       answers: {
         202: {
           description: 'it has begun',
-          content: { 'application/json': JOB },
+          content: { 'application/json': shape('PrewarmJob') },
           headers: { Location: { description: 'where its report is' } },
         },
       },
@@ -90,8 +75,8 @@ export function warmRoutes({ prewarmer, logger }: WarmDeps): readonly Route[] {
         200: {
           description: 'without an id, `{"jobs": […]}`',
           content: {
-            'application/json': { oneOf: [objectOf({ jobs: listOf(JOB) }), JOB] },
-            [LINES_TYPE]: JOB,
+            'application/json': { oneOf: [shape('PrewarmJobs'), shape('PrewarmJob')] },
+            [LINES_TYPE]: shape('PrewarmJob'),
           },
         },
       },
@@ -104,7 +89,7 @@ export function warmRoutes({ prewarmer, logger }: WarmDeps): readonly Route[] {
       access: 'write',
       summary: 'End a job; what came whole stays',
       query: { id: ID },
-      answers: { 200: { description: 'its report', content: { 'application/json': JOB } } },
+      answers: { 200: { description: 'its report', content: { 'application/json': shape('PrewarmJob') } } },
       problems: NO_JOB,
       handle: async ({ response, query }) => {
         const job = found(prewarmer, query)

@@ -16,6 +16,10 @@ t.test('/openapi.json is valid OpenAPI 3.1, and the table of docs/proxy-api.md s
   t.equal(validator.version, '3.1')
   t.match(document.info.version, /^\d+\.\d+\.\d+/)
 
+  const text = JSON.stringify(document)
+  const named = new Set([...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)].map((match) => match[1]))
+  t.strictSame([...named].sort(), Object.keys(document.components.schemas).sort(), 'each name has its shape')
+
   const operations = operationsOf(document)
   const names = operations.map(({ operationId }) => operationId)
   t.equal(new Set(names).size, names.length, 'each operation has a name of its own')

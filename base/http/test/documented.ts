@@ -16,6 +16,7 @@ interface Operation {
 export interface Document {
   readonly openapi: string
   readonly info: { readonly version: string }
+  readonly components: { readonly schemas: object }
   readonly paths: Readonly<Record<string, Readonly<Record<string, Omit<Operation, 'request'>>>>>
 }
 

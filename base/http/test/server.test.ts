@@ -63,11 +63,16 @@ function ask(
   })
 }
 
-t.test('a server with a route whose level no rule knows does not start', (t) => {
+t.test('a server with a route that it cannot guard or answer does not start', (t) => {
   const route: Route = { ...bare, method: 'GET', path: '/secret', access: 'peer', handle: async () => {} }
   t.throws(
     () => new RouteServer({ routes: [route], access: { open: EVERYBODY } } as unknown as Options),
     /cannot serve GET \/secret: no rule says who may ask what takes "peer"/,
+  )
+  const upgrade: Route = { ...route, access: 'open', upgrade: async () => {} }
+  t.throws(
+    () => new RouteServer({ routes: [upgrade], access: { open: EVERYBODY } } as unknown as Options),
+    /cannot serve GET \/secret: it takes another protocol/,
   )
   t.end()
 })
