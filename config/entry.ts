@@ -47,6 +47,16 @@ export function entry<Given extends readonly unknown[]>(
   }
 }
 
+/** {@link entry} for the events of one server. @param part of it, as the log names it, where it is not all of it. */
+export function entriesOf(server: string, logger: Logger) {
+  return <Given extends readonly unknown[]>(
+    ends: (...given: Given) => Ending,
+    work: (...given: Given) => Promise<void> | void,
+    part?: string,
+  ): EntryListener<Given> =>
+    entry({ name: part === undefined ? server : `${server}: ${part}`, logger, ends }, work)
+}
+
 /** Lets work go on that nobody waits for. What it throws goes into the log. */
 export function unattended(logger: Logger, what: string, work: Promise<unknown>): void {
   work.then(undefined, (error: unknown) => tellFault(logger, { work: what }, error))

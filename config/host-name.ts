@@ -1,7 +1,7 @@
 import { isIPv4 } from 'node:net'
 import { domainToASCII, domainToUnicode } from 'node:url'
 import { formatIpAddress, parseIpAddress } from './ip-address.js'
-import { isIPv6 } from './is-ipv6.js'
+import { isIPv6 } from '../base/net/is-ipv6.js'
 
 /** RFC 1035 section 3.1, without the root's empty label. */
 const MAX_NAME_LENGTH = 253

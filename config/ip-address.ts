@@ -1,5 +1,5 @@
 import { isIPv4 } from 'node:net'
-import { isIPv6 } from './is-ipv6.js'
+import { isIPv6 } from '../base/net/is-ipv6.js'
 
 /** An address as a number: 32 bits for IPv4, 128 for IPv6. */
 export interface IpAddress {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { parseIpAddress } from './ip-address.js'
+import { isLoopback } from '../base/net/loopback.js'
 import { LOOPBACK } from './paths.js'
 
 /** Whether a workspace's file may set one value, and why: whose the value is, and who else would feel it. */
@@ -87,9 +87,4 @@ function hostRefusal(hosts: readonly string[]): string | undefined {
   return hosts.includes(LOOPBACK)
     ? undefined
     : `the container's processes use ${LOOPBACK}, which is not in it`
-}
-
-function isLoopback(host: string): boolean {
-  const address = parseIpAddress(host)
-  return address !== undefined && (address.family === 4 ? address.bits >> 24n === 127n : address.bits === 1n)
 }

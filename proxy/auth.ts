@@ -1,8 +1,8 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Socket } from 'node:net'
+import { isLoopback } from '../base/net/loopback.js'
 import type { ProxyAuthSection } from '../config/config.js'
 import { DiscobotError } from '../config/errors.js'
-import { compileIpSet } from '../config/ip-set.js'
 import { parseTemplate } from '../config/secret-template.js'
 import { headerValue, type RawHeaders } from './headers.js'
 import { SecretWithheldError, type Secrets } from './secrets.js'
@@ -24,8 +24,6 @@ export interface Credentials {
 export function basic({ user, password }: Credentials): string {
   return `Basic ${Buffer.from(`${user}:${password}`, 'latin1').toString('base64')}`
 }
-
-const LOOPBACK = compileIpSet(['127.0.0.0/8', '::1'])
 
 /** Who may use the proxy. Holds no password, only what one can be compared with. */
 export class ProxyAuth {
@@ -61,7 +59,7 @@ export class ProxyAuth {
   /** Whether this client is asked. */
   isFor({ remoteAddress }: Socket): boolean {
     if (!this.isOn) return false
-    return !(this.#exemptsLoopback && remoteAddress !== undefined && LOOPBACK.has(remoteAddress))
+    return !(this.#exemptsLoopback && remoteAddress !== undefined && isLoopback(remoteAddress))
   }
 
   /** Compares in a time that tells nothing. @param user, password as latin1 text of the bytes sent. */

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { isLoopback } from '../base/net/loopback.js'
 
 /** Where a client connects from, one spelling for each address. */
 export function addressOf({ remoteAddress = 'unknown' }: Socket): string {
@@ -10,8 +11,5 @@ export function addressOf({ remoteAddress = 'unknown' }: Socket): string {
  * as can be told from here it may come from elsewhere. Nor does one that has left.
  */
 export function isFromLoopback({ remoteAddress = '' }: Socket): boolean {
-  // For every request, so without reading the address as a number.
-  return (
-    remoteAddress.startsWith('127.') || remoteAddress === '::1' || remoteAddress.startsWith('::ffff:127.')
-  )
+  return isLoopback(remoteAddress)
 }

@@ -46,6 +46,7 @@ async function serve(configFile: string | undefined): Promise<undefined> {
   const leafKey = generateLeafKey()
   awaitGoAhead()
   const starting = runProxy({
+    version: entry.version,
     env: process.env,
     ...(configFile === undefined ? {} : { configFile }),
     dataDir: entry.dataDir(),

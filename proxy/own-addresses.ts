@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
+import { LOOPBACK_BLOCKS } from '../base/net/loopback.js'
 import { compileIpSet, parseIpBlock, type IpSet } from '../config/ip-set.js'
 
 /** Where a connection ends up on this machine whatever its interfaces. */
-const ALWAYS = ['127.0.0.0/8', '0.0.0.0/8', '::1', '::']
-const LOOPBACK = compileIpSet(ALWAYS)
+const ALWAYS = [...LOOPBACK_BLOCKS, '0.0.0.0/8', '::']
+const ALWAYS_SET = compileIpSet(ALWAYS)
 
 /** To ask the kernel takes about half a millisecond; requests that come together share an answer. */
 const VALID_MS = 20
@@ -13,7 +14,7 @@ const VALID_MS = 20
 export class OwnAddresses {
   readonly #read: () => readonly string[]
   readonly #now: () => number
-  #known: IpSet = LOOPBACK
+  #known: IpSet = ALWAYS_SET
   #readAt = -Infinity
 
   /**
@@ -28,7 +29,7 @@ export class OwnAddresses {
   /** Whether a connection to `address` ends on this machine. */
   has(address: string): boolean {
     // What has been ours is still refused: that it has gone is no reason to hurry.
-    if (LOOPBACK.has(address) || this.#known.has(address)) return true
+    if (ALWAYS_SET.has(address) || this.#known.has(address)) return true
     const now = this.#now()
     if (now - this.#readAt < VALID_MS) return false
     this.#readAt = now

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { whenClosed } from '../config/waiting-answers.js'
+import { whenClosed } from '../base/http/waiting-answers.js'
 import { closeWith } from './close-with.js'
 import { refuseUpload, renderRefusal, type Refusal } from './refusal.js'
 import { resetClient } from './relay.js'

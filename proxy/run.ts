@@ -10,15 +10,17 @@ import { knownOf, mergedOf, readDescription } from '../config/known-config.js'
 import type { Merged } from '../config/merge.js'
 import { dataPaths, DEFAULT_DATA_DIR, LOOPBACK } from '../config/paths.js'
 import { RELEASE } from '../config/release.js'
+import type { Route } from '../base/http/route.js'
+import { proxyAccess } from './api/access.js'
 import { archiveRoutes } from './api/archive-routes.js'
 import { cacheRoutes } from './api/cache-routes.js'
 import { configRoutes, configTrouble } from './api/config-routes.js'
 import { explainRoutes } from './api/explain-routes.js'
+import { openapiRoute } from './api/openapi-route.js'
 import { ApiServer } from './api/server.js'
 import { statusRoutes } from './api/status-routes.js'
 import { ensureToken } from './api/token.js'
 import { trafficRoutes } from './api/traffic-routes.js'
-import { useCheck } from './api/use-check.js'
 import { warmRoutes } from './api/warm-routes.js'
 import type { ResponseCache } from './cache/response-cache.js'
 import { openCache } from './cache/open-cache.js'
@@ -46,6 +48,8 @@ class ListenError extends DiscobotError {
 }
 
 interface RunOptions {
+  /** Of this program, for the description of its API. */
+  readonly version: string
   /** Absent: the built-in defaults. */
   readonly configFile?: string
   /** Where the default's folders are, instead of `/.data`. */
@@ -117,32 +121,35 @@ export async function runProxy(options: RunOptions): Promise<RunningProxy> {
     const address = { host: config.proxy.host[0] ?? LOOPBACK, port: proxy.port }
     return authorization === undefined ? address : { ...address, authorization }
   }, process.arch)
-  const mayUse = useCheck(() => proxy.auth, token)
+  const access = proxyAccess(() => proxy.auth, token)
+  const routes: readonly Route[] = [
+    ...statusRoutes({
+      caCertPath: join(config.tls.cert_dir, 'ca.crt'),
+      configTrouble: () => configTrouble(live),
+      findings: () => proxy.findings(),
+      withheld: () => proxy.withheldSecrets,
+    }),
+    openapiRoute(() => routes, options.version, access),
+    ...trafficRoutes({
+      traffic: proxy.traffic,
+      cache,
+      connections: () => proxy.connections,
+      upstreamConnections: () => proxy.upstreamConnections,
+      watch: proxy.watch,
+    }),
+    ...cacheRoutes({ cache, logger }),
+    ...configRoutes(live),
+    ...warmRoutes({ prewarmer, logger }),
+    ...explainRoutes({ live, guard: proxy.guard, withheld: () => proxy.withheldSecrets }),
+    ...archiveRoutes({ cache, logger }),
+  ]
   const api = new ApiServer({
     // Whatever the proxy listens on: figures and control are for this machine only.
     host: LOOPBACK,
     port: config.proxy.api_port,
     ...(options.listenAt === undefined ? {} : { listenAt: options.listenAt }),
-    routes: {
-      ...statusRoutes({
-        caCertPath: join(config.tls.cert_dir, 'ca.crt'),
-        configTrouble: () => configTrouble(live),
-        findings: () => proxy.findings(),
-        withheld: () => proxy.withheldSecrets,
-      }),
-      ...trafficRoutes({
-        traffic: proxy.traffic,
-        cache,
-        connections: () => proxy.connections,
-        upstreamConnections: () => proxy.upstreamConnections,
-        watch: proxy.watch,
-      }),
-      ...cacheRoutes({ cache, mayUse, logger }),
-      ...configRoutes({ live, token }),
-      ...warmRoutes({ prewarmer, mayUse, logger }),
-      ...explainRoutes({ live, mayUse, guard: proxy.guard, withheld: () => proxy.withheldSecrets }),
-      ...archiveRoutes({ cache, token, logger }),
-    },
+    routes,
+    access,
     logger,
   })
   let apiPort = config.proxy.api_port

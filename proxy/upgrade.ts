@@ -1,7 +1,7 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable, type Duplex } from 'node:stream'
-import { whenClosed } from '../config/waiting-answers.js'
+import { whenClosed } from '../base/http/waiting-answers.js'
 import { closeWith } from './close-with.js'
 import type { ClientConnection, Exchanges } from './exchange.js'
 import { FramingError } from './framing.js'

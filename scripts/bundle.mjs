@@ -32,6 +32,8 @@ const OURS_APART = [
   'base/cli/completion.ts',
   'base/cli/shell-scripts.ts',
   'base/cli/run-program.ts',
+  'base/http/openapi.ts',
+  'proxy/api/shapes.ts',
 ]
 /** Started by a program as a process of its own. */
 const PROCESSES = ['proxy/names/resolver-process.ts']

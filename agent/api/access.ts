@@ -1,7 +1,7 @@
-import { timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
+import { bearerToken, EVERYBODY, sameDigest, type AccessTable } from '../../base/http/access.js'
+import type { Problem } from '../../base/http/problem.js'
 import { sha256Of } from '../api-token.js'
-import type { Problem } from './problem.js'
 
 /** A WebSocket of a browser cannot carry `Authorization`; the token goes as one of the protocols it offers. */
 const TOKEN_PROTOCOL = 'discobot.token.'
@@ -18,16 +18,30 @@ export type TokenCheck = (headers: IncomingHttpHeaders) => Problem | undefined
 export function tokenCheck(sha256: string): TokenCheck {
   const expected = Buffer.from(sha256, 'hex')
   return (headers) => {
-    const shown = bearer(headers.authorization) ?? protocolToken(headers['sec-websocket-protocol'])
-    if (shown !== undefined && timingSafeEqual(sha256Of(shown), expected)) return undefined
+    const shown = bearerToken(headers) ?? protocolToken(headers['sec-websocket-protocol'])
+    if (shown !== undefined && sameDigest(sha256Of(shown), expected)) return undefined
     const detail =
       shown === undefined ? 'a token is needed: Authorization: Bearer …' : 'this is not the token'
-    return { status: 401, detail, headers: { 'www-authenticate': 'Bearer realm="discobot"' } }
+    return { status: 401, detail, headers: { 'WWW-Authenticate': 'Bearer realm="discobot"' } }
   }
 }
 
-function bearer(header: string | undefined): string | undefined {
-  return /^Bearer +([\w.~+/-]+=*)$/i.exec(header ?? '')?.[1]
+/** Where there is a token, all is for its holder but for the plain question whether we live. */
+export function agentAccess(token: TokenCheck | undefined): AccessTable {
+  if (token === undefined) return { open: EVERYBODY, read: EVERYBODY, write: EVERYBODY }
+  const holder = {
+    check: ({ headers }: { readonly headers: IncomingHttpHeaders }) => token(headers),
+    schemes: { token: { type: 'http', scheme: 'bearer' } },
+  }
+  return {
+    // With a query it would tell what it takes.
+    open: {
+      check: ({ url = '', headers }) => (url.includes('?') ? token(headers) : undefined),
+      schemes: {},
+    },
+    read: holder,
+    write: holder,
+  }
 }
 
 /** Protocols are HTTP tokens, which have no "/" or "=", so it is sent in base64url. */

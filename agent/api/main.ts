@@ -34,7 +34,7 @@ async function serve(): Promise<undefined> {
       port: settings.port,
       listenAt: listenersOf(process.env[LISTENERS_VARIABLE]),
       ...(settings.token === undefined ? {} : { token: settings.token }),
-      routes: routeTable(settings, readVersion(import.meta.url)),
+      routes: routeTable(settings, readVersion(import.meta.url), logger),
       clientTimeoutMs: settings.limits.clientTimeoutMs,
       logger,
     })

@@ -1,3 +1,4 @@
+import { isLoopbackHost } from '../../base/net/loopback.js'
 import type { Composed } from '../../config/compose.js'
 import type { Config } from '../../config/config.js'
 import { canonicalHost } from '../../config/host-name.js'
@@ -39,7 +40,7 @@ export function inheritedProxy(
   const parsed = url.includes('$') ? 'holds a "$"' : parseUpstreamProxyUrl(url)
   if (typeof parsed === 'string') return unused(`its value ${parsed}`)
   const { scheme, host, port } = parsed
-  if (/^127\.|^::1$|^localhost$/.test(host) && port === config.proxy.port) return undefined
+  if (isLoopbackHost(host) && port === config.proxy.port) return undefined
   const passedBy = NO_PROXY.map((name) => inherited[name] ?? '').find((value) => value !== '') ?? ''
   const entries = passedBy.split(/[\s,]+/).filter((entry) => entry !== '')
   if (entries.includes('*')) return undefined

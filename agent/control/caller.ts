@@ -8,7 +8,7 @@ import { loadAskPeer, type AskPeer } from './peer-credentials.js'
  * What a request asks for: `services` are changes of single services, `guards` of those that guard the workspace's
  * account, `all` is everything else that changes.
  */
-export type Change = 'services' | 'guards' | 'all'
+type Change = 'services' | 'guards' | 'all'
 
 export interface CallerRules {
   /** Lets whoever sends it change services, and nothing more. */

@@ -32,10 +32,8 @@ export class ControlRequestError extends DiscobotError {
   readonly code = 'CONTROL_REQUEST_INVALID'
 
   constructor(
-    readonly status: 400 | 404 | 405 | 413 | 429,
+    readonly status: number,
     reason: string,
-    /** Methods that are possible there. */
-    readonly allow?: string,
   ) {
     super(`cannot answer: ${reason}`)
   }

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { whenClosed } from '../../config/waiting-answers.js'
+import { whenClosed } from '../../base/http/waiting-answers.js'
 import { jsonEntry, type LogEntry } from '../logs/log-entry.js'
 import type { LogStore } from '../logs/log-store.js'
 

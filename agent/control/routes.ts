@@ -1,31 +1,12 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants } from 'node:os'
+import type { ServerResponse } from 'node:http'
+import { sendJson } from '../../base/http/problem.js'
+import type { Query, QueryParameter } from '../../base/http/query.js'
+import type { Exchange, Route } from '../../base/http/route.js'
 import { AGENT } from '../logs/log-entry.js'
 import { SERVICE_VERBS, type AgentActions } from './actions.js'
-import { sendJson } from './answer.js'
-import type { Change } from './caller.js'
 import { ControlRequestError } from './errors.js'
 import { streamLogs, type LogQuestion } from './log-stream.js'
-import { readObject } from './request-body.js'
-
-/** One request, taken apart as far as every route wants it. */
-interface Asked {
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  readonly query: URLSearchParams
-  /** What the pattern of the path caught. */
-  readonly parts: readonly string[]
-  /** Aborts when the client leaves. */
-  readonly left: AbortSignal
-}
-
-export interface Route {
-  readonly path: RegExp
-  readonly method: 'GET' | 'POST'
-  /** Absent for what changes nothing. */
-  readonly change?: Change | ((parts: readonly string[]) => Change)
-  answer(asked: Asked): Promise<void> | void
-}
 
 /** What can be asked of an agent. */
 export function controlRoutes(actions: AgentActions): readonly Route[] {
@@ -33,23 +14,51 @@ export function controlRoutes(actions: AgentActions): readonly Route[] {
   const followers = new Set<ServerResponse>()
   return [
     {
-      path: /^\/status$/,
       method: 'GET',
-      answer: ({ response }) => sendJson(response, actions.status()),
+      path: '/status',
+      access: 'read',
+      summary: 'What runs, how it came to be, and what is missing',
+      answers: OBJECT,
+      handle: async ({ response }) => sendJson(response, actions.status()),
     },
-    { path: /^\/logs$/, method: 'GET', answer: (asked) => answerLogs(asked, actions, followers) },
     {
-      path: /^\/services\/([^/]+)\/([a-z]+)$/,
-      method: 'POST',
-      change: ([name = '']) => (actions.guards(name) ? 'guards' : 'services'),
-      answer: (asked) => changeService(asked, actions),
+      method: 'GET',
+      path: '/logs',
+      access: 'read',
+      summary: 'What services and the agent have said, one object a line',
+      query: LOG_QUERY,
+      answers: { 200: { description: 'the lines, oldest first', content: { 'application/x-ndjson': {} } } },
+      handle: (exchange) => answerLogs(exchange, actions, followers),
     },
-    { path: /^\/signal$/, method: 'POST', change: 'all', answer: (asked) => sendSignal(asked, actions) },
     {
-      path: /^\/reload$/,
       method: 'POST',
-      change: 'all',
-      answer: async ({ response }) => {
+      path: '/services/{name}/{verb}',
+      access: 'write',
+      summary: `To a service: ${SERVICE_VERBS.join(', ')}`,
+      answers: OBJECT,
+      handle: (exchange) => changeService(exchange, actions),
+    },
+    {
+      method: 'POST',
+      path: '/signal',
+      access: 'peer',
+      summary: 'A signal to a service, or to process 1',
+      // Bytes, so that nobody has to name their media type.
+      body: {
+        description: 'signal, service',
+        content: { 'application/octet-stream': {} },
+        maxBytes: MAX_BODY_BYTES,
+      },
+      answers: OBJECT,
+      handle: (exchange) => sendSignal(exchange, actions),
+    },
+    {
+      method: 'POST',
+      path: '/reload',
+      access: 'peer',
+      summary: 'Read the configuration and the files of services again',
+      answers: OBJECT,
+      handle: async ({ response }) => {
         await actions.reload()
         sendJson(response, { reloaded: true })
       },
@@ -57,12 +66,27 @@ export function controlRoutes(actions: AgentActions): readonly Route[] {
   ]
 }
 
+const OBJECT: Route['answers'] = {
+  200: { description: 'an object', content: { 'application/json': { type: 'object' } } },
+}
+/** The longest request holds a signal and a name. */
+const MAX_BODY_BYTES = 4_096
+/** As many digits as a number holds exactly. */
+const MAX_NUMBER = 999_999_999_999_999
+
+const LOG_QUERY: Readonly<Record<string, QueryParameter>> = {
+  service: { kind: 'text', description: 'only of this one' },
+  lines: { kind: 'whole', min: 0, max: MAX_NUMBER, description: 'of what is there already' },
+  after: { kind: 'whole', min: 0, max: MAX_NUMBER, description: 'seq of the last line one has' },
+  follow: { kind: 'flag', description: 'goes on with what is said from now on' },
+}
+
 const DEFAULT_LINES = 100
 /** Each keeps a connection: more is somebody's mistake. */
 const MAX_FOLLOWERS = 32
 
 async function answerLogs(
-  { response, query }: Asked,
+  { response, query }: Exchange,
   { logs, status }: AgentActions,
   followers: Set<ServerResponse>,
 ): Promise<void> {
@@ -86,37 +110,30 @@ async function answerLogs(
   }
 }
 
-function logQuestion(query: URLSearchParams): LogQuestion {
-  const unknown = [...query.keys()].find((key) => !['service', 'lines', 'after', 'follow'].includes(key))
-  if (unknown !== undefined)
-    throw new ControlRequestError(400, `there is no parameter ${JSON.stringify(unknown)}`)
-  const service = query.get('service')
-  const after = wholeNumber(query, 'after')
+function logQuestion(query: Query): LogQuestion {
+  const service = query.text('service')
+  const after = query.whole('after')
   return {
-    ...(service === null ? {} : { service }),
+    ...(service === undefined ? {} : { service }),
     ...(after === undefined ? {} : { after }),
-    lines: wholeNumber(query, 'lines') ?? DEFAULT_LINES,
-    follow: ['1', 'true'].includes(query.get('follow') ?? ''),
+    lines: query.whole('lines') ?? DEFAULT_LINES,
+    follow: query.flag('follow'),
   }
 }
 
-function wholeNumber(query: URLSearchParams, name: string): number | undefined {
-  const value = query.get(name)
-  if (value === null) return undefined
-  if (!/^\d{1,15}$/.test(value)) throw new ControlRequestError(400, `${name} is a whole number from 0`)
-  return Number(value)
-}
-
-async function changeService({ response, parts, left }: Asked, actions: AgentActions): Promise<void> {
-  const [name = '', asked = ''] = parts
+async function changeService({ response, params, signal }: Exchange, actions: AgentActions): Promise<void> {
+  const { name = '', verb: asked = '' } = params
   const verb = SERVICE_VERBS.find((one) => one === asked)
   if (verb === undefined)
     throw new ControlRequestError(404, `a service can be told to ${SERVICE_VERBS.join(', ')}`)
-  sendJson(response, await actions.change(name, verb, left))
+  sendJson(response, await actions.change(name, verb, signal))
 }
 
-async function sendSignal({ request, response }: Asked, actions: AgentActions): Promise<void> {
-  const { signal: asked, service, ...rest } = await readObject(request)
+async function sendSignal({ response, json }: Exchange, actions: AgentActions): Promise<void> {
+  const body = await json()
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    throw new ControlRequestError(400, 'the body is not a JSON object')
+  const { signal: asked, service, ...rest } = body as Readonly<Record<string, unknown>>
   const signal = typeof asked === 'string' ? signalNamed(asked) : undefined
   if (signal === undefined) throw new ControlRequestError(400, '"signal" is the name of one, such as HUP')
   if (Object.keys(rest).length > 0 || !(service === undefined || typeof service === 'string'))

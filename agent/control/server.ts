@@ -1,14 +1,13 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { Duplex } from 'node:stream'
-import { entry } from '../../config/entry.js'
+import { EVERYBODY } from '../../base/http/access.js'
+import { RouteServer } from '../../base/http/server.js'
+import { entriesOf } from '../../config/entry.js'
 import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
-import { WaitingAnswers } from '../../config/waiting-answers.js'
 import type { AgentActions } from './actions.js'
-import { sendProblem } from './answer.js'
 import { Callers, type CallerRules } from './caller.js'
-import { ControlRequestError, ControlSocketError } from './errors.js'
-import { controlRoutes, type Route } from './routes.js'
+import { ControlSocketError } from './errors.js'
+import { accessBy, CONTROL_PROBLEMS, problemOf } from './problems.js'
+import { controlRoutes } from './routes.js'
 import { clearWay, listenOn } from './socket-file.js'
 
 export interface ControlDeps extends CallerRules {
@@ -35,81 +34,42 @@ const MAX_CONNECTIONS = 128
  * @throws ControlSocketError
  */
 export async function startControlServer(deps: ControlDeps): Promise<ControlServer> {
-  const { socketPath, logger } = deps
+  const { socketPath, logger, actions } = deps
   await clearWay(socketPath)
   const callers = new Callers(deps)
-  const routes = controlRoutes(deps.actions)
-  const waiting = new WaitingAnswers()
-  const server = createServer(
-    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
-    entry(
-      { name: 'control socket', logger, ends: ({ socket }) => socket },
-      async (request: IncomingMessage, response: ServerResponse) => {
-        waiting.note(request, response)
-        response.on('error', () => undefined)
-        try {
-          await answer(request, response, routes, callers)
-        } catch (error) {
-          sendProblem(response, error, logger)
-        } finally {
-          // What of a body nobody has read would keep the connection from its next request.
-          request.resume()
-        }
-      },
-    ),
-  )
-  server.maxConnections = MAX_CONNECTIONS
-  server.on(
-    'clientError',
-    entry({ name: 'control socket', logger, ends: (_, socket) => socket }, (_: Error, socket: Duplex) => {
-      socket.destroy()
-    }),
-  )
+  const control = new RouteServer({
+    routes: controlRoutes(actions),
+    access: {
+      open: EVERYBODY,
+      read: EVERYBODY,
+      write: accessBy((request, { name = '' }) =>
+        callers.check(request, actions.guards(name) ? 'guards' : 'services'),
+      ),
+      peer: accessBy((request) => callers.check(request, 'all')),
+    },
+    elsewhere: 'open',
+    // A browser page that has found a way to the socket still says where it comes from.
+    guard: ({ headers }) =>
+      headers.origin === undefined ? undefined : { status: 400, detail: 'this is not for browsers' },
+    problems: CONTROL_PROBLEMS,
+    spareBodies: 'discarded',
+    bodyTimeoutMs: REQUEST_TIMEOUT_MS,
+    headersTimeoutMs: REQUEST_TIMEOUT_MS,
+    requestTimeoutMs: REQUEST_TIMEOUT_MS,
+    maxConnections: MAX_CONNECTIONS,
+    entry: entriesOf('control socket', logger),
+    failed: ({ error, expected }) => {
+      const problem = problemOf(error)
+      if (problem.status === 500 && !expected)
+        logger.error({ reason: reasonOf(error) }, 'a request on the control socket failed')
+      return problem
+    },
+    troubled: (error) => logger.error({ reason: reasonOf(error) }, 'the control socket failed'),
+  })
   try {
-    await listenOn(server, socketPath, deps.gid)
+    await control.listenBy((server) => listenOn(server, socketPath, deps.gid))
   } catch (error) {
-    server.close()
     throw new ControlSocketError(socketPath, reasonOf(error), { cause: error })
   }
-  server.on('error', (error) => logger.error({ reason: reasonOf(error) }, 'the control socket failed'))
-  return {
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      }),
-  }
-}
-
-async function answer(
-  request: IncomingMessage,
-  response: ServerResponse,
-  routes: readonly Route[],
-  callers: Callers,
-): Promise<void> {
-  // A browser page that has found a way to the socket still says where it comes from.
-  if (request.headers.origin !== undefined) throw new ControlRequestError(400, 'this is not for browsers')
-  const [path = '/', search = ''] = (request.url ?? '/').split('?', 2)
-  const { route, parts } = routeOf(routes, path, request.method ?? 'GET')
-  const left = new AbortController()
-  response.once('close', () => left.abort())
-  const { change } = route
-  if (change !== undefined)
-    await callers.check(request, typeof change === 'function' ? change(parts) : change)
-  await route.answer({ request, response, query: new URLSearchParams(search), parts, left: left.signal })
-}
-
-function routeOf(
-  routes: readonly Route[],
-  path: string,
-  asked: string,
-): { route: Route; parts: readonly string[] } {
-  const there = routes.filter((route) => route.path.test(path))
-  if (there.length === 0) throw new ControlRequestError(404, `there is nothing at ${path}`)
-  const route = there.find(({ method }) => method === asked || (method === 'GET' && asked === 'HEAD'))
-  if (route === undefined) {
-    const allow = there.map(({ method }) => (method === 'GET' ? 'GET, HEAD' : method)).join(', ')
-    throw new ControlRequestError(405, `${asked} is not possible at ${path}, only ${allow}`, allow)
-  }
-  return { route, parts: route.path.exec(path)?.slice(1) ?? [] }
+  return { close: () => control.cut() }
 }

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import * as net from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { DiscobotError } from '../../config/errors.js'
-import { isIPv6 } from '../../config/is-ipv6.js'
+import { isIPv6 } from '../../base/net/is-ipv6.js'
 import type { HeldListener } from '../../config/held-listeners.js'
 
 /** A port of ours cannot be had. */

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect, type NetConnectOpts } from 'node:net'
+import { LOCALHOST_ADDRESSES } from '../../base/net/loopback.js'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import type { Clock } from '../init/clock.js'
 import type { Probe, Readiness } from './spec.js'
@@ -11,8 +12,6 @@ const SLOWEST_POLL_MS = 100
 const POLL_GROWTH = 1.5
 /** One question; a server that accepts and says nothing is asked again. */
 const PROBE_TIMEOUT_MS = 1_000
-/** RFC 6761, section 6.3: the name means both, and a server that listens "on localhost" may have either alone. */
-const LOCALHOST = ['127.0.0.1', '::1']
 
 /** `because` where there is more to say than that nobody answered. */
 export type Answer = { readonly ready: true } | { readonly ready: false; readonly because?: string }
@@ -181,7 +180,7 @@ async function anyOf(
   const over = new AbortController()
   const answers: Answer[] = []
   await Promise.all(
-    LOCALHOST.map(async (one) => {
+    LOCALHOST_ADDRESSES.map(async (one) => {
       const answer = await ask(one, AbortSignal.any([signal, over.signal]))
       if (!over.signal.aborted) answers.push(answer)
       if (answer.ready) over.abort()

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { keepLines, type Line } from '../../config/test/kept-lines.js'
 import { startAgentApi, type AgentApi } from '../api/server.js'
-import type { Route } from '../api/route.js'
+import type { Route } from '../../base/http/route.js'
 import { startControlServer } from '../control/server.js'
 import { LogStore } from '../logs/log-store.js'
 import { ask, startApi } from './api-process.js'
@@ -84,10 +84,11 @@ const fails = (): never => {
 }
 
 const ROUTES: readonly Route[] = [
-  { method: 'GET', path: '/throws', summary: '', answers: {}, handle: async () => fails() },
+  { method: 'GET', path: '/throws', access: 'read', summary: '', answers: {}, handle: async () => fails() },
   {
     method: 'GET',
     path: '/upgrade',
+    access: 'read',
     summary: '',
     answers: {},
     handle: async () => fails(),
@@ -96,6 +97,7 @@ const ROUTES: readonly Route[] = [
   {
     method: 'GET',
     path: '/fine',
+    access: 'read',
     summary: '',
     answers: {},
     handle: async ({ response }) => void response.end('fine'),

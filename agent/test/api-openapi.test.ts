@@ -1,39 +1,30 @@
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import t from 'tap'
+import { operationsOf, tableBelow, type Document } from '../../base/http/test/documented.js'
+import { silentLogger } from '../../config/logger.js'
 import { EXEC_BODY, EXEC_SCHEMA } from '../api/command/exec-request.js'
 import { routeTable } from '../api/routes/table.js'
 import { readSettings } from '../api/settings.js'
 import { ask, startApi } from './api-process.js'
 
-interface Operation {
-  readonly operationId: string
-  readonly parameters: readonly { readonly name: string; readonly in: string; readonly required: boolean }[]
-  readonly requestBody?: { readonly content: object }
-  readonly responses: Readonly<Record<string, { readonly content?: object }>>
-}
-
-type Paths = Readonly<Record<string, Readonly<Record<string, Operation>>>>
-
 t.test('/openapi.json is valid OpenAPI 3.1 and has every route that is served, and no other', async (t) => {
   const api = await startApi(t)
   const answer = await ask(api.port, '/openapi.json')
   t.equal(answer.status, 200)
-  const document = JSON.parse(answer.body) as { openapi: string; info: { version: string }; paths: Paths }
+  const document = JSON.parse(answer.body) as Document
   const validator = new Validator()
-  t.same(await validator.validate(structuredClone(document)), { valid: true })
+  t.same(await validator.validate({ ...structuredClone(document) }), { valid: true })
   t.equal(validator.version, '3.1')
   t.match(document.info.version, /^\d+\.\d+\.\d+/)
 
-  const described = Object.entries(document.paths).flatMap(([path, methods]) =>
-    Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
-  )
-  const served = routeTable(readSettings({ env: {}, cwd: '/' }), '0').map(
+  const operations = operationsOf(document)
+  const described = operations.map(({ request }) => request)
+  const served = routeTable(readSettings({ env: {}, cwd: '/' }), '0', silentLogger).map(
     ({ method, path }) => `${method} ${path}`,
   )
   t.same(described.sort(), served.sort())
 
-  const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))
   const names = operations.map(({ operationId }) => operationId)
   t.equal(new Set(names).size, names.length, 'each operation has a name of its own')
   for (const { responses, operationId } of operations) {
@@ -42,11 +33,26 @@ t.test('/openapi.json is valid OpenAPI 3.1 and has every route that is served, a
         t.same(Object.keys(content ?? {}), ['application/problem+json'], `${operationId} ${status}`)
     }
   }
+
+  // Of every route, so the table leaves them out.
+  const common = ['400', '401', '403', '421', '500']
+  const answers = operations.map(({ request, responses }) => [
+    request,
+    Object.keys(responses)
+      .filter((status) => !common.includes(status))
+      .join(', '),
+  ])
+  const table = tableBelow('agent-api.md', '# The agent API')
+  t.strictSame(
+    table.map(([request = '', told]) => [request, told]),
+    answers,
+    'docs/agent-api.md says the same',
+  )
 })
 
 t.test('each operation answers as it says: parameters, bodies and methods that are not there', async (t) => {
   const api = await startApi(t, { DISCOBOT_WORKSPACE_PATH: t.testdir() })
-  const { paths } = JSON.parse((await ask(api.port, '/openapi.json')).body) as { paths: Paths }
+  const { paths } = JSON.parse((await ask(api.port, '/openapi.json')).body) as Document
   for (const [template, methods] of Object.entries(paths)) {
     const path = template.replaceAll(/\{\w+\}/g, 'x')
     for (const [method, operation] of Object.entries(methods)) {

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { briefly } from '../api/brief-memory.js'
 import { gitState } from '../api/git-state.js'
-import { refusedRequest } from '../api/request-guard.js'
+import { refusedRequest } from '../../base/http/request-guard.js'
 import { API_MAIN, ask, git, GIT_ENV, repository, startApi, type Scope } from './api-process.js'
 
 /** Port of a neighbour → when somebody has connected to it. */

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isLoopbackHost } from '../../base/net/loopback.js'
 import { readdir } from '../../config/files-at-once.js'
 import { DiscobotError, reasonOf } from '../../config/errors.js'
 import type { Environment } from '../environment.js'
@@ -122,7 +123,7 @@ function credentialsFor(source: GitSource, token: string | undefined): Credentia
   if (/[\r\n\0]/.test(chosen.username + chosen.password)) {
     throw new GitAccessError('cannot use DISCOBOT_GIT_TOKEN: it holds a line break; want the token alone')
   }
-  if (source.transport === 'http' && !/^(127\.\d+\.\d+\.\d+|\[::1\]|localhost)(:\d+)?$/.test(source.host)) {
+  if (source.transport === 'http' && !isLoopbackHost(source.host.replace(/:\d+$/, ''))) {
     throw new GitAccessError(
       `cannot send the git token to ${source.host}: http is not encrypted; use https:// in DISCOBOT_WORKSPACE`,
     )

@@ -1,108 +1,163 @@
+import { shape } from '../../base/http/json-schema.js'
+import { refuse, RefusedRequestError, sendJson } from '../../base/http/problem.js'
+import type { Query, QueryParameter } from '../../base/http/query.js'
+import type { Exchange, Route } from '../../base/http/route.js'
 import type { Logger } from '../../config/logger.js'
 import type { Catalogue, EntryFilter } from '../cache/catalogue.js'
 import type { ResponseCache } from '../cache/response-cache.js'
 import { CacheOffError } from '../cache/errors.js'
-import { refuse, ReplyError, type Reply, type Routes } from './routes.js'
-import type { UseCheck } from './use-check.js'
 
 const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 1000
-const FILTERS = ['key', 'prefix', 'rule'] as const
+/** As long as a request's head may be, which keys are made of. */
+const MAX_KEY_LENGTH = 16_384
 
 interface CacheRoutesDeps {
   readonly cache: ResponseCache
-  readonly mayUse: UseCheck
   readonly logger: Logger
 }
 
+const FILTERS = {
+  key: {
+    kind: 'text',
+    filled: true,
+    maxLength: MAX_KEY_LENGTH,
+    description: 'the entry of exactly that key',
+  },
+  prefix: {
+    kind: 'text',
+    filled: true,
+    maxLength: MAX_KEY_LENGTH,
+    description: 'entries whose key, as it is shown, begins so',
+  },
+  rule: { kind: 'text', filled: true, description: 'entries that the rule has made' },
+} as const satisfies Readonly<Record<string, QueryParameter>>
+
+const CACHE_OFF = { 409: 'there is no cache (CACHE_OFF)' }
+
 /** What is stored: looked at by anybody on this machine; checked and removed by who may use the proxy. */
-export function cacheRoutes({ cache, mayUse, logger }: CacheRoutesDeps): Routes {
-  return {
-    '/api/cache/stats': {
-      GET: () => ({ status: 200, body: cache.stats() }),
+export function cacheRoutes({ cache, logger }: CacheRoutesDeps): readonly Route[] {
+  return [
+    {
+      method: 'GET',
+      path: '/api/cache/stats',
+      access: 'read',
+      summary: 'Figures since the start, in all and for each rule',
+      answers: { 200: { description: 'the figures', content: { 'application/json': shape('CacheStats') } } },
+      handle: async ({ response }) => sendJson(response, cache.stats()),
     },
-    '/api/cache': {
-      DELETE: async ({ message }) => {
-        mayUse(message)
+    {
+      method: 'DELETE',
+      path: '/api/cache',
+      access: 'write',
+      summary: 'Remove all entries',
+      answers: {
+        200: { description: 'what was removed', content: { 'application/json': shape('Removed') } },
+      },
+      handle: async ({ response }) => {
         const removed = await cache.clear()
         logger.info(removed, 'cache cleared')
-        return { status: 200, body: { status: 'ok', ...removed } }
+        sendJson(response, { status: 'ok', ...removed })
       },
     },
-    '/api/cache/entries': {
-      GET: async ({ query }) => {
-        assertKnown(query, [...FILTERS, 'limit', 'cursor'])
-        const page = catalogueOf(cache).page(filterOf(query), limitOf(query), cursorOf(query))
-        return { status: 200, body: await page }
+    {
+      method: 'GET',
+      path: '/api/cache/entries',
+      access: 'read',
+      summary: 'What is stored, page by page',
+      query: {
+        ...FILTERS,
+        limit: { kind: 'whole', min: 1, max: MAX_LIMIT, description: `${DEFAULT_LIMIT} when left out` },
+        cursor: { kind: 'text', description: '`next` of the page before' },
       },
-      DELETE: async ({ message, query }) => {
-        mayUse(message)
-        assertKnown(query, FILTERS)
-        const filter = filterOf(query)
-        if (Object.keys(filter).length === 0) {
-          refuse(400, 'say which by key, prefix or rule; DELETE /api/cache removes all')
-        }
-        const removed = await catalogueOf(cache).remove(filter)
-        logger.info(removed, 'cache entries removed')
-        return { status: 200, body: { status: 'ok', ...removed } }
-      },
-    },
-    '/api/cache/verify': {
-      GET: () => verification(cache, 200),
-      // Who asks twice is shown what is under way.
-      POST: ({ message }) => {
-        mayUse(message)
-        return verification(cache, catalogueOf(cache).verify() ? 202 : 200)
+      answers: { 200: { description: 'a page', content: { 'application/json': shape('EntryPage') } } },
+      problems: CACHE_OFF,
+      handle: async ({ response, query }) => {
+        const limit = query.whole('limit') ?? DEFAULT_LIMIT
+        sendJson(response, await catalogueOf(cache).page(filterOf(query), limit, cursorOf(query)))
       },
     },
-  }
+    {
+      method: 'DELETE',
+      path: '/api/cache/entries',
+      access: 'write',
+      summary: 'Remove entries',
+      description: 'Wants one of the three at least.',
+      query: FILTERS,
+      answers: {
+        200: { description: 'what was removed', content: { 'application/json': shape('Removed') } },
+      },
+      problems: CACHE_OFF,
+      handle: (exchange) => removeEntries(exchange, cache, logger),
+    },
+    {
+      method: 'GET',
+      path: '/api/cache/verify',
+      access: 'read',
+      summary: 'How far the check of all entries is, or what came of it',
+      answers: {
+        200: { description: 'the last one', content: { 'application/json': shape('Verification') } },
+      },
+      problems: { ...CACHE_OFF, 404: 'nothing was checked since the start' },
+      handle: async ({ response }) => sendJson(response, verificationOf(cache)),
+    },
+    {
+      method: 'POST',
+      path: '/api/cache/verify',
+      access: 'write',
+      summary: 'Begin to check all entries',
+      answers: {
+        200: {
+          description: 'the one that is under way',
+          content: { 'application/json': shape('Verification') },
+        },
+        202: { description: 'it has begun', content: { 'application/json': shape('Verification') } },
+      },
+      problems: CACHE_OFF,
+      handle: async ({ response }) => {
+        // Who asks twice is shown what is under way.
+        const status = catalogueOf(cache).verify() ? 202 : 200
+        sendJson(response, verificationOf(cache), status)
+      },
+    },
+  ]
 }
 
-/** @throws ReplyError */
+async function removeEntries(
+  { response, query }: Exchange,
+  cache: ResponseCache,
+  logger: Logger,
+): Promise<void> {
+  const filter = filterOf(query)
+  if (Object.keys(filter).length === 0)
+    refuse(400, 'say which by key, prefix or rule; DELETE /api/cache removes all')
+  const removed = await catalogueOf(cache).remove(filter)
+  logger.info(removed, 'cache entries removed')
+  sendJson(response, { status: 'ok', ...removed })
+}
+
+/** @throws RefusedRequestError */
 function catalogueOf({ catalogue }: ResponseCache): Catalogue {
   if (catalogue !== undefined) return catalogue
   const { message, code } = new CacheOffError()
-  throw new ReplyError({ status: 409, body: { error: message, code } })
+  throw new RefusedRequestError({ status: 409, detail: message, code })
 }
 
-function verification(cache: ResponseCache, status: number): Reply {
-  const report = catalogueOf(cache).verification
-  if (report === undefined) refuse(404, 'nothing was checked since the start; POST begins it')
-  return { status, body: report }
+function verificationOf(cache: ResponseCache): object {
+  return catalogueOf(cache).verification ?? refuse(404, 'nothing was checked since the start; POST begins it')
 }
 
-/** @throws ReplyError: a misspelt filter must not pass for none. */
-function assertKnown(query: URLSearchParams, known: readonly string[]): void {
-  const names = [...query.keys()]
-  const wrong = names.find((name, at) => !known.includes(name) || names.indexOf(name) !== at)
-  if (wrong === undefined) return
-  const problem = known.includes(wrong) ? 'repeated' : 'unknown'
-  refuse(400, `${problem} query parameter ${JSON.stringify(wrong)}; known: ${known.join(', ')}`)
+function filterOf(query: Query): EntryFilter {
+  const found = Object.keys(FILTERS).flatMap((name) => {
+    const value = query.text(name)
+    return value === undefined ? [] : [[name, value]]
+  })
+  return Object.fromEntries(found) as EntryFilter
 }
 
-/** @throws ReplyError: an empty one would mean everything. */
-function filterOf(query: URLSearchParams): EntryFilter {
-  const filter: Record<string, string> = {}
-  for (const name of FILTERS) {
-    const value = query.get(name)
-    if (value === '') refuse(400, `${name} must not be empty`)
-    if (value !== null) filter[name] = value
-  }
-  return filter
-}
-
-/** @throws ReplyError */
-function limitOf(query: URLSearchParams): number {
-  const text = query.get('limit')
-  if (text === null) return DEFAULT_LIMIT
-  const limit = /^\d{1,4}$/.test(text) ? Number(text) : 0
-  if (limit < 1 || limit > MAX_LIMIT) refuse(400, `limit must be a number from 1 to ${MAX_LIMIT}`)
-  return limit
-}
-
-/** @throws ReplyError */
-function cursorOf(query: URLSearchParams): string | undefined {
-  const cursor = query.get('cursor') ?? undefined
+/** @throws RefusedRequestError */
+function cursorOf(query: Query): string | undefined {
+  const cursor = query.text('cursor')
   if (cursor !== undefined && !/^[0-9a-f]{64}$/.test(cursor)) refuse(400, 'cursor must be the next of a page')
   return cursor
 }

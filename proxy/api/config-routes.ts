@@ -1,3 +1,8 @@
+import { shape } from '../../base/http/json-schema.js'
+import { parseJson, mediaType } from '../../base/http/request-body.js'
+import { RefusedRequestError, sendJson } from '../../base/http/problem.js'
+import type { Exchange, Route } from '../../base/http/route.js'
+import { MAX_CONFIG_BYTES } from '../../config/config-texts.js'
 import { DiscobotError } from '../../config/errors.js'
 import { ConfigError, type Problem } from '../../config/problem.js'
 import { redactConfig } from '../../config/redact.js'
@@ -5,31 +10,75 @@ import { isRendered, readTroubleLine } from '../../config/render.js'
 import type { ChangeBody } from '../live/change.js'
 import { PersistError, RevisionError } from '../live/errors.js'
 import type { ConfigState, LiveConfig } from '../live/live-config.js'
-import { mediaType, readBody } from './body.js'
-import { refuse, ReplyError, type ApiRequest, type Reply, type Routes } from './routes.js'
-import { authorize, type TokenCheck } from './token.js'
 
 const JSON_TYPE = 'application/json'
 const PATCH_TYPE = 'application/merge-patch+json'
 const YAML_TYPE = 'application/yaml'
+const PATH = '/api/config'
 
-interface ConfigDeps {
-  readonly live: LiveConfig
-  readonly token: TokenCheck
-}
+const REVISION = { ETag: { description: 'the revision, for If-Match' } }
 
 /** The configuration in force: to be read by anybody on this machine, changed by who has the token. */
-export function configRoutes(deps: ConfigDeps): Routes {
-  const replace = (request: ApiRequest): Promise<Reply> =>
-    change(deps, request, 'replace', [JSON_TYPE, YAML_TYPE])
-  return {
-    '/api/config': {
-      GET: () => shown(deps.live),
-      PUT: replace,
-      POST: replace,
-      // RFC 5789, 3.1
-      PATCH: (request) => change(deps, request, 'merge', [PATCH_TYPE, JSON_TYPE]),
+export function configRoutes(live: LiveConfig): readonly Route[] {
+  const merge = { kind: 'merge', types: [PATCH_TYPE, JSON_TYPE] } as const
+  const replace = { kind: 'replace', types: [JSON_TYPE, YAML_TYPE] } as const
+  return [
+    {
+      method: 'GET',
+      path: PATH,
+      access: 'read',
+      summary: 'What is in force, without header values; for each key, where it comes from',
+      answers: {
+        200: {
+          description: 'all of it',
+          content: { 'application/json': shape('ConfigInForce') },
+          headers: REVISION,
+        },
+      },
+      handle: async ({ response }) => show(live, response),
     },
+    changeRoute(live, 'PUT', "Replace the file's part; what is left out is the default", replace),
+    changeRoute(live, 'POST', 'The same as PUT', replace),
+    // RFC 5789, 3.1
+    changeRoute(live, 'PATCH', 'Change what it names; null returns a key to its default', merge),
+  ]
+}
+
+interface Change {
+  readonly kind: 'replace' | 'merge'
+  readonly types: readonly string[]
+}
+
+function changeRoute(
+  live: LiveConfig,
+  method: 'PUT' | 'POST' | 'PATCH',
+  summary: string,
+  { kind, types }: Change,
+): Route {
+  const content = Object.fromEntries(types.map((type) => [type, { type: 'object' }]))
+  return {
+    method,
+    path: PATH,
+    access: 'token',
+    summary,
+    query: {
+      persist: { kind: 'flag', description: 'writes it to the file that the proxy was started with' },
+    },
+    headers: { 'If-Match': { description: 'revisions: 412 unless the one in force is one of them' } },
+    body: { description: 'the file, or a merge patch of it', content, maxBytes: MAX_CONFIG_BYTES },
+    answers: {
+      200: {
+        description: 'it is in force',
+        content: { 'application/json': shape('ConfigChanged') },
+        headers: REVISION,
+      },
+    },
+    problems: {
+      409: 'the change cannot be written to the file, and was not made (CONFIG_NOT_PERSISTED)',
+      412: 'If-Match names another revision (CONFIG_REVISION_STALE)',
+      422: 'the configuration is wrong (CONFIG_INVALID); `problems` says where',
+    },
+    handle: (exchange) => change(live, exchange, kind),
   }
 }
 
@@ -47,25 +96,22 @@ export function configTrouble({ state }: LiveConfig): object | undefined {
   }
 }
 
-function shown(live: LiveConfig): Reply {
+function show(live: LiveConfig, response: Exchange['response']): void {
   const { state, file } = live
   const sources = Object.entries(state.desired.sources).map(([key, [origin]]) => [
     key,
     shownOrigin(origin, state),
   ])
-  return {
-    status: 200,
-    headers: { ETag: etag(state) },
-    body: {
-      revision: state.revision,
-      from: state.from,
-      file: file ?? null,
-      config: redactConfig(state.config),
-      pending_restart: state.pendingRestart,
-      ...(configTrouble(live) ?? { state: 'in force', problems: [] }),
-      sources: Object.fromEntries(sources) as unknown,
-    },
+  const body = {
+    revision: state.revision,
+    from: state.from,
+    file: file ?? null,
+    config: redactConfig(state.config),
+    pending_restart: state.pendingRestart,
+    ...(configTrouble(live) ?? { state: 'in force', problems: [] }),
+    sources: Object.fromEntries(sources) as unknown,
   }
+  sendJson(response, body, 200, { ETag: etag(state) })
 }
 
 function shownOrigin(
@@ -77,31 +123,26 @@ function shownOrigin(
 }
 
 async function change(
-  { live, token }: ConfigDeps,
-  { message, query }: ApiRequest,
+  live: LiveConfig,
+  { request, response, query, text }: Exchange,
   kind: 'replace' | 'merge',
-  types: readonly string[],
-): Promise<Reply> {
-  authorize(message, token)
-  const persist = persistence(query)
-  const text = await readBody(message, types)
-  const body = parseBody(mediaType(message), text)
-  try {
-    const state = await live.change({ kind, body, persist, matches: matcher(message.headers['if-match']) })
-    return {
-      status: 200,
-      headers: { ETag: etag(state) },
-      body: {
-        status: 'ok',
-        revision: state.revision,
-        persisted: persist,
-        lasts: lasts(state),
-        pending_restart: state.pendingRestart,
-      },
-    }
-  } catch (error) {
-    throw refusal(error, body.format)
+): Promise<void> {
+  const { headers } = request
+  const persist = query.flag('persist')
+  const body = bodyOf(mediaType(headers), await text())
+  const state = await live
+    .change({ kind, body, persist, matches: matcher(headers['if-match']) })
+    .catch((error: unknown) => {
+      throw refusal(error, body.format)
+    })
+  const answer = {
+    status: 'ok',
+    revision: state.revision,
+    persisted: persist,
+    lasts: lasts(state),
+    pending_restart: state.pendingRestart,
   }
+  sendJson(response, answer, 200, { ETag: etag(state) })
 }
 
 function lasts({ from, text }: ConfigState): string {
@@ -111,25 +152,9 @@ function lasts({ from, text }: ConfigState): string {
     : 'until it is changed again'
 }
 
-/** @throws ReplyError: a misspelt wish to persist must not pass for none. */
-function persistence(query: URLSearchParams): boolean {
-  const unknown = [...query.keys()].find((name) => name !== 'persist')
-  if (unknown !== undefined) refuse(400, `unknown query parameter ${JSON.stringify(unknown)}; known: persist`)
-  const value = query.get('persist')
-  if (value === null || value === 'false') return false
-  if (value !== 'true') refuse(400, 'persist must be true or false')
-  return true
-}
-
-/** @throws ReplyError */
-function parseBody(type: string, text: string): ChangeBody {
-  if (type === YAML_TYPE) return { format: 'yaml', text }
-  try {
-    return { format: 'json', value: JSON.parse(text) as unknown }
-  } catch {
-    // The parser's message quotes the text, which may hold secrets.
-    refuse(400, 'cannot read the body: it is not valid JSON')
-  }
+/** @throws RefusedRequestError */
+function bodyOf(type: string, text: string): ChangeBody {
+  return type === YAML_TYPE ? { format: 'yaml', text } : { format: 'json', value: parseJson(text) }
 }
 
 /** RFC 9110, 13.1.1: strong comparison, so a weak tag matches nothing. */
@@ -144,23 +169,20 @@ function etag({ revision }: ConfigState): string {
 }
 
 function refusal(error: unknown, format: ChangeBody['format']): unknown {
-  if (error instanceof RevisionError) {
-    return new ReplyError({ status: 412, body: { error: error.message, code: error.code } })
-  }
-  if (error instanceof PersistError) {
-    return new ReplyError({ status: 409, body: { error: error.message, code: error.code } })
-  }
-  if (error instanceof DiscobotError && !(error instanceof ConfigError)) {
-    return new ReplyError({ status: 422, body: { error: error.message, code: error.code } })
-  }
-  if (!(error instanceof ConfigError)) return error
+  if (!(error instanceof DiscobotError)) return error
+  const { message: detail, code } = error
+  const refused = (status: number): RefusedRequestError =>
+    new RefusedRequestError({ status, detail, code }, { cause: error })
+  if (error instanceof RevisionError) return refused(412)
+  if (error instanceof PersistError) return refused(409)
+  if (!(error instanceof ConfigError)) return refused(422)
   const problems = error.problems.map(shownProblem).map(({ file: _, line, col, ...problem }) => ({
     ...problem,
     // Of JSON only our own rendering has lines.
     ...(format === 'yaml' && line !== undefined ? { line, col } : {}),
   }))
-  const body = { error: 'cannot use the configuration; nothing was changed', code: error.code, problems }
-  return new ReplyError({ status: 422, body })
+  const told = { status: 422, detail: 'cannot use the configuration; nothing was changed', code }
+  return new RefusedRequestError({ ...told, more: { problems } }, { cause: error })
 }
 
 interface ShownProblem {

@@ -1,5 +1,7 @@
+import { shape } from '../../base/http/json-schema.js'
+import { sendJson } from '../../base/http/problem.js'
+import type { Route } from '../../base/http/route.js'
 import type { WithheldSecrets } from '../secrets.js'
-import type { Routes } from './routes.js'
 
 interface StatusDeps {
   /** Path of the CA certificate clients must trust. */
@@ -13,27 +15,38 @@ interface StatusDeps {
 }
 
 /** Health. */
-export function statusRoutes({ caCertPath, configTrouble, findings, withheld }: StatusDeps): Routes {
-  return {
-    '/health': {
-      // With a broken file the proxy goes on with the old one, which is not what the operator wants.
-      GET: () => {
+export function statusRoutes({
+  caCertPath,
+  configTrouble,
+  findings,
+  withheld,
+}: StatusDeps): readonly Route[] {
+  return [
+    {
+      method: 'GET',
+      path: '/health',
+      access: 'open',
+      summary: 'Whether the proxy is well',
+      description:
+        'With a broken file the proxy goes on with the old one, which is not what the operator wants.',
+      answers: {
+        200: {
+          description: 'it answers; `status` says how it is',
+          content: { 'application/json': shape('Health') },
+        },
+      },
+      handle: async ({ response }) => {
         const config = configTrouble()
         const found = findings()
         const secrets = withheld()
-        return {
-          status: 200,
-          body: {
-            status: secrets === undefined && config === undefined ? 'ok' : 'degraded',
-            ca_cert: caCertPath,
-            ...(config === undefined ? {} : { config }),
-            ...(secrets === undefined
-              ? {}
-              : { secrets: { withheld: secrets.names, reason: secrets.reason } }),
-            ...(found.length === 0 ? {} : { findings: found }),
-          },
-        }
+        sendJson(response, {
+          status: secrets === undefined && config === undefined ? 'ok' : 'degraded',
+          ca_cert: caCertPath,
+          ...(config === undefined ? {} : { config }),
+          ...(secrets === undefined ? {} : { secrets: { withheld: secrets.names, reason: secrets.reason } }),
+          ...(found.length === 0 ? {} : { findings: found }),
+        })
       },
     },
-  }
+  ]
 }

@@ -1,19 +1,18 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { link, open, rm } from 'node:fs/promises'
-import type { IncomingMessage } from 'node:http'
 import { dirname } from 'node:path'
+import { sameDigest } from '../../base/http/access.js'
 import { mkdir } from '../../config/files-at-once.js'
 import { codeOf, reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
-import { refuse } from './routes.js'
 
 /** 256 bits: nobody guesses it, so tries need not be counted. */
 const TOKEN_BYTES = 32
 const TOKEN = /^[\w-]{43,128}$/
 
 /** Whether a client showed the token that lets it change the configuration or the store. */
-export interface TokenCheck {
+export interface ApiToken {
   /** Why nobody can be let in. */
   readonly missing?: string
   accepts(shown: string): boolean
@@ -23,34 +22,16 @@ export interface TokenCheck {
  * The token at `path`, made where there is none; readable for our own user only. Never rejects: the proxy does its
  * work without one, and only changes over the API are refused then.
  */
-export async function ensureToken(path: string, logger: Logger): Promise<TokenCheck> {
+export async function ensureToken(path: string, logger: Logger): Promise<ApiToken> {
   try {
     await mkdir(dirname(path), { recursive: true })
     const found = (await readToken(path, logger)) ?? (await makeToken(path))
     const expected = digest(found)
-    return { accepts: (shown) => timingSafeEqual(digest(shown), expected) }
+    return { accepts: (shown) => sameDigest(digest(shown), expected) }
   } catch (error) {
     const missing = `cannot use ${path}: ${reasonOf(error)}`
     logger.warn({ reason: missing }, 'the configuration cannot be changed over the API')
     return { missing, accepts: () => false }
-  }
-}
-
-/** @throws ReplyError. RFC 6750, 2.1 and 3. */
-export function authorize({ headers }: IncomingMessage, token: TokenCheck): void {
-  const challenge = 'Bearer realm="discobot-proxy"'
-  if (token.missing !== undefined) {
-    refuse(401, `there is no API token: ${token.missing}`, { 'WWW-Authenticate': challenge })
-  }
-  const shown = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1]
-  if (shown === undefined) {
-    const error = 'send the token of <data>/proxy/api-token as "Authorization: Bearer TOKEN"'
-    refuse(401, error, { 'WWW-Authenticate': challenge })
-  }
-  if (!token.accepts(shown)) {
-    refuse(401, 'the token is not the one of <data>/proxy/api-token', {
-      'WWW-Authenticate': `${challenge}, error="invalid_token"`,
-    })
   }
 }
 

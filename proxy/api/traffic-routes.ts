@@ -1,8 +1,10 @@
+import { shape } from '../../base/http/json-schema.js'
+import { sendJson, sendText } from '../../base/http/problem.js'
+import type { Route } from '../../base/http/route.js'
 import type { CacheStats, ResponseCache } from '../cache/response-cache.js'
 import type { Traffic } from '../traffic.js'
 import { KINDS, type CountedKind, type DeadWatch } from '../watch/dead-watch.js'
 import { PROMETHEUS_TYPE, renderMetrics, type Metric } from './prometheus.js'
-import { TextBody, type Routes } from './routes.js'
 
 interface TrafficDeps {
   readonly traffic: Traffic
@@ -14,18 +16,31 @@ interface TrafficDeps {
 }
 
 /** What is going on, and what has been. */
-export function trafficRoutes(deps: TrafficDeps): Routes {
-  return {
-    '/api/requests': {
-      GET: () => ({ status: 200, body: { requests: deps.traffic.live() } }),
+export function trafficRoutes(deps: TrafficDeps): readonly Route[] {
+  return [
+    {
+      method: 'GET',
+      path: '/api/requests',
+      access: 'read',
+      summary: 'Requests under way, the oldest first',
+      description: 'Without queries, headers and bodies.',
+      answers: { 200: { description: 'all of them', content: { 'application/json': shape('Requests') } } },
+      handle: async ({ response }) => sendJson(response, { requests: deps.traffic.live() }),
     },
-    '/metrics': {
-      GET: () => {
+    {
+      method: 'GET',
+      path: '/metrics',
+      access: 'read',
+      summary: 'Figures in the format of Prometheus',
+      answers: {
+        200: { description: 'one line a figure', content: { [PROMETHEUS_TYPE]: { type: 'string' } } },
+      },
+      handle: async ({ response }) => {
         const text = renderMetrics([...trafficMetrics(deps), ...cacheMetrics(deps.cache.stats())])
-        return { status: 200, body: new TextBody(text, PROMETHEUS_TYPE) }
+        sendText(response, text, PROMETHEUS_TYPE)
       },
     },
-  }
+  ]
 }
 
 function trafficMetrics({ traffic, connections, upstreamConnections, watch }: TrafficDeps): Metric[] {

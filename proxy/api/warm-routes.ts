@@ -1,53 +1,109 @@
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { shape } from '../../base/http/json-schema.js'
+import { refuse, sendJson } from '../../base/http/problem.js'
+import type { Query, QueryParameter } from '../../base/http/query.js'
+import type { Exchange, Route } from '../../base/http/route.js'
+import { sendStream } from '../../base/http/send-stream.js'
 import { unattended } from '../../config/entry.js'
 import type { Logger } from '../../config/logger.js'
 import { WarmReferenceError } from '../warm/errors.js'
 import type { PrewarmJob } from '../warm/prewarm-job.js'
 import type { Prewarmer } from '../warm/prewarmer.js'
-import { readBody } from './body.js'
-import { refuse, StreamBody, type ApiRequest, type Reply, type Routes } from './routes.js'
-import type { UseCheck } from './use-check.js'
 
 /** Often enough for a bar that moves, seldom enough to cost nothing. */
 const REPORT_INTERVAL_MS = 250
 
 interface WarmDeps {
   readonly prewarmer: Prewarmer
-  readonly mayUse: UseCheck
   readonly logger: Logger
 }
+
+/** At most 100 references, each a URL at its longest. */
+const MAX_REQUEST_BYTES = 1024 * 1024
+const PATH = '/api/cache/prewarm'
+const LINES_TYPE = 'application/x-ndjson'
+
+const ID: QueryParameter = { kind: 'text', description: 'of the job' }
+const NO_JOB = { 404: 'there is no such job' }
 
 /**
  * Fetching ahead, with the proxy's own password and the operator's header rules: for those who can fetch the same
  * through the proxy, by the same rules.
  */
-export function warmRoutes({ prewarmer, mayUse, logger }: WarmDeps): Routes {
-  return {
-    '/api/cache/prewarm': {
-      POST: async ({ message }) => {
-        mayUse(message)
-        const job = await start(prewarmer, await readBody(message, ['application/json']))
+export function warmRoutes({ prewarmer, logger }: WarmDeps): readonly Route[] {
+  return [
+    {
+      method: 'POST',
+      path: PATH,
+      access: 'write',
+      summary: 'Start to fetch ahead',
+      body: {
+        description: 'images and URLs',
+        content: { 'application/json': shape('PrewarmRequest') },
+        maxBytes: MAX_REQUEST_BYTES,
+      },
+      answers: {
+        202: {
+          description: 'it has begun',
+          content: { 'application/json': shape('PrewarmJob') },
+          headers: { Location: { description: 'where its report is' } },
+        },
+      },
+      problems: {
+        422: 'the body is not as described, or names what is neither an image nor a URL',
+        503: 'too many jobs run already',
+      },
+      handle: async ({ response, json }) => {
+        const job = await start(prewarmer, await json())
         logger.info({ job: job.id, references: job.report().references.length }, 'prewarm started')
         const ended = job.ended.then(() => logger.info({ job: job.id, state: job.state }, 'prewarm ended'))
         unattended(logger, 'prewarm', ended)
-        return { status: 202, headers: { Location: `/api/cache/prewarm?id=${job.id}` }, body: job.report() }
-      },
-      GET: ({ query }) => shown(prewarmer, query),
-      DELETE: (request) => {
-        mayUse(request.message)
-        const job = found(prewarmer, request)
-        job.cancel()
-        return { status: 200, body: job.report() }
+        sendJson(response, job.report(), 202, { Location: `${PATH}?id=${job.id}` })
       },
     },
-  }
+    {
+      method: 'GET',
+      path: PATH,
+      access: 'read',
+      summary: 'Reports of the running jobs and the last that have ended, or of one',
+      query: {
+        id: ID,
+        follow: { kind: 'flag', description: 'of one: a report a line until the job has ended' },
+      },
+      answers: {
+        200: {
+          description: 'without an id, `{"jobs": […]}`',
+          content: {
+            'application/json': { oneOf: [shape('PrewarmJobs'), shape('PrewarmJob')] },
+            [LINES_TYPE]: shape('PrewarmJob'),
+          },
+        },
+      },
+      problems: NO_JOB,
+      handle: (exchange) => show(prewarmer, exchange),
+    },
+    {
+      method: 'DELETE',
+      path: PATH,
+      access: 'write',
+      summary: 'End a job; what came whole stays',
+      query: { id: ID },
+      answers: { 200: { description: 'its report', content: { 'application/json': shape('PrewarmJob') } } },
+      problems: NO_JOB,
+      handle: async ({ response, query }) => {
+        const job = found(prewarmer, query)
+        job.cancel()
+        sendJson(response, job.report())
+      },
+    },
+  ]
 }
 
-/** @throws ReplyError */
-async function start(prewarmer: Prewarmer, text: string): Promise<PrewarmJob> {
+/** @throws RefusedRequestError */
+async function start(prewarmer: Prewarmer, body: unknown): Promise<PrewarmJob> {
   const { prewarmRequestOf } = await import('../warm/prewarm-request.js')
-  const request = prewarmRequestOf(parseJson(text))
+  const request = prewarmRequestOf(body)
   if (request === undefined) {
     refuse(422, 'cannot read the body: write {"references": ["alpine:3"], "platform": "linux/amd64"}')
   }
@@ -62,19 +118,11 @@ async function start(prewarmer: Prewarmer, text: string): Promise<PrewarmJob> {
   }
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown
-  } catch {
-    refuse(400, 'cannot read the body: it is not valid JSON')
-  }
-}
-
-function shown(prewarmer: Prewarmer, query: URLSearchParams): Reply {
-  if (!query.has('id')) return { status: 200, body: { jobs: prewarmer.reports() } }
-  const job = found(prewarmer, { query })
-  if (query.get('follow') !== 'true') return { status: 200, body: job.report() }
-  return { status: 200, body: new StreamBody(Readable.from(reports(job)), 'application/x-ndjson') }
+async function show(prewarmer: Prewarmer, { response, query }: Exchange): Promise<void> {
+  if (query.text('id') === undefined) return sendJson(response, { jobs: prewarmer.reports() })
+  const job = found(prewarmer, query)
+  if (!query.flag('follow')) return sendJson(response, job.report())
+  await sendStream(response, Readable.from(reports(job)), LINES_TYPE)
 }
 
 /** A report a line, the last one when the job has ended. */
@@ -88,8 +136,8 @@ async function* reports(job: PrewarmJob): AsyncGenerator<string> {
   yield line()
 }
 
-/** @throws ReplyError */
-function found(prewarmer: Prewarmer, { query }: Pick<ApiRequest, 'query'>): PrewarmJob {
-  const id = query.get('id') ?? ''
+/** @throws RefusedRequestError */
+function found(prewarmer: Prewarmer, query: Query): PrewarmJob {
+  const id = query.text('id') ?? ''
   return prewarmer.find(id) ?? refuse(404, `there is no job ${JSON.stringify(id.slice(0, 40))}`)
 }

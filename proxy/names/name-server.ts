@@ -4,7 +4,8 @@ import { networkInterfaces } from 'node:os'
 import { entry, unattended } from '../../config/entry.js'
 import { reasonOf } from '../../config/errors.js'
 import type { Logger } from '../../config/logger.js'
-import { isIPv6 } from '../../config/is-ipv6.js'
+import { isIPv6 } from '../../base/net/is-ipv6.js'
+import { LOCALHOST_ADDRESSES } from '../../base/net/loopback.js'
 import { CONTAINER_BRIDGE } from '../exposure.js'
 import type { NameAnswers } from './answers.js'
 import { readQuery, renderAnswer } from './query.js'
@@ -18,7 +19,6 @@ const MAX_CONNECTIONS = 64
 const IDLE_MS = 10_000
 /** Docker makes bridges whenever somebody makes a network. */
 const LOOK_MS = 2_000
-const LOOPBACK = ['127.0.0.1', '::1']
 
 export interface NameServerDeps {
   readonly port: number
@@ -198,5 +198,8 @@ function wantedAddresses(): string[] {
   const bridges = interfaces
     .filter(([name]) => CONTAINER_BRIDGE.test(name))
     .flatMap(([, entries]) => (entries ?? []).filter(({ address }) => !address.startsWith('fe80:')))
-  return [...LOOPBACK.filter((address) => present.has(address)), ...bridges.map(({ address }) => address)]
+  return [
+    ...LOCALHOST_ADDRESSES.filter((address) => present.has(address)),
+    ...bridges.map(({ address }) => address),
+  ]
 }

@@ -7,6 +7,7 @@ import { cacheRoutes } from '../api/cache-routes.js'
 import { statusRoutes } from '../api/status-routes.js'
 import { noCache } from '../cache/open-cache.js'
 import { openRaw } from './harness.js'
+import { OPEN_ACCESS } from './open-access.js'
 
 const STATS = {
   hits: 3,
@@ -36,15 +37,16 @@ async function startApi(
   const api = new ApiServer({
     host: '127.0.0.1',
     port: 0,
-    routes: {
+    access: OPEN_ACCESS,
+    routes: [
       ...statusRoutes({
         caCertPath: '/.data/proxy/certs/ca.crt',
         configTrouble: () => undefined,
         withheld: () => undefined,
         findings: () => [],
       }),
-      ...cacheRoutes({ mayUse: () => undefined, cache, logger: silentLogger }),
-    },
+      ...cacheRoutes({ cache, logger: silentLogger }),
+    ],
     logger: silentLogger,
     ...extra,
   })

@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { silentLogger } from '../../config/logger.js'
 import { cacheRoutes } from '../api/cache-routes.js'
 import { ApiServer } from '../api/server.js'
+import { OPEN_ACCESS } from './open-access.js'
 import type { EntryPage } from '../cache/catalogue.js'
 import { nameOfKey } from '../cache/key.js'
 import type { ResponseCache } from '../cache/response-cache.js'
@@ -21,8 +22,8 @@ interface Answer {
 type Ask = (method: string, path: string) => Promise<Answer>
 
 async function startApi(t: Test, cache: ResponseCache): Promise<Ask> {
-  const routes = cacheRoutes({ mayUse: () => undefined, cache, logger: silentLogger })
-  const api = new ApiServer({ host: '127.0.0.1', port: 0, routes, logger: silentLogger })
+  const routes = cacheRoutes({ cache, logger: silentLogger })
+  const api = new ApiServer({ host: '127.0.0.1', port: 0, routes, access: OPEN_ACCESS, logger: silentLogger })
   const port = await api.start()
   t.teardown(() => api.stop())
   return async (method, path) => {

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
 import t, { type Test } from 'tap'
+import { sendJson } from '../../base/http/problem.js'
 import { createLogger } from '../../config/logger.js'
 import { keepLines, type KeptLines, type Line } from '../../config/test/kept-lines.js'
 import { ApiServer } from '../api/server.js'
@@ -13,6 +14,7 @@ import {
   type TestProxy,
   type TestProxyOptions,
 } from './harness.js'
+import { OPEN_ACCESS } from './open-access.js'
 import { folder, start } from './program.js'
 
 // Whatever throws in an entry is a fault of ours: it is in the log, it ends its own connection and nothing else.
@@ -195,30 +197,45 @@ t.test('what is no HTTP', async (t) => {
 })
 
 t.test(
-  'the proxy API: a route that throws is answered, one whose answer cannot be written ends',
+  'the proxy API: a route that throws is answered, what throws beyond that ends its connection',
   async (t) => {
-    const kept = keepLines()
+    let armed = false
+    const kept = keepLines(({ message }: Line) => {
+      if (message !== 'cannot answer a control request' || !armed) return
+      armed = false
+      throw new TypeError('planted in the log')
+    })
+    const row = { method: 'GET', access: 'read', summary: '', answers: {} } as const
     const api = new ApiServer({
       host: '127.0.0.1',
       port: 0,
+      access: OPEN_ACCESS,
       logger: kept.logger,
-      routes: {
-        '/throws': {
-          GET: () => {
-            throw new TypeError('planted')
-          },
+      routes: [
+        { ...row, path: '/throws', handle: () => Promise.reject(new TypeError('planted')) },
+        {
+          ...row,
+          path: '/broken',
+          handle: async ({ response }) => sendJson(response, {}, 200, { 'X-Broken': 'a\r\nb' }),
         },
-        '/broken': { GET: () => ({ status: 200, body: {}, headers: { 'X-Broken': 'a\r\nb' } }) },
-        '/fine': { GET: () => ({ status: 200, body: { fine: true } }) },
-      },
+        { ...row, path: '/fine', handle: async ({ response }) => sendJson(response, { fine: true }) },
+      ],
     })
     const port = await api.start()
     t.teardown(() => api.stop())
-    t.equal((await fetch(`http://127.0.0.1:${port}/throws`)).status, 500)
-    t.match(kept.lines, [{ message: 'cannot answer a control request', fields: { reason: 'planted' } }])
-    await t.rejects(fetch(`http://127.0.0.1:${port}/broken`))
-    t.match(kept.faults(), [{ fields: { entry: 'proxy API', reason: /X-Broken/ } }])
-    t.equal((await fetch(`http://127.0.0.1:${port}/fine`)).status, 200)
+    const status = async (path: string): Promise<number> =>
+      (await fetch(`http://127.0.0.1:${port}${path}`)).status
+    t.equal(await status('/throws'), 500)
+    t.equal(await status('/broken'), 500, 'an answer that cannot be written')
+    t.match(kept.lines, [
+      { message: 'cannot answer a control request', fields: { path: '/throws', reason: 'planted' } },
+      { message: 'cannot answer a control request', fields: { path: '/broken', reason: /X-Broken/ } },
+    ])
+    t.strictSame(kept.faults(), [])
+    armed = true
+    await t.rejects(status('/throws'))
+    t.match(kept.faults(), [{ fields: { entry: 'proxy API', reason: 'planted in the log' } }])
+    t.equal(await status('/fine'), 200)
   },
 )
 

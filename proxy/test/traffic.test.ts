@@ -7,6 +7,7 @@ import type { LiveRequest } from '../traffic.js'
 import { silentLogger } from '../../config/logger.js'
 import { openTestCache } from './cache-front.js'
 import { openRaw, startHttpOrigin, startProxy, type TestProxy, type TestProxyOptions } from './harness.js'
+import { OPEN_ACCESS } from './open-access.js'
 import { openHttp2, startHttp2Origin } from './http2-ends.js'
 
 interface Watched {
@@ -27,7 +28,7 @@ async function startWatched(t: Test, options: TestProxyOptions = {}): Promise<Wa
     upstreamConnections: () => server.upstreamConnections,
     watch: server.watch,
   })
-  const api = new ApiServer({ host: '127.0.0.1', port: 0, routes, logger: silentLogger })
+  const api = new ApiServer({ host: '127.0.0.1', port: 0, routes, access: OPEN_ACCESS, logger: silentLogger })
   const port = await api.start()
   t.teardown(() => api.stop())
   const get = async (path: string): Promise<string> => (await fetch(`http://127.0.0.1:${port}${path}`)).text()

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { isLoopbackHost } from '../../base/net/loopback.js'
 import { parseTarget, TargetError, type Target } from '../target.js'
 import { WarmReferenceError } from './errors.js'
 
@@ -50,7 +50,7 @@ export function parseImageReference(text: string): ImageReference {
     )
   }
   const host = isHub ? DOCKER_HUB : first
-  const scheme = isLoopback(targetOf(text, host, 443).host) ? 'http' : 'https'
+  const scheme = isLoopbackHost(targetOf(text, host, 443).host) ? 'http' : 'https'
   return {
     registry: targetOf(text, host, scheme === 'http' ? 80 : 443),
     scheme,
@@ -66,10 +66,6 @@ function targetOf(text: string, host: string, port: number): Target {
     if (error instanceof TargetError) throw invalid(text, error.message)
     throw error
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || (isIP(host) === 4 && host.startsWith('127.')) || host === '::1'
 }
 
 function invalid(text: string, why: string): WarmReferenceError {

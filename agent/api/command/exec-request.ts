@@ -1,6 +1,6 @@
 import * as v from 'valibot'
-import { refuse } from '../problem.js'
-import type { JsonSchema } from '../json-schema.js'
+import { refuse } from '../../../base/http/problem.js'
+import type { JsonSchema } from '../../../base/http/json-schema.js'
 
 /** What `POST /api/exec` is asked to run. */
 export interface ExecRequest {

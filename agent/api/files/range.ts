@@ -1,4 +1,4 @@
-import { refuse } from '../problem.js'
+import { refuse } from '../../../base/http/problem.js'
 
 /** Bytes of a file, both ends included. */
 interface ByteRange {

@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs'
 import { lstat, opendir, rmdir, unlink } from 'node:fs/promises'
 import type { IncomingHttpHeaders } from 'node:http'
-import { refuse } from '../problem.js'
+import { refuse } from '../../../base/http/problem.js'
 import { refuseSystemError } from './system-refusal.js'
 import type { Folder, Place, WorkspaceTree } from './tree.js'
 import { beliefOf, checkBelief } from './version.js'

@@ -1,5 +1,5 @@
 import { codeOf } from '../../../config/errors.js'
-import { refuse } from '../problem.js'
+import { refuse } from '../../../base/http/problem.js'
 
 /** errno → how it is told. What is not here is a failure of ours. */
 const REFUSALS: Readonly<Record<string, readonly [status: number, reason: string]>> = {

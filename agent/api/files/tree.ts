@@ -3,7 +3,7 @@ import { mkdir, open, realpath, type FileHandle } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { codeOf } from '../../../config/errors.js'
 import { isWithin } from '../../../config/paths.js'
-import { refuse } from '../problem.js'
+import { refuse } from '../../../base/http/problem.js'
 import { refuseSystemError } from './system-refusal.js'
 
 const FOLDER_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW

@@ -1,6 +1,6 @@
 import type { BigIntStats } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
-import { refuse } from '../problem.js'
+import { refuse } from '../../../base/http/problem.js'
 
 /**
  * The entity tag of a file as it is now. Inode and times in nanoseconds: a file that was replaced has another inode,

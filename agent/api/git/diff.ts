@@ -1,4 +1,4 @@
-import { refuse } from '../problem.js'
+import { refuse } from '../../../base/http/problem.js'
 import { GitFailedError, runGit, type GitOptions, type GitOutput } from './run-git.js'
 
 interface DiffRequest {

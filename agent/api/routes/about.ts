@@ -1,6 +1,6 @@
-import { describeRoutes } from '../openapi.js'
-import { sendJson } from '../problem.js'
-import type { Route } from '../route.js'
+import { PROBLEM_DETAILS, sendJson } from '../../../base/http/problem.js'
+import type { Route } from '../../../base/http/route.js'
+import { agentAccess, type TokenCheck } from '../access.js'
 import { gatherStatus, type StatusSources } from '../status.js'
 
 /** `/health` tells nothing but that we answer, so it takes no token: whoever watches us need not have it. */
@@ -9,7 +9,7 @@ export function healthRoute(): Route {
     method: 'GET',
     path: '/health',
     summary: 'Whether the agent API answers',
-    open: true,
+    access: 'open',
     answers: {
       200: {
         description: 'it does',
@@ -32,6 +32,7 @@ export function statusRoute(sources: StatusSources): Route {
   return {
     method: 'GET',
     path: '/api/status',
+    access: 'read',
     summary: 'Boot, services, proxy and workspace',
     description: 'Always answers: what cannot be asked is a line in `degraded`.',
     answers: {
@@ -66,15 +67,41 @@ export function statusRoute(sources: StatusSources): Route {
   }
 }
 
+/** What any route may answer, whatever it does. */
+const COMMON_PROBLEMS: Readonly<Record<number, string>> = {
+  400: 'the request is malformed, or carries what the route does not take',
+  401: 'a token is set, and missing or wrong',
+  403: 'the request comes from a page of another origin',
+  421: 'the Host header names another machine',
+  500: 'the API failed; its log says why',
+}
+
 /** @param all the routes, this one included, once they are known. */
-export function openapiRoute(all: () => readonly Route[], version: string, authorized: boolean): Route {
+export function openapiRoute(
+  all: () => readonly Route[],
+  version: string,
+  token: TokenCheck | undefined,
+): Route {
+  const server = {
+    title: 'Discobot agent API',
+    description: 'What the container does, and what its workspace holds.',
+    version,
+    access: agentAccess(token),
+    problems: PROBLEM_DETAILS,
+    commonProblems: COMMON_PROBLEMS,
+  }
   return {
     method: 'GET',
     path: '/openapi.json',
+    access: 'read',
     summary: 'This API, described',
     answers: {
       200: { description: 'an OpenAPI 3.1 document', content: { 'application/json': { type: 'object' } } },
     },
-    handle: async ({ response }) => sendJson(response, describeRoutes(all(), version, authorized)),
+    handle: async ({ response }) => {
+      // Nothing of it is needed to serve.
+      const { describeRoutes } = await import('../../../base/http/openapi.js')
+      sendJson(response, describeRoutes(all(), server))
+    },
   }
 }

@@ -6,12 +6,11 @@ import { CommandStartError, startCommand, type Command } from '../command/comman
 import { EXEC_SCHEMA, parseExecRequest, type ExecRequest } from '../command/exec-request.js'
 import { Utf8Chunks, type OutputData } from '../command/utf8-chunks.js'
 import type { WorkspaceTree } from '../files/tree.js'
-import { readJson } from '../request-body.js'
-import { writePaced } from '../paced-write.js'
-import { refuse, SAFE_HEADERS } from '../problem.js'
-import type { Exchange, LeaveReason, Route } from '../route.js'
+import { writePaced } from '../../../base/http/paced-write.js'
+import { refuse, SAFE_HEADERS } from '../../../base/http/problem.js'
+import type { Exchange, LeaveReason, Route } from '../../../base/http/route.js'
 import type { Limits } from '../settings.js'
-import { Slots } from '../slots.js'
+import { Slots } from '../../../base/http/slots.js'
 
 interface ExecDeps {
   readonly tree: WorkspaceTree
@@ -59,6 +58,7 @@ export function execRoute(deps: ExecDeps): Route {
   return {
     method: 'POST',
     path: '/api/exec',
+    access: 'write',
     summary: 'Run a command in the workspace',
     description:
       'Output comes while the command runs, and the command is as slow as its reader. When it ends, its time runs ' +
@@ -76,17 +76,14 @@ export function execRoute(deps: ExecDeps): Route {
     },
     problems: {
       404: 'cwd does not exist',
-      408: 'the body was too slow',
       409: 'cwd is no folder',
-      413: 'the body is too long',
-      415: 'the body is not application/json',
       422: 'the body is not as described, or there is no such program',
       429: 'too many commands run already',
     },
     handle: async (exchange) => {
       const free = slots.take()
       try {
-        const body = await readJson(exchange.request, MAX_BODY_BYTES, deps.limits.clientTimeoutMs)
+        const body = await exchange.json()
         await run(deps, exchange, parseExecRequest(body))
       } finally {
         free()

@@ -2,9 +2,9 @@ import { sendFile } from '../files/read.js'
 import { removePath } from '../files/remove.js'
 import type { WorkspaceTree } from '../files/tree.js'
 import { makeFolder, writeFile } from '../files/write.js'
-import { refuse, SAFE_HEADERS, sendJson } from '../problem.js'
-import type { QueryParameter } from '../query.js'
-import type { Exchange, Route } from '../route.js'
+import { refuse, SAFE_HEADERS, sendJson } from '../../../base/http/problem.js'
+import type { QueryParameter } from '../../../base/http/query.js'
+import type { Exchange, Route } from '../../../base/http/route.js'
 import type { Limits } from '../settings.js'
 
 interface FilesDeps {
@@ -54,6 +54,7 @@ export function filesRoutes({ tree, limits }: FilesDeps): readonly Route[] {
     {
       method: 'GET',
       path: PATH,
+      access: 'read',
       summary: 'Read a file, or list a folder',
       query: { path: pathParameter('relative to the workspace, which it is itself when left out') },
       headers: {
@@ -77,6 +78,7 @@ export function filesRoutes({ tree, limits }: FilesDeps): readonly Route[] {
     {
       method: 'PUT',
       path: PATH,
+      access: 'write',
       summary: 'Write a file, or make a folder',
       description:
         'The file changes whole or not at all, and keeps its mode; a link within the workspace stays one.',
@@ -114,6 +116,7 @@ export function filesRoutes({ tree, limits }: FilesDeps): readonly Route[] {
     {
       method: 'DELETE',
       path: PATH,
+      access: 'write',
       summary: 'Delete a file, a link or a folder',
       query: {
         path: pathParameter('relative to the workspace', true),

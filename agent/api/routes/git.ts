@@ -1,9 +1,9 @@
 import { gitDiff } from '../git/diff.js'
 import { GitFailedError, runGit, type GitOptions } from '../git/run-git.js'
 import { parseStatus, STATUS_ARGUMENTS } from '../git/status.js'
-import { refuse, SAFE_HEADERS, sendJson } from '../problem.js'
-import type { Route } from '../route.js'
-import { Slots } from '../slots.js'
+import { refuse, SAFE_HEADERS, sendJson } from '../../../base/http/problem.js'
+import type { Route } from '../../../base/http/route.js'
+import { Slots } from '../../../base/http/slots.js'
 
 interface GitDeps {
   readonly workspace: string
@@ -41,6 +41,7 @@ export function gitRoutes({ workspace, env }: GitDeps): readonly Route[] {
     {
       method: 'GET',
       path: '/api/git/status',
+      access: 'read',
       summary: 'Branch and changed files of the workspace',
       answers: {
         200: {
@@ -85,6 +86,7 @@ export function gitRoutes({ workspace, env }: GitDeps): readonly Route[] {
     {
       method: 'GET',
       path: '/api/git/diff',
+      access: 'read',
       summary: 'What has changed since a commit, as a patch',
       description: 'Untracked files are not in it; the status names them.',
       query: {

@@ -1,8 +1,8 @@
 import { askAgent, readLines } from '../../control/client.js'
 import { AgentUnreachableError, ControlFailedError } from '../../control/errors.js'
-import { EventStream } from '../event-stream.js'
-import { refuse, sendJson } from '../problem.js'
-import type { Exchange, LeaveReason, Route } from '../route.js'
+import { EventStream } from '../../../base/http/event-stream.js'
+import { refuse, sendJson } from '../../../base/http/problem.js'
+import type { Exchange, LeaveReason, Route } from '../../../base/http/route.js'
 
 interface ServicesDeps {
   /** Path of the agent's control socket; absent when we were started by hand. */
@@ -35,6 +35,7 @@ export function servicesRoutes(deps: ServicesDeps): readonly Route[] {
     {
       method: 'GET',
       path: '/api/services/{name}/logs',
+      access: 'read',
       summary: 'What a service has said, and says',
       description:
         'Server-sent events: one a line, whose `data` is a JSON object and whose `id` lets a client go on where it ' +
@@ -60,6 +61,7 @@ export function servicesRoutes(deps: ServicesDeps): readonly Route[] {
     {
       method: 'POST',
       path: '/api/services/{name}/restart',
+      access: 'write',
       summary: 'Restart a service',
       description: 'Answers when it is ready again; goes on when the client leaves.',
       params: NAME,

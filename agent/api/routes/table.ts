@@ -1,8 +1,9 @@
 import { openGroup } from '../../cgroups/service-group.js'
+import type { Logger } from '../../../config/logger.js'
 import { briefly } from '../brief-memory.js'
 import { WorkspaceTree } from '../files/tree.js'
 import { gitState } from '../git-state.js'
-import type { Route } from '../route.js'
+import type { Route } from '../../../base/http/route.js'
 import type { ApiSettings } from '../settings.js'
 import { healthRoute, openapiRoute, statusRoute } from './about.js'
 import { execRoute } from './exec.js'
@@ -17,7 +18,7 @@ const GIT_TIMEOUT_MS = 3_000
 const GIT_MEMORY_MS = 1_000
 
 /** Everything the API does. */
-export function routeTable(settings: ApiSettings, version: string): readonly Route[] {
+export function routeTable(settings: ApiSettings, version: string, logger: Logger): readonly Route[] {
   const { workspace, controlSocket, controlToken, proxyApiPort, commandEnv, shell, limits } = settings
   const tree = new WorkspaceTree(workspace)
   const groups = openGroup(settings.ownGroup)
@@ -30,7 +31,7 @@ export function routeTable(settings: ApiSettings, version: string): readonly Rou
   )
   const routes: readonly Route[] = [
     healthRoute(),
-    openapiRoute(() => routes, version, settings.token !== undefined),
+    openapiRoute(() => routes, version, settings.token),
     statusRoute({
       ...(controlSocket === undefined ? {} : { controlSocket }),
       proxyApiPort,
@@ -43,7 +44,7 @@ export function routeTable(settings: ApiSettings, version: string): readonly Rou
       stallMs: limits.clientTimeoutMs,
     }),
     execRoute({ tree, env: commandEnv, limits, ...inGroups }),
-    terminalRoute({ tree, env: commandEnv, shell, limits, ...inGroups }),
+    terminalRoute({ tree, env: commandEnv, shell, limits, logger, ...inGroups }),
     ...filesRoutes({ tree, limits }),
     ...gitRoutes({ workspace, env: gitEnv }),
   ]

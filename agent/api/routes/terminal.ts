@@ -1,11 +1,12 @@
 import type { WebSocket, WebSocketServer } from 'ws'
+import type { Logger } from '../../../config/logger.js'
 import type { ServiceGroup } from '../../cgroups/service-group.js'
 import type { WorkspaceTree } from '../files/tree.js'
-import { ClientGoneError } from '../paced-write.js'
-import { refuse, RefusedRequestError } from '../problem.js'
-import type { Route, Upgrade } from '../route.js'
+import { ClientGoneError } from '../../../base/http/paced-write.js'
+import { refuse, RefusedRequestError } from '../../../base/http/problem.js'
+import type { Route, Upgrade } from '../../../base/http/route.js'
 import type { Limits } from '../settings.js'
-import { Slots } from '../slots.js'
+import { Slots } from '../../../base/http/slots.js'
 import { MAX_SIZE } from '../terminal/control-message.js'
 import { TerminalError } from '../terminal/terminal-error.js'
 import type { Pty } from '../terminal/pty.js'
@@ -16,6 +17,7 @@ interface TerminalDeps {
   /** An interactive one. */
   readonly shell: string
   readonly limits: Limits
+  readonly logger: Logger
   readonly groups?: ServiceGroup
 }
 
@@ -34,6 +36,7 @@ export function terminalRoute(deps: TerminalDeps): Route {
   return {
     method: 'GET',
     path: '/api/terminal',
+    access: 'write',
     summary: 'A shell in a terminal, over WebSocket',
     description:
       'Binary messages are the bytes of the terminal, both ways. Text messages are JSON: {"input": "text"} and ' +
@@ -94,7 +97,7 @@ async function serve(deps: TerminalDeps, server: WebSocketServer, upgrade: Upgra
     await pty.close()
     throw error
   }
-  await runSession(socket, pty, { clientTimeoutMs, idleMs }, upgrade.signal, upgrade.logger)
+  await runSession(socket, pty, { clientTimeoutMs, idleMs }, upgrade.signal, deps.logger)
 }
 
 async function openTerminal({ tree, env, shell, groups }: TerminalDeps, { query }: Upgrade): Promise<Pty> {

@@ -1,7 +1,7 @@
 import type { RawData, WebSocket } from 'ws'
 import { entry } from '../../../config/entry.js'
 import type { Logger } from '../../../config/logger.js'
-import type { LeaveReason } from '../route.js'
+import type { LeaveReason } from '../../../base/http/route.js'
 import { parseControl } from './control-message.js'
 import type { Pty } from './pty.js'
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { Logger } from '../../config/logger.js'
+import type { Access } from './access.js'
 import type { JsonSchema } from './json-schema.js'
 import type { Query, QueryParameter } from './query.js'
 
@@ -15,10 +15,16 @@ export interface AnswerSpec extends Described {
   readonly headers?: Readonly<Record<string, Described>>
 }
 
-interface BodySpec extends Described {
+export interface BodySpec extends Described {
+  /** Media type → the shape of the body; others are refused with 415, where it is not just bytes. */
   readonly content: Readonly<Record<string, JsonSchema>>
-  /** More is refused with 413. */
+  /** More is refused with 413 where it is read as a whole; who takes the bytes as they come sees to it. */
   readonly maxBytes: number
+}
+
+/** Bytes of any kind, and of none: their media type is not looked at. */
+export function isAnyBytes({ content }: Pick<BodySpec, 'content'>): boolean {
+  return Object.hasOwn(content, 'application/octet-stream')
 }
 
 /** One request under way. */
@@ -28,9 +34,12 @@ export interface Exchange {
   /** The parts of the path in braces, decoded. */
   readonly params: Readonly<Record<string, string>>
   readonly query: Query
-  /** Aborts when the client has gone, or the API is stopping: the reason says which. */
+  /** Aborts when the client has gone, or the server is stopping: the reason says which. */
   readonly signal: AbortSignal
-  readonly logger: Logger
+  /** The body, within what the route says of it. Rejects with RefusedRequestError: 400, 408 or 413. */
+  text(): Promise<string>
+  /** The same as the JSON value that it must be. */
+  json(): Promise<unknown>
 }
 
 export type LeaveReason = 'client-left' | 'stopping'
@@ -57,13 +66,11 @@ interface Documented {
   readonly problems?: Readonly<Record<number, string>>
 }
 
-/** One thing the API does: what serves it is what describes it. */
+/** One thing a server does: what serves it is what guards and describes it. */
 export interface Route extends Documented {
-  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
-  /** A request with a body is refused where there is none here. */
+  readonly method: 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE' | 'OPTIONS'
+  readonly access: Access
   readonly body?: BodySpec
-  /** Answered without the token. */
-  readonly open?: true
   /** GET only: HEAD is not answered, because the body has no end of its own. */
   readonly endless?: true
   /** Resolves when nothing of the request is left; what it throws becomes a problem. */

@@ -20,7 +20,7 @@ export class EventStream {
   constructor(response: ServerResponse, stallMs: number) {
     this.#response = response
     this.#stallMs = stallMs
-    response.writeHead(200, { ...SAFE_HEADERS, 'content-type': 'text/event-stream' })
+    response.writeHead(200, { ...SAFE_HEADERS, 'Content-Type': 'text/event-stream' })
     response.flushHeaders()
     // Whatever is written meanwhile says the same; a client that does not take it is found out there.
     this.#heartbeat = setInterval(() => {

@@ -1,9 +1,13 @@
 import type { ServerResponse } from 'node:http'
-import { DiscobotError } from '../../config/errors.js'
 
 /** The client does not take what it asked for: it has left, or reads nothing. */
-export class ClientGoneError extends DiscobotError {
+export class ClientGoneError extends Error {
   readonly code = 'API_CLIENT_GONE'
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = new.target.name
+  }
 }
 
 /**
