@@ -8,7 +8,7 @@ export default tseslint.config(
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   js.configs.recommended,
   {
-    files: ['{base,config,proxy,agent}/**/*.ts'],
+    files: ['{base,config,proxy,agent,test}/**/*.ts'],
     extends: [tseslint.configs.recommendedTypeChecked],
     languageOptions: { parserOptions: { project: './tsconfig.json', tsconfigRootDir: import.meta.dirname } },
     plugins: { own: { rules: { 'entries-are-guarded': entriesAreGuarded } } },
@@ -24,7 +24,7 @@ export default tseslint.config(
         { fixStyle: 'inline-type-imports', disallowTypeAnnotations: false },
       ],
       '@typescript-eslint/no-explicit-any': 'error',
-      // A rejection that nobody handles ends a program; `void` would only hide it. See config/entry.ts.
+      // A rejection that nobody handles ends a program; `void` would only hide it. See base/process/entry.ts.
       '@typescript-eslint/no-floating-promises': ['error', { ignoreVoid: false }],
       '@typescript-eslint/no-misused-promises': 'error',
       'own/entries-are-guarded': 'error',
@@ -42,7 +42,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['{base,config,proxy,agent}/**/{test,bench}/**/*.ts'],
+    files: ['**/{test,bench}/**/*.ts'],
     rules: {
       // A test or a measurement that ends by a fault says so; nobody else's connections end with it.
       'own/entries-are-guarded': 'off',

@@ -6,13 +6,13 @@ import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import { unknownName } from '../base/cli/command-line.js'
 import { terminalOf } from '../base/cli/terminal.js'
-import { DiscobotError, reasonOf } from '../config/errors.js'
+import { DiscobotError, reasonOf } from '../base/errors.js'
 import { agentProgram, type AgentEntry } from './cli/program.js'
 import type { CommandSurroundings } from './command/command-in-front.js'
-import type { CommandDeps } from './control/commands.js'
-import { CONTAINER_SOCKET, readOptions, type AgentOptions } from './options.js'
-import { isImageInContainer } from './place.js'
-import { readVersion } from '../config/version.js'
+import type { CommandDeps } from './cli/commands/commands.js'
+import { CONTAINER_SOCKET, readOptions, type AgentOptions } from './settings/options.js'
+import { isImageInContainer } from './settings/place.js'
+import { readVersion } from '../base/version.js'
 
 const stdout = terminalOf(() => process.stdout, process.env)
 const stderr = terminalOf(() => process.stderr, process.env)
@@ -87,12 +87,12 @@ async function run(options: AgentOptions, words?: Words): Promise<number> {
     { systemClock },
     { findPrograms },
   ] = await Promise.all([
-    import('../config/logger.js'),
-    import('../config/line-output.js'),
-    import('../config/standard-output.js'),
+    import('../base/log/logger.js'),
+    import('../base/log/line-output.js'),
+    import('../base/log/standard-output.js'),
     import('./run.js'),
-    import('./init/clock.js'),
-    import('./programs.js'),
+    import('./process/clock.js'),
+    import('./settings/programs.js'),
   ])
   const terminal = new LineOutput(standardOutput(1, words !== undefined).descriptor, () => undefined)
   const own = words === undefined ? { logger: createLogger(options.log) } : await inFront(options, words)
@@ -120,7 +120,7 @@ async function run(options: AgentOptions, words?: Words): Promise<number> {
 /** The user's command, and the log beside it: on the error output only what is wrong, unless more is asked for. */
 async function inFront(options: AgentOptions, words: Words) {
   const [{ createLogger }, { CommandScreen }, { CommandInFront }] = await Promise.all([
-    import('../config/logger.js'),
+    import('../base/log/logger.js'),
     import('./command/command-screen.js'),
     import('./command/command-in-front.js'),
   ])
@@ -137,7 +137,7 @@ async function inFront(options: AgentOptions, words: Words) {
 
 async function isolate(options: AgentOptions): Promise<number> {
   const [{ createLogger }, { runIsolated }] = await Promise.all([
-    import('../config/logger.js'),
+    import('../base/log/logger.js'),
     import('./isolate/run.js'),
   ])
   const main = fileURLToPath(import.meta.url)

@@ -1,12 +1,12 @@
-import { unattended } from '../config/entry.js'
-import { reasonOf } from '../config/errors.js'
-import type { Logger } from '../config/logger.js'
-import { giveMemoryBack, keepHeapSmall } from '../config/small-heap.js'
+import { unattended } from '../base/process/entry.js'
+import { reasonOf } from '../base/errors.js'
+import type { Logger } from '../base/log/logger.js'
+import { giveMemoryBack, keepHeapSmall } from '../base/process/small-heap.js'
 import { BootInterruptedError } from './boot/errors.js'
-import type { BootFindings } from './boot/findings.js'
+import type { BootFindings } from './boot/findings/findings.js'
 import { runBoot } from './boot/graph.js'
-import type { StepStatus } from './boot/step.js'
-import { STOP_ORDER } from './boot/shutdown.js'
+import type { StepStatus } from './status/step.js'
+import { STOP_ORDER } from './services/shutdown.js'
 import type { BootSettings } from './boot/steps.js'
 import { planProxy } from './boot/steps/proxy.js'
 import type { CommandInFront, CommandSurroundings } from './command/command-in-front.js'
@@ -14,17 +14,17 @@ import { describeEngine } from './docker/engine.js'
 import { findServiceGroups, noServiceGroups } from './cgroups/service-groups.js'
 import type { ServiceVerb } from './control/actions.js'
 import type { ControlServer } from './control/server.js'
-import type { AgentPhase, AgentStatus } from './control/status.js'
-import { ChildRegistry } from './init/children.js'
-import { Faults } from './init/faults.js'
-import { startReaper } from './init/reaper.js'
-import { handleSignals } from './init/signals.js'
+import type { AgentPhase, AgentStatus } from './status/status.js'
+import { ChildRegistry } from './process/children.js'
+import { Faults } from './process/faults.js'
+import { startReaper } from './process/reaper.js'
+import { handleSignals } from './process/signals.js'
 import { keptLogger } from './logs/kept-logger.js'
 import { LogFiles } from './logs/log-files.js'
 import { LogStore } from './logs/log-store.js'
 import type { ServiceStatus } from './services/spec.js'
 import { Supervisor } from './services/supervisor.js'
-import { listZombies } from './services/zombies.js'
+import { listZombies } from './process/zombies.js'
 import { filterProgramRunner } from './wall/filter-program.js'
 import { wallOf, withheldLine, type Wall } from './wall/wall.js'
 import { commandRunner } from './system/command.js'
@@ -177,7 +177,7 @@ export async function runAgent(deps: RunDeps): Promise<number> {
     unattended(logger, "watch of the operator's file", plan.follow())
     giveMemoryBack()
     const { colour, columns, command, terminal: timeline } = deps
-    const { renderWelcome, suggestions } = await import('./welcome.js')
+    const { renderWelcome, suggestions } = await import('./cli/welcome.js')
     if (inFront !== undefined) unattended(logger, "the user's command", inFront.run(findings))
     // Whoever parses the log line by line is not to meet a text for people among them.
     else if (options.log.format === 'json')

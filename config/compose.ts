@@ -1,22 +1,22 @@
-import type { ApartSection, Config } from './config.js'
+import type { ApartSection, Config } from './model/config.js'
 import {
   MAX_CONFIG_BYTES,
   readConfigTexts,
   type ConfigFiles,
   type ConfigTexts,
   type FoundFile,
-} from './config-texts.js'
-import { cutOffProblem } from './cut-off.js'
-import { readLayer, type Layer } from './layer.js'
-import { layerOfFile, loadConfigFile, mergeChecked, readBase, type LoadOptions } from './load.js'
-import { deepFreeze, mergeLayers, type Merged, type Sources } from './merge.js'
-import { dataPaths } from './paths.js'
-import { firstOf, unreadable, type Problem } from './problem.js'
-import { readOperatorLine, readPlacesLine, renderConfig, type ConfigParts } from './render.js'
-import { readTextFile } from './text-file.js'
-import { workspaceApart } from './workspace-apart.js'
-import { restrictWorkspace } from './workspace-rules.js'
-import { writtenPlaces, type WrittenPlaces } from './written-places.js'
+} from './layers/config-texts.js'
+import { cutOffProblem } from './layers/cut-off.js'
+import { readLayer, type Layer } from './layers/layer.js'
+import { layerOfFile, loadConfigFile, mergeChecked, readBase, type LoadOptions } from './layers/load.js'
+import { deepFreeze, mergeLayers, type Merged, type Sources } from './layers/merge.js'
+import { dataPaths } from './model/paths.js'
+import { firstOf, unreadable, type Problem } from './yaml/problem.js'
+import { readOperatorLine, readPlacesLine, renderConfig, type ConfigParts } from './compose/render.js'
+import { readTextFile } from '../base/files/text-file.js'
+import { workspaceApart } from './workspace/workspace-apart.js'
+import { restrictWorkspace } from './workspace/workspace-rules.js'
+import { writtenPlaces, type WrittenPlaces } from './layers/written-places.js'
 
 export interface ComposeOptions extends LoadOptions, ConfigFiles {
   readonly dataDir: string

@@ -2,19 +2,19 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { terminalOf } from '../base/cli/terminal.js'
-import { DiscobotError, reasonOf } from '../config/errors.js'
-import { HANDOVER_FD_VARIABLE, takeHandover } from '../config/handover.js'
+import { DiscobotError, reasonOf } from '../base/errors.js'
+import { HANDOVER_FD_VARIABLE, takeHandover } from '../base/process/handover.js'
 import {
   NAMES_PORT_VARIABLE,
   OWN_PORTS_VARIABLE,
   portsIn,
   SECRETS_WITHHELD_VARIABLE,
-} from '../config/told-by-agent.js'
-import { LISTENERS_VARIABLE, listenersOf } from '../config/held-listeners.js'
-import { dataDirWhenUnnamed } from '../config/paths.js'
-import { READY_FD_VARIABLE, signalReady } from '../config/ready-signal.js'
-import { keepHeapSmall } from '../config/small-heap.js'
-import { readVersion } from '../config/version.js'
+} from '../config/model/told-by-agent.js'
+import { LISTENERS_VARIABLE, listenersOf } from '../base/process/held-listeners.js'
+import { dataDirWhenUnnamed } from '../config/model/paths.js'
+import { READY_FD_VARIABLE, signalReady } from '../base/process/ready-signal.js'
+import { keepHeapSmall } from '../base/process/small-heap.js'
+import { readVersion } from '../base/version.js'
 import { proxyProgram, type ProxyEntry } from './cli/program.js'
 import { runProxy } from './run.js'
 import { generateLeafKey } from './tls/leaf.js'
@@ -26,11 +26,11 @@ const entry: ProxyEntry = {
   dataDir: () => dataDirOf(process.env),
   serve,
   access: async () => {
-    const { apiAccess } = await import('./warm/api-access.js')
+    const { apiAccess } = await import('./cli/api-access.js')
     return apiAccess({ ...process.env, DISCOBOT_DATA_DIR: entry.dataDir() })
   },
   archive: async () => {
-    const { createLogger } = await import('../config/logger.js')
+    const { createLogger } = await import('../base/log/logger.js')
     return {
       dataDir: entry.dataDir(),
       stdin: process.stdin,

@@ -210,7 +210,7 @@ function withoutEmoji({ onLoad }) {
 /** What `default.yaml` says, as JSON. */
 async function parseDefault() {
   const { outputFiles } = await build({
-    entryPoints: ['config/default-document.ts'],
+    entryPoints: ['config/layers/default-document.ts'],
     absWorkingDir: ROOT,
     bundle: true,
     write: false,
@@ -219,7 +219,7 @@ async function parseDefault() {
     define: { 'import.meta.url': 'moduleUrl' },
   })
   const module = { exports: {} }
-  const source = pathToFileURL(join(ROOT, 'config/default-document.ts')).href
+  const source = pathToFileURL(join(ROOT, 'config/layers/default-document.ts')).href
   new Function('module', 'require', 'moduleUrl', outputFiles[0].text)(module, createRequire(source), source)
   return JSON.stringify(module.exports.parseDefault())
 }

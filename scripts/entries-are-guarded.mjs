@@ -1,5 +1,5 @@
 /**
- * Whoever listens for an event by which the outside comes in does so with what `entry()` of config/entry.ts makes: a
+ * Whoever listens for an event by which the outside comes in does so with what `entry()` of base/process/entry.ts makes: a
  * throw in such a listener ends the program, and so does a promise of it that rejects.
  */
 const EVENTS = new Set([
@@ -23,7 +23,7 @@ export default {
     type: 'problem',
     schema: [],
     messages: {
-      bare: 'What comes in here is somebody else’s: make this listener with entry() of config/entry.ts.',
+      bare: 'What comes in here is somebody else’s: make this listener with entry() of base/process/entry.ts.',
     },
   },
   create(context) {

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url'
 
 export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 
-/** The rooms of the house: everything that is built lives in one of them. */
-export const ROOMS = ['base', 'config', 'proxy', 'agent']
+/** The folders that everything that is built lives in; rooms.mjs has their rooms. */
+export const ROOMS = ['base', 'config', 'proxy', 'agent', 'test']
 
 /** `engines.node` of package.json: `Socket` and `tls` behave as we need them from here on. */
 const NODE_FLOOR = [20, 18, 1]

@@ -1,17 +1,17 @@
 #!/usr/bin/env node
 import { userInfo } from 'node:os'
 import { terminalOf, type Outputs } from '../../base/cli/terminal.js'
-import { outliveFaults } from '../../config/entry.js'
-import { reasonOf } from '../../config/errors.js'
-import { HANDOVER_FD_VARIABLE, takeHandover } from '../../config/handover.js'
-import { LISTENERS_VARIABLE, listenersOf } from '../../config/held-listeners.js'
-import { createLogger } from '../../config/logger.js'
-import { READY_FD_VARIABLE, signalReady } from '../../config/ready-signal.js'
-import { readVersion } from '../../config/version.js'
+import { outliveFaults } from '../../base/process/entry.js'
+import { reasonOf } from '../../base/errors.js'
+import { HANDOVER_FD_VARIABLE, takeHandover } from '../../base/process/handover.js'
+import { LISTENERS_VARIABLE, listenersOf } from '../../base/process/held-listeners.js'
+import { createLogger } from '../../base/log/logger.js'
+import { READY_FD_VARIABLE, signalReady } from '../../base/process/ready-signal.js'
+import { readVersion } from '../../base/version.js'
 import { apiProgram } from './program.js'
 import { routeTable } from './routes/table.js'
 import { startAgentApi } from './server.js'
-import { readSettings } from './settings.js'
+import { readSettings } from './settings/settings.js'
 
 /** Half of what the agent gives the service to stop. */
 const CLOSE_GRACE_MS = 5_000

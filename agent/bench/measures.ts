@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { silentLogger } from '../../config/logger.js'
+import { silentLogger } from '../../base/log/logger.js'
 import { isolate, type Isolated } from '../isolate/launch.js'
 import { fetchStatus } from '../control/client.js'
 import { SERVICES, type Contestant } from './contestants.js'

@@ -1,4 +1,4 @@
-import { DiscobotError } from '../../config/errors.js'
+import { DiscobotError } from '../../base/errors.js'
 
 /** The steps handed in do not make a graph: a mistake in the program, found before anything runs. */
 export class BootGraphError extends DiscobotError {

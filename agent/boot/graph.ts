@@ -1,10 +1,10 @@
 import { setMaxListeners } from 'node:events'
-import { reasonOf } from '../../config/errors.js'
-import type { Logger } from '../../config/logger.js'
-import type { Clock } from '../init/clock.js'
+import { reasonOf } from '../../base/errors.js'
+import type { Logger } from '../../base/log/logger.js'
+import type { Clock } from '../process/clock.js'
 import { BootError, BootInterruptedError } from './errors.js'
 import { checkGraph } from './plan.js'
-import type { BootStep, NotDone, StepStatus } from './step.js'
+import type { BootStep, NotDone, StepStatus } from '../status/step.js'
 
 /** What a step that was told to end may take to clean up; then the boot goes on without waiting for it. */
 const ABORT_GRACE_MS = 500

@@ -1,5 +1,5 @@
 import { BootGraphError } from './errors.js'
-import type { BootStep } from './step.js'
+import type { BootStep } from '../status/step.js'
 
 type Node = Pick<BootStep, 'name' | 'needs'>
 

@@ -11,11 +11,11 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { reasonOf } from '../../config/errors.js'
-import type { Clock } from '../init/clock.js'
-import { readStat } from '../init/proc-stat.js'
-import { findOnPath } from '../programs.js'
-import { sendSignal } from '../services/send-signal.js'
+import { reasonOf } from '../../base/errors.js'
+import type { Clock } from '../process/clock.js'
+import { readStat } from '../process/proc-stat.js'
+import { findOnPath } from '../settings/programs.js'
+import { sendSignal } from '../process/send-signal.js'
 import type { Hierarchy } from './find-hierarchy.js'
 
 /** Besides the folder itself: cgroups(7) for version 2, cgroup-v1/cgroups for version 1. */

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { reasonOf } from '../../config/errors.js'
+import { reasonOf } from '../../base/errors.js'
 import { findHierarchy, type Hierarchy } from './find-hierarchy.js'
 import { isWritable, ServiceGroup } from './service-group.js'
 

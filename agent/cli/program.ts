@@ -5,8 +5,8 @@ import type { Outputs } from '../../base/cli/terminal.js'
 import { standardCommands } from '../../base/cli/standard-commands.js'
 import { FILE, text, wholeNumber } from '../../base/cli/values.js'
 import { SERVICE_VERBS, type ServiceVerb } from '../control/actions.js'
-import type { CommandDeps } from '../control/commands.js'
-import type { AgentOptions } from '../options.js'
+import type { CommandDeps } from './commands/commands.js'
+import type { AgentOptions } from '../settings/options.js'
 
 /** The table needs these of the process; `main.ts` provides them. */
 export interface AgentEntry extends Outputs {
@@ -193,7 +193,7 @@ function checkingCommands({ asking, inspected, uid }: AgentEntry): readonly Comm
       exits: { 0: 'everything works', 1: 'something does not work' },
       run: async ({ options: { json } }) => {
         const options = inspected()
-        const { showDoctor } = await import('../doctor/command.js')
+        const { showDoctor } = await import('./doctor/command.js')
         return showDoctor(asking(json, options), options, uid)
       },
     }),
@@ -214,7 +214,7 @@ function checkingCommands({ asking, inspected, uid }: AgentEntry): readonly Comm
       exits: { 0: 'no mistakes', 1: 'there are mistakes' },
       run: async ({ args: { file }, options: { json } }) => {
         const options = inspected()
-        const { checkConfig } = await import('../config-check.js')
+        const { checkConfig } = await import('./commands/config-check.js')
         return checkConfig(asking(json, options), options, file)
       },
     }),
@@ -229,6 +229,6 @@ function serviceName(asking: AgentEntry['asking']): ReturnType<typeof text> {
   })
 }
 
-function commands(): Promise<typeof import('../control/commands.js')> {
-  return import('../control/commands.js')
+function commands(): Promise<typeof import('./commands/commands.js')> {
+  return import('./commands/commands.js')
 }

@@ -1,5 +1,5 @@
-import type { LogLevel } from '../../config/log-contract.js'
-import type { Logger } from '../../config/logger.js'
+import type { LogLevel } from '../../base/log/contract.js'
+import type { Logger } from '../../base/log/logger.js'
 
 const RANK: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 }
 

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
-import { findOnPath } from '../programs.js'
+import { findOnPath } from '../settings/programs.js'
 
 type Words = readonly [string, ...string[]]
 

@@ -1,6 +1,6 @@
 import type { ServiceStatus } from '../services/spec.js'
 import type { LogStore } from '../logs/log-store.js'
-import type { AgentStatus } from './status.js'
+import type { AgentStatus } from '../status/status.js'
 
 /** What can be asked of the agent and done with it, by whatever way it is asked. */
 export interface AgentActions {

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { reasonOf } from '../../config/errors.js'
+import { reasonOf } from '../../base/errors.js'
 import { ControlRefusedError } from './errors.js'
 import { loadAskPeer, type AskPeer } from './peer-credentials.js'
 

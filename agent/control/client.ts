@@ -1,7 +1,7 @@
 import { request, type IncomingMessage } from 'node:http'
-import { codeOf, reasonOf } from '../../config/errors.js'
+import { codeOf, reasonOf } from '../../base/errors.js'
 import { AgentUnreachableError, ControlFailedError } from './errors.js'
-import type { AgentStatus } from './status.js'
+import type { AgentStatus } from '../status/status.js'
 
 /** Status is told from memory; an agent that takes longer is stuck. */
 const STATUS_TIMEOUT_MS = 5_000

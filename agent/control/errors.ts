@@ -1,4 +1,4 @@
-import { DiscobotError } from '../../config/errors.js'
+import { DiscobotError } from '../../base/errors.js'
 
 /** The control socket cannot be made: something else is there, or the folder is not ours. */
 export class ControlSocketError extends DiscobotError {

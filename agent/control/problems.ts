@@ -1,6 +1,6 @@
 import type { AccessRule } from '../../base/http/access.js'
 import { PROBLEM_DETAILS, type Problem, type ProblemFormat } from '../../base/http/problem.js'
-import { codeOf, DiscobotError } from '../../config/errors.js'
+import { codeOf, DiscobotError } from '../../base/errors.js'
 import { ControlRefusedError, ControlRequestError } from './errors.js'
 
 /** RFC 9457, with our stable `code` beside its members. What the kit refuses is a request we cannot make sense of. */

@@ -2,7 +2,7 @@ import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
-import { codeOf, reasonOf } from '../../config/errors.js'
+import { codeOf, reasonOf } from '../../base/errors.js'
 import { ControlSocketError } from './errors.js'
 
 /** Owner and group; nobody else. */

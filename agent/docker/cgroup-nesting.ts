@@ -1,6 +1,6 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { codeOf, DiscobotError } from '../../config/errors.js'
+import { codeOf, DiscobotError } from '../../base/errors.js'
 
 /** The controllers could not be handed down; containers inside cannot have limits. */
 class CgroupNestingError extends DiscobotError {

@@ -1,5 +1,5 @@
 import { basename, dirname } from 'node:path'
-import { DiscobotError } from '../../config/errors.js'
+import { DiscobotError } from '../../base/errors.js'
 import { besides, UntrustedPathError, type HeldFolder } from '../system/held-folder.js'
 
 /** The docker client's configuration is somebody's own and not ours to repair. */

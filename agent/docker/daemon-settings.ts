@@ -1,4 +1,4 @@
-import { DiscobotError, reasonOf } from '../../config/errors.js'
+import { DiscobotError, reasonOf } from '../../base/errors.js'
 import { readIfPresent } from '../system/atomic-file.js'
 import type { Flag } from './choice.js'
 

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import type { AgentOptions } from '../options.js'
-import { findOnPath } from '../programs.js'
+import type { AgentOptions } from '../settings/options.js'
+import { findOnPath } from '../settings/programs.js'
 
 /** The address dockerd gives its own bridge unless told otherwise. */
 export const BRIDGE_ADDRESS = '172.17.0.1'

@@ -1,4 +1,4 @@
-import { proxyEnvironment, type ProxyAccess } from '../environment.js'
+import { proxyEnvironment, type ProxyAccess } from '../settings/environment.js'
 import type { Choice, Flag } from './choice.js'
 
 /** Since then dockerd has flags for it; its file can name the proxy too, and then the environment counts no more. */

@@ -1,5 +1,5 @@
-import type { Config } from '../../config/config.js'
-import type { AgentOptions } from '../options.js'
+import type { Config } from '../../config/model/config.js'
+import type { AgentOptions } from '../settings/options.js'
 
 /**
  * Why a rootful engine is refused to the workspace's user, each the rest of a sentence after "since". With root's

@@ -1,6 +1,6 @@
 import { accessSync, constants, existsSync, readdirSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { codeOf } from '../../config/errors.js'
+import { codeOf } from '../../base/errors.js'
 
 const TREE = '/sys/fs/cgroup'
 

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { DEFAULT_DATA_DIR } from '../../config/paths.js'
+import { DEFAULT_DATA_DIR } from '../../config/model/paths.js'
 
 /** A container's first process finds the administrator's programs too. */
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'

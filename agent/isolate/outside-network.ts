@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
-import type { Logger } from '../../config/logger.js'
+import type { Logger } from '../../base/log/logger.js'
 
 /** slirp4netns(1): the name server that its built-in network offers, a relay to this machine's own. */
 const NAMESERVER = '10.0.2.3'

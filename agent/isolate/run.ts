@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import type { Logger } from '../../config/logger.js'
+import type { Logger } from '../../base/log/logger.js'
 import { isolatedEnvironment, machinePaths } from './environment.js'
 import { isolate } from './launch.js'
 

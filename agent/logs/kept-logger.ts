@@ -1,7 +1,7 @@
-import type { LogLevel } from '../../config/log-contract.js'
-import type { Logger } from '../../config/logger.js'
-import { readableFields } from '../../config/readable-line.js'
-import type { Clock } from '../init/clock.js'
+import type { LogLevel } from '../../base/log/contract.js'
+import type { Logger } from '../../base/log/logger.js'
+import { readableFields } from '../../base/log/readable-line.js'
+import type { Clock } from '../process/clock.js'
 import { AGENT, type LogEntry } from './log-entry.js'
 import type { LogStore } from './log-store.js'
 

@@ -1,5 +1,5 @@
-import type { LogLevel } from '../../config/log-contract.js'
-import { escapeControls } from '../../config/readable-line.js'
+import type { LogLevel } from '../../base/log/contract.js'
+import { escapeControls } from '../../base/log/readable-line.js'
 
 /** One line that a service or the agent itself said. */
 export interface LogEntry {

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
-import { chown, lstat, mkdir } from '../../config/files-at-once.js'
-import { reasonOf } from '../../config/errors.js'
-import type { LogFormat } from '../../config/log-contract.js'
-import type { Clock } from '../init/clock.js'
+import { chown, lstat, mkdir } from '../../base/files/files-at-once.js'
+import { reasonOf } from '../../base/errors.js'
+import type { LogFormat } from '../../base/log/contract.js'
+import type { Clock } from '../process/clock.js'
 import { jsonEntry, readableEntry, type LogEntry } from './log-entry.js'
 import { RotatingFile } from './rotating-file.js'
 

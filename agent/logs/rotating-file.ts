@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import { open, rename, rm, type FileHandle } from 'node:fs/promises'
-import { codeOf } from '../../config/errors.js'
+import { codeOf } from '../../base/errors.js'
 
 interface RotatingFileOptions {
   readonly path: string

@@ -1,8 +1,8 @@
 import { rm } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import { chmod } from '../../config/files-at-once.js'
-import { DiscobotError } from '../../config/errors.js'
-import type { Account } from '../services/run-as.js'
+import { chmod } from '../../base/files/files-at-once.js'
+import { DiscobotError } from '../../base/errors.js'
+import type { Account } from '../process/run-as.js'
 import type { CommandOptions, RunCommand } from '../system/command.js'
 import { inNewFolder } from '../system/held-folder.js'
 

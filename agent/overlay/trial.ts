@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { reasonOf } from '../../config/errors.js'
+import { reasonOf } from '../../base/errors.js'
 import { MountCallError, type MountCalls } from '../system/mount-calls.js'
 import { overlayOptions } from './overlay-layers.js'
 

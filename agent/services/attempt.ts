@@ -1,5 +1,5 @@
-import type { Logger } from '../../config/logger.js'
-import { describeEnd, endedWell, type ProcessEnd } from '../init/exit-code.js'
+import type { Logger } from '../../base/log/logger.js'
+import { describeEnd, endedWell, type ProcessEnd } from '../process/exit-code.js'
 import { untilUnresponsive } from './liveness.js'
 import { ServiceProcess, type ProcessDeps } from './process.js'
 import { describeReadiness, fileMark, inBrackets, isTaken, untilReady, type Answer } from './readiness.js'

@@ -1,5 +1,5 @@
-import { DiscobotError } from '../../config/errors.js'
-import type { ProcessEnd } from '../init/exit-code.js'
+import { DiscobotError } from '../../base/errors.js'
+import type { ProcessEnd } from '../process/exit-code.js'
 
 /** A service was asked to start and did not get ready. It may still be retried in the background. */
 export class ServiceStartError extends DiscobotError {

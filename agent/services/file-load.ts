@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { reasonOf } from '../../config/errors.js'
-import { orderProblems, type Problem } from '../../config/problem.js'
-import { readTextFile } from '../../config/text-file.js'
+import { reasonOf } from '../../base/errors.js'
+import { orderProblems, type Problem } from '../../config/yaml/problem.js'
+import { readTextFile } from '../../base/files/text-file.js'
 import { parseServices, type ParsedServices, type ServiceEntry } from './file-format.js'
 
 /** Who wrote the file: the image's maker, or whoever wrote the repository. */

@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import * as net from 'node:net'
 import { getSystemErrorName } from 'node:util'
-import { DiscobotError } from '../../config/errors.js'
+import { DiscobotError } from '../../base/errors.js'
 import { isIPv6 } from '../../base/net/is-ipv6.js'
-import type { HeldListener } from '../../config/held-listeners.js'
+import type { HeldListener } from '../../base/process/held-listeners.js'
 
 /** A port of ours cannot be had. */
 export class PortTakenError extends DiscobotError {

@@ -1,4 +1,4 @@
-import type { Clock } from '../init/clock.js'
+import type { Clock } from '../process/clock.js'
 import { describeReadiness, inBrackets, probe } from './readiness.js'
 import type { Liveness } from './spec.js'
 

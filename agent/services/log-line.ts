@@ -1,6 +1,6 @@
-import type { LogLevel } from '../../config/log-contract.js'
-import type { Logger } from '../../config/logger.js'
-import { READABLE_PREFIX } from '../../config/readable-line.js'
+import type { LogLevel } from '../../base/log/contract.js'
+import type { Logger } from '../../base/log/logger.js'
+import { READABLE_PREFIX } from '../../base/log/readable-line.js'
 
 /** By the names that programs give them, in lower case; klog has letters, pino and bunyan numbers. */
 const LEVELS: Readonly<Record<string, LogLevel>> = {

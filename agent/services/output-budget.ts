@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Clock } from '../init/clock.js'
+import type { Clock } from '../process/clock.js'
 
 /**
  * A line costs as much as this many bytes: 5 µs, of which the log in memory, the file and the output take most. A byte

@@ -2,8 +2,8 @@ import { statSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect, type NetConnectOpts } from 'node:net'
 import { LOCALHOST_ADDRESSES } from '../../base/net/loopback.js'
-import { codeOf, reasonOf } from '../../config/errors.js'
-import type { Clock } from '../init/clock.js'
+import { codeOf, reasonOf } from '../../base/errors.js'
+import type { Clock } from '../process/clock.js'
 import type { Probe, Readiness } from './spec.js'
 
 /** The first answers come soon after the start; whoever takes longer is asked less often. */

@@ -1,4 +1,4 @@
-import { commandAs, findTool, setprivOf, type RunAsDeps } from './run-as.js'
+import { commandAs, findTool, setprivOf, type RunAsDeps } from '../process/run-as.js'
 import type { Limits, ServiceSpec } from './spec.js'
 
 /** Never looked up on the service's PATH, as with setpriv. */

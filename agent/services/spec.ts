@@ -1,4 +1,4 @@
-import type { LogLevel } from '../../config/log-contract.js'
+import type { LogLevel } from '../../base/log/contract.js'
 import type { HeldSockets } from './held-sockets.js'
 
 /** For a service that its control group is delegated to; absent where that cannot be. */

@@ -1,4 +1,4 @@
-import { findOnPath } from '../programs.js'
+import { findOnPath } from '../settings/programs.js'
 import type { RunCommand } from './command.js'
 
 /** Makes accounts and groups; each rejects with the tool's CommandError. */

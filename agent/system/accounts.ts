@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { findAccount, type Account } from '../services/run-as.js'
+import { findAccount, type Account } from '../process/run-as.js'
 import { readIfPresent } from './atomic-file.js'
 
 /** A line of `/etc/group`. Members by primary group are not listed there. */

@@ -1,4 +1,4 @@
-import type { FileAttributes } from '../../config/files-at-once.js'
+import type { FileAttributes } from '../../base/files/files-at-once.js'
 import { besides, isAbsent, type HeldFolder } from './held-folder.js'
 
 /**

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { basename, dirname, join } from 'node:path'
-import { readdir, readlink, symlink } from '../../config/files-at-once.js'
-import { codeOf } from '../../config/errors.js'
+import { readdir, readlink, symlink } from '../../base/files/files-at-once.js'
+import { codeOf } from '../../base/errors.js'
 import { ensureFile, readIfPresent } from './atomic-file.js'
 import { addToJavaStore, JAVA_HOOK } from './java-trust-store.js'
 

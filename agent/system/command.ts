@@ -1,7 +1,7 @@
-import { DiscobotError } from '../../config/errors.js'
-import type { ChildRegistry } from '../init/children.js'
-import { maskSecrets } from '../secret.js'
-import { commandAs } from '../services/run-as.js'
+import { DiscobotError } from '../../base/errors.js'
+import type { ChildRegistry } from '../process/children.js'
+import { maskSecrets } from '../settings/secret.js'
+import { commandAs } from '../process/run-as.js'
 
 /** A command that ends, unlike a service. */
 export interface CommandOptions {

@@ -18,8 +18,8 @@ import {
   unlinkSync,
   type Stats,
 } from 'node:fs'
-import { codeOf, DiscobotError } from '../../config/errors.js'
-import { writeNewNow, type FileAttributes } from '../../config/files-at-once.js'
+import { codeOf, DiscobotError } from '../../base/errors.js'
+import { writeNewNow, type FileAttributes } from '../../base/files/files-at-once.js'
 
 /** A path leads over a link that a less trusted account may have made, or to something that is no plain file. */
 export class UntrustedPathError extends DiscobotError {

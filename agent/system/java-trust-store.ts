@@ -1,8 +1,8 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { codeOf } from '../../config/errors.js'
-import { readFile } from '../../config/files-at-once.js'
+import { codeOf } from '../../base/errors.js'
+import { readFile } from '../../base/files/files-at-once.js'
 import { besides } from './held-folder.js'
 
 /** Debian's hook: it has a JVM read and write the store, which takes a second or more. */

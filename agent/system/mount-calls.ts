@@ -1,4 +1,4 @@
-import { DiscobotError, reasonOf } from '../../config/errors.js'
+import { DiscobotError, reasonOf } from '../../base/errors.js'
 
 /** The kernel, or the lack of a way to ask it, refused a mount, an unmount or a lock. */
 export class MountCallError extends DiscobotError {

@@ -1,4 +1,4 @@
-import { isWithin } from '../../config/paths.js'
+import { isWithin } from '../../config/model/paths.js'
 
 interface Mount {
   readonly target: string

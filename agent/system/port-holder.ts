@@ -1,4 +1,4 @@
-import { listPids } from '../init/proc-stat.js'
+import { listPids } from '../process/proc-stat.js'
 import { readOrEmpty, socketInodes, socketTable } from './proc-sockets.js'
 
 /** proc_net_tcp(5) */

@@ -2,9 +2,9 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { AgentStatus } from '../control/status.js'
-import { NEEDS_ROOT } from './booted.js'
-import { BUILT, startIsolated, type Container } from './isolated.js'
+import type { AgentStatus } from '../status/status.js'
+import { NEEDS_ROOT } from '../../test/lab/booted.js'
+import { BUILT, startIsolated, type Container } from '../../test/lab/isolated.js'
 
 // The promise: what is wrong is named with its place and a way out, and costs nothing but itself.
 

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import t, { type Test } from 'tap'
 import { AGENT, installPrograms } from '../bench/measures.js'
-import { systemClock } from '../init/clock.js'
-import { BUILT, startIsolated, type Container, type IsolatedSettings } from './isolated.js'
+import { systemClock } from '../process/clock.js'
+import { BUILT, startIsolated, type Container, type IsolatedSettings } from '../../test/lab/isolated.js'
 
 const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'needs root, for namespaces and mounts'
 const UP = /Discobot is up.*Try next.*\n\n/s

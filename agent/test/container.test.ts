@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { startIsolated } from './isolated.js'
+import { startIsolated } from '../../test/lab/isolated.js'
 
 const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'needs root, for namespaces and mounts'
 const UP = /Discobot is up.*Try next.*\n\n/s

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { bootContainer, NEEDS_ROOT, type Booted } from './booted.js'
-import { BUILT } from './isolated.js'
-import { makeOriginCertificates } from './origin-certificates.js'
+import { bootContainer, NEEDS_ROOT, type Booted } from '../../test/lab/booted.js'
+import { BUILT } from '../../test/lab/isolated.js'
+import { makeOriginCertificates } from '../../test/lab/origins/origin-certificates.js'
 
 // Who comes to the proxy over a network reaches what the proxy may reach, and nothing that listens in the container.
 

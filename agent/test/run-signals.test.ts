@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { execPath } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { shortFolder, waitFor } from './lab.js'
+import { shortFolder, waitFor } from '../../test/lab/service-lab.js'
 
 const MAIN = fileURLToPath(new URL('../main.js', import.meta.url))
 

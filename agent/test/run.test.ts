@@ -15,8 +15,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
-import type { AgentStatus } from '../control/status.js'
-import { waitFor } from './lab.js'
+import type { AgentStatus } from '../status/status.js'
+import { waitFor } from '../../test/lab/service-lab.js'
 
 const MAIN = fileURLToPath(new URL('../main.js', import.meta.url))
 const execute = promisify(execFile)

@@ -9,13 +9,13 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { silentLogger } from '../../config/logger.js'
+import { silentLogger } from '../../base/log/logger.js'
 import { createLeafIssuer } from '../../proxy/tls/leaf.js'
-import { makeAuthority, startHttpOrigin, startHttpsOrigin } from '../../proxy/test/harness.js'
-import type { BootFindings } from '../boot/findings.js'
+import { makeAuthority, startHttpOrigin, startHttpsOrigin } from '../../test/lab/harness.js'
+import type { BootFindings } from '../boot/findings/findings.js'
 import { writeProxyConfig } from '../boot/steps/proxy-config.js'
-import { readOptions } from '../options.js'
-import { startGitServer } from './git-server.js'
+import { readOptions } from '../settings/options.js'
+import { startGitServer } from '../../test/lab/origins/git-server.js'
 
 // Secrets in the environment and in files, the whole system as real processes, traffic of all kinds; and then
 // a look into everything it leaves behind.

@@ -5,8 +5,8 @@ import { execPath } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
-import type { AgentStatus } from '../control/status.js'
-import { shortFolder, waitFor } from './lab.js'
+import type { AgentStatus } from '../status/status.js'
+import { shortFolder, waitFor } from '../../test/lab/service-lab.js'
 
 const MAIN = fileURLToPath(new URL('../main.js', import.meta.url))
 const execute = promisify(execFile)

@@ -1,8 +1,8 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { NEEDS_ROOT } from './booted.js'
-import { startIsolated } from './isolated.js'
+import { NEEDS_ROOT } from '../../test/lab/booted.js'
+import { startIsolated } from '../../test/lab/isolated.js'
 
 // The promise: a stop in the midst of work keeps its order and ends in time, and nothing stays behind.
 

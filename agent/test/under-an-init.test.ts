@@ -2,8 +2,8 @@ import { dirname, join } from 'node:path'
 import { execPath } from 'node:process'
 import t from 'tap'
 import { fetchStatus } from '../control/client.js'
-import { NEEDS_ROOT } from './booted.js'
-import { BUILT, startIsolated } from './isolated.js'
+import { NEEDS_ROOT } from '../../test/lab/booted.js'
+import { BUILT, startIsolated } from '../../test/lab/isolated.js'
 
 // The promise: under an init of the engine's, the image does what it does as process 1.
 

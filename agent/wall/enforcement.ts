@@ -1,4 +1,4 @@
-import type { AgentOptions } from '../options.js'
+import type { AgentOptions } from '../settings/options.js'
 import type { PacketFilter } from './packet-filter.js'
 import type { WallFindings } from './wall-findings.js'
 

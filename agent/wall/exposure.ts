@@ -1,7 +1,7 @@
 import { readlinkSync, statSync } from 'node:fs'
 import { ENGINE_SOCKET } from '../docker/rootless/command.js'
-import type { AgentOptions } from '../options.js'
-import { findAccount, type Account } from '../services/run-as.js'
+import type { AgentOptions } from '../settings/options.js'
+import { findAccount, type Account } from '../process/run-as.js'
 import { readOrEmpty } from '../system/proc-sockets.js'
 
 /** By which way the workspace's user has root's rights, and so reads what is the proxy's alone. */

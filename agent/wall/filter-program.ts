@@ -1,5 +1,5 @@
-import type { ChildRegistry } from '../init/children.js'
-import { findOnPath } from '../programs.js'
+import type { ChildRegistry } from '../process/children.js'
+import { findOnPath } from '../settings/programs.js'
 
 /** How a program that sets or shows rules has ended. */
 interface ProgramEnd {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { listPids, readStat } from '../init/proc-stat.js'
+import { listPids, readStat } from '../process/proc-stat.js'
 import { listOrEmpty, readOrEmpty, socketInodes, socketTable } from '../system/proc-sockets.js'
 import { DOCKER_RESOLVER } from './ruleset.js'
 

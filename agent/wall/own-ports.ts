@@ -1,5 +1,5 @@
 import { readDaemonSettings } from '../docker/daemon-settings.js'
-import type { AgentOptions } from '../options.js'
+import type { AgentOptions } from '../settings/options.js'
 
 /**
  * The TCP ports of Discobot's services besides the proxy, which nobody may reach by way of it: the agent API's, and

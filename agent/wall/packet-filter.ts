@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { DiscobotError } from '../../config/errors.js'
+import { DiscobotError } from '../../base/errors.js'
 import { findFilterProgram, type RunFilterProgram } from './filter-program.js'
 import { DOCKER_USER, iptablesRuleset, refusedCount, UNDO, type Family } from './iptables-ruleset.js'
 import { readRefusals, type Refusals } from './refusals.js'

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { unattended } from '../../config/entry.js'
-import type { Logger } from '../../config/logger.js'
+import { unattended } from '../../base/process/entry.js'
+import type { Logger } from '../../base/log/logger.js'
 import type { PacketFilter } from './packet-filter.js'
 import type { RefusedPlace } from './refusals.js'
 

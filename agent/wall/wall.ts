@@ -1,4 +1,4 @@
-import type { AgentOptions } from '../options.js'
+import type { AgentOptions } from '../settings/options.js'
 import type { Enforcement } from './enforcement.js'
 import type { Exposure } from './exposure.js'
 import type { WallFindings } from './wall-findings.js'

@@ -1,4 +1,4 @@
-import type { Account } from '../services/run-as.js'
+import type { Account } from '../process/run-as.js'
 import { CommandError, type CommandOptions } from '../system/command.js'
 import { cloneInto, type CheckedOut } from './clone.js'
 import { historyFor } from './history.js'

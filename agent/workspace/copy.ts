@@ -1,6 +1,6 @@
 import { realpath, stat } from 'node:fs/promises'
 import { dirname, sep } from 'node:path'
-import { codeOf } from '../../config/errors.js'
+import { codeOf } from '../../base/errors.js'
 import { CommandError, type CommandOptions, type RunCommand } from '../system/command.js'
 import { WorkspaceSourceError } from './source.js'
 

@@ -1,5 +1,5 @@
 import { join, relative } from 'node:path'
-import { isWithin } from '../../config/paths.js'
+import { isWithin } from '../../config/model/paths.js'
 import type { CommandOptions, RunCommand } from '../system/command.js'
 import { reasonAndRemedy } from './remedy.js'
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Account } from '../services/run-as.js'
+import type { Account } from '../process/run-as.js'
 import type { CommandOptions } from '../system/command.js'
 import { CommandError } from '../system/command.js'
 import type { GitSource } from './source.js'

@@ -1,4 +1,4 @@
-import type { Logger } from '../../config/logger.js'
+import type { Logger } from '../../base/log/logger.js'
 
 /** Long enough that a clone of minutes makes a readable log, short enough to see that it is alive. */
 const EVERY_MS = 3_000

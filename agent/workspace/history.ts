@@ -1,4 +1,4 @@
-import type { CloneHistory } from '../options.js'
+import type { CloneHistory } from '../settings/options.js'
 import type { GitSource } from './source.js'
 
 /** What is asked of the server, `auto` being decided. */

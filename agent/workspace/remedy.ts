@@ -1,4 +1,4 @@
-import { DiscobotError, reasonOf } from '../../config/errors.js'
+import { DiscobotError, reasonOf } from '../../base/errors.js'
 import { CommandError } from '../system/command.js'
 import type { WorkspaceSource } from './source.js'
 

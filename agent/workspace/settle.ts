@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path'
-import { readdir } from '../../config/files-at-once.js'
-import { codeOf } from '../../config/errors.js'
+import { readdir } from '../../base/files/files-at-once.js'
+import { codeOf } from '../../base/errors.js'
 import type { CommandOptions, RunCommand } from '../system/command.js'
 import { besides, type HeldFolder } from '../system/held-folder.js'
 

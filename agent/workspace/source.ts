@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { DiscobotError } from '../../config/errors.js'
+import { DiscobotError } from '../../base/errors.js'
 
 /** Where a workspace comes from. Nothing in it is secret except `credentials`. */
 export type WorkspaceSource = { readonly kind: 'directory'; readonly path: string } | GitSource

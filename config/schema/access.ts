@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { rulePathComplaint } from '../rule-path.js'
+import { rulePathComplaint } from '../model/rule-path.js'
 import { anyOf, described, judged, list, optional } from './keys.js'
 import { hostPattern, ipBlock, targetPort, text, toggle } from './values.js'
 

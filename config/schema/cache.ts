@@ -1,6 +1,6 @@
 import * as v from 'valibot'
-import { headerNameComplaint } from '../header-field.js'
-import { pathPatternComplaint } from '../path-pattern.js'
+import { headerNameComplaint } from '../model/header-field.js'
+import { pathPatternComplaint } from '../model/path-pattern.js'
 import { described, judged, list, mapping, optional } from './keys.js'
 import {
   byteSize,

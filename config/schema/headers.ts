@@ -1,6 +1,6 @@
 import * as v from 'valibot'
-import { headerNameComplaint, headerValueComplaint, ruleHeaderComplaint } from '../header-field.js'
-import { parseHostPattern } from '../host-pattern.js'
+import { headerNameComplaint, headerValueComplaint, ruleHeaderComplaint } from '../model/header-field.js'
+import { parseHostPattern } from '../../base/net/host-pattern.js'
 import { described, judged, list, mapping, onlyComplaint, optional } from './keys.js'
 import { text, toggle } from './values.js'
 

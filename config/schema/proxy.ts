@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import * as v from 'valibot'
-import { LOOPBACK } from '../paths.js'
-import { parseTemplate } from '../secret-template.js'
+import { LOOPBACK } from '../model/paths.js'
+import { parseTemplate } from '../model/secret-template.js'
 import { judged, mapping, optional } from './keys.js'
 import { port, text } from './values.js'
 

@@ -1,6 +1,6 @@
 import * as v from 'valibot'
-import { ruleHeaderComplaint } from '../header-field.js'
-import { SECRET_NAME_PATTERN } from '../secret-template.js'
+import { ruleHeaderComplaint } from '../model/header-field.js'
+import { SECRET_NAME_PATTERN } from '../model/secret-template.js'
 import { described, judged, list, optional } from './keys.js'
 import { hostPattern, path, text, toggle } from './values.js'
 

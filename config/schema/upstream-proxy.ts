@@ -1,7 +1,7 @@
 import * as v from 'valibot'
-import { parseHostPattern } from '../host-pattern.js'
-import { formatIpBlock, parseIpBlock } from '../ip-set.js'
-import { parseUpstreamProxyUrl } from '../upstream-proxy-url.js'
+import { parseHostPattern } from '../../base/net/host-pattern.js'
+import { formatIpBlock, parseIpBlock } from '../../base/net/ip-set.js'
+import { parseUpstreamProxyUrl } from '../model/upstream-proxy-url.js'
 import { judged, list, onlyComplaint, optional } from './keys.js'
 import { canonicalPattern, text } from './values.js'
 

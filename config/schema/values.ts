@@ -1,8 +1,8 @@
 import * as v from 'valibot'
-import { BYTE_SIZE_PATTERN, parseByteSize } from '../byte-size.js'
-import { formatHostPattern, parseHostPattern } from '../host-pattern.js'
-import { formatIpBlock, parseIpBlock } from '../ip-set.js'
-import { MAX_TIME_SPAN_MS, TIME_SPAN_PATTERN, parseTimeSpan } from '../time-span.js'
+import { BYTE_SIZE_PATTERN, parseByteSize } from '../../base/byte-size.js'
+import { formatHostPattern, parseHostPattern } from '../../base/net/host-pattern.js'
+import { formatIpBlock, parseIpBlock } from '../../base/net/ip-set.js'
+import { MAX_TIME_SPAN_MS, TIME_SPAN_PATTERN, parseTimeSpan } from '../../base/time-span.js'
 import { judged, onlyComplaint } from './keys.js'
 
 // Single values: sizes come out as bytes, spans as milliseconds, hosts and addresses in their one spelling.

@@ -1,6 +1,6 @@
 import { bearerToken, EVERYBODY, type AccessRule, type AccessTable } from '../../base/http/access.js'
 import type { Problem } from '../../base/http/problem.js'
-import type { ProxyAuth } from '../auth.js'
+import type { ProxyAuth } from '../credentials/auth.js'
 import type { ApiToken } from './token.js'
 
 const REALM = 'realm="discobot-proxy"'

@@ -2,9 +2,9 @@ import { shape } from '../../base/http/json-schema.js'
 import { RefusedRequestError, sendJson } from '../../base/http/problem.js'
 import type { Route } from '../../base/http/route.js'
 import { sendStream } from '../../base/http/send-stream.js'
-import type { Logger } from '../../config/logger.js'
+import type { Logger } from '../../base/log/logger.js'
 import type { ResponseCache } from '../cache/response-cache.js'
-import { ArchiveError, CacheOffError } from '../cache/errors.js'
+import { ArchiveError, CacheOffError } from '../cache/contract/errors.js'
 
 const TAR_TYPE = 'application/x-tar'
 

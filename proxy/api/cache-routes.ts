@@ -2,10 +2,10 @@ import { shape } from '../../base/http/json-schema.js'
 import { refuse, RefusedRequestError, sendJson } from '../../base/http/problem.js'
 import type { Query, QueryParameter } from '../../base/http/query.js'
 import type { Exchange, Route } from '../../base/http/route.js'
-import type { Logger } from '../../config/logger.js'
-import type { Catalogue, EntryFilter } from '../cache/catalogue.js'
+import type { Logger } from '../../base/log/logger.js'
+import type { Catalogue, EntryFilter } from '../cache/store/catalogue.js'
 import type { ResponseCache } from '../cache/response-cache.js'
-import { CacheOffError } from '../cache/errors.js'
+import { CacheOffError } from '../cache/contract/errors.js'
 
 const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 1000

@@ -1,12 +1,12 @@
 import { shape } from '../../base/http/json-schema.js'
 import { refuse, sendJson } from '../../base/http/problem.js'
 import type { Exchange, Route } from '../../base/http/route.js'
-import { formatProblem } from '../../config/problem.js'
-import { readPlacesLine } from '../../config/render.js'
-import type { DialGuardDeps } from '../dial.js'
-import type { Explanation, InForce } from '../explain.js'
+import { formatProblem } from '../../config/yaml/problem.js'
+import { readPlacesLine } from '../../config/compose/render.js'
+import type { DialGuardDeps } from '../policy/route-guard.js'
+import type { Explanation, InForce } from '../explain/explain.js'
 import type { LiveConfig } from '../live/live-config.js'
-import type { WithheldSecrets } from '../secrets.js'
+import type { WithheldSecrets } from '../credentials/secrets.js'
 
 interface ExplainRoutesDeps {
   readonly live: LiveConfig
@@ -48,8 +48,8 @@ async function answer({ live, guard, withheld }: ExplainRoutesDeps, exchange: Ex
   const { method, url } = questionIn(await exchange.json())
   // Nothing of it is needed to serve.
   const [{ explain }, { ExplainUsageError, readQuestion }] = await Promise.all([
-    import('../explain.js'),
-    import('../explain-question.js'),
+    import('../explain/explain.js'),
+    import('../explain/explain-question.js'),
   ])
   const { state, file } = live
   let question: ReturnType<typeof readQuestion>

@@ -1,7 +1,7 @@
 import { shape } from '../../base/http/json-schema.js'
 import { sendJson } from '../../base/http/problem.js'
 import type { Route } from '../../base/http/route.js'
-import type { WithheldSecrets } from '../secrets.js'
+import type { WithheldSecrets } from '../credentials/secrets.js'
 
 interface StatusDeps {
   /** Path of the CA certificate clients must trust. */

@@ -3,9 +3,9 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs
 import { link, open, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { sameDigest } from '../../base/http/access.js'
-import { mkdir } from '../../config/files-at-once.js'
-import { codeOf, reasonOf } from '../../config/errors.js'
-import type { Logger } from '../../config/logger.js'
+import { mkdir } from '../../base/files/files-at-once.js'
+import { codeOf, reasonOf } from '../../base/errors.js'
+import type { Logger } from '../../base/log/logger.js'
 
 /** 256 bits: nobody guesses it, so tries need not be counted. */
 const TOKEN_BYTES = 32

@@ -2,7 +2,7 @@ import { shape } from '../../base/http/json-schema.js'
 import { sendJson, sendText } from '../../base/http/problem.js'
 import type { Route } from '../../base/http/route.js'
 import type { CacheStats, ResponseCache } from '../cache/response-cache.js'
-import type { Traffic } from '../traffic.js'
+import type { Traffic } from '../exchange/traffic.js'
 import { KINDS, type CountedKind, type DeadWatch } from '../watch/dead-watch.js'
 import { PROMETHEUS_TYPE, renderMetrics, type Metric } from './prometheus.js'
 

@@ -1,8 +1,8 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { reasonOf } from '../../config/errors.js'
-import { UsageError } from './errors.js'
-import { MEASURES, type MeasureName } from './metrics.js'
+import { reasonOf } from '../../base/errors.js'
+import { UsageError } from './stage/errors.js'
+import { MEASURES, type MeasureName } from './stage/metrics.js'
 import { PEER_NAMES, type PeerName } from './peers/peer.js'
 
 /** So that a run ends within its time. */

@@ -1,4 +1,4 @@
-import type { MetricName } from './metrics.js'
+import type { MetricName } from './stage/metrics.js'
 import type { PeerName } from './peers/peer.js'
 
 /** The figures that issue 4 requires of us, each within one run. */

@@ -1,4 +1,4 @@
-import type { MetricName } from './metrics.js'
+import type { MetricName } from './stage/metrics.js'
 import type { PeerName } from './peers/peer.js'
 
 /** Every sample of a run, and the medians the table shows. */

@@ -1,4 +1,4 @@
-import { METRICS, METRIC_NAMES, type MetricName } from './metrics.js'
+import { METRICS, METRIC_NAMES, type MetricName } from './stage/metrics.js'
 import { PEER_NAMES, PEER_TITLES, type PeerName } from './peers/peer.js'
 import { judge, type Verdict } from './requirements.js'
 

@@ -1,10 +1,10 @@
 import type { Readable } from 'node:stream'
-import type { CacheSection } from '../../config/config.js'
-import type { ClientResponse } from '../message.js'
+import type { CacheSection } from '../../config/model/config.js'
+import type { ClientResponse } from '../message/message.js'
 import type { ImportReport } from './archive/read-archive.js'
-import type { Catalogue } from './catalogue.js'
-import type { CacheOutcome, CacheRequest, FetchUpstream, UpstreamResponse } from './contract.js'
-import type { RuleFigures } from './tally.js'
+import type { Catalogue } from './store/catalogue.js'
+import type { CacheOutcome, CacheRequest, FetchUpstream, UpstreamResponse } from './contract/contract.js'
+import type { RuleFigures } from './contract/tally.js'
 
 /** The figures of `GET /api/cache/stats`. */
 export interface CacheStats {

@@ -4,9 +4,9 @@ import { CommandLineError } from '../../base/cli/errors.js'
 import type { Outputs } from '../../base/cli/terminal.js'
 import { standardCommands } from '../../base/cli/standard-commands.js'
 import { FILE, PORT, text } from '../../base/cli/values.js'
-import { PROXY_API_PORT } from '../../config/paths.js'
-import type { ArchiveCommandDeps } from '../warm/archive-command.js'
-import type { ApiAccess } from '../warm/api-access.js'
+import { PROXY_API_PORT } from '../../config/model/paths.js'
+import type { ArchiveCommandDeps } from './archive-command.js'
+import type { ApiAccess } from './api-access.js'
 
 /** The table needs these of the process; `main.ts` provides them. */
 export interface ProxyEntry extends Outputs {
@@ -93,8 +93,8 @@ function explainCommand({ stdout, dataDir, access }: ProxyEntry): Command {
     exits: { 0: 'allowed', 1: 'it cannot be told', 3: 'blocked' },
     run: async ({ args, options: { config, 'api-port': apiPort, json } }) => {
       const [{ explainRequest }, { ExplainUsageError }] = await Promise.all([
-        import('../explain-command.js'),
-        import('../explain-question.js'),
+        import('./explain-command.js'),
+        import('../explain/explain-question.js'),
       ])
       try {
         const { output, exitCode } = await explainRequest(
@@ -127,7 +127,7 @@ function cacheCommand({ stdout }: ProxyEntry): Command {
     ],
     exits: { 0: 'the proxy has answered', 1: 'no proxy answers' },
     run: async ({ options: { 'api-port': apiPort, json } }) => {
-      const { describeCache } = await import('../cache-command.js')
+      const { describeCache } = await import('./cache-command.js')
       stdout.write(await describeCache({ apiPort, json }, stdout))
       return 0
     },
@@ -158,7 +158,7 @@ function prewarmCommand({ stdout, access, onInterrupt }: ProxyEntry): Command {
     ],
     exits: { 0: 'all is there', 1: 'something is not', 130: 'interrupted' },
     run: async ({ args: { references }, options: { platform, 'api-port': apiPort, json } }) => {
-      const { prewarm } = await import('../warm/prewarm-command.js')
+      const { prewarm } = await import('./prewarm-command.js')
       const screen = {
         isTTY: stdout.isTerminal,
         get columns() {
@@ -206,7 +206,7 @@ function archiveCommands({ archive, stdout }: ProxyEntry): readonly Command[] {
           throw new CommandLineError(
             'cannot export to a terminal: name a file with -o, or send it to a program',
           )
-        const { exportCache } = await import('../warm/archive-command.js')
+        const { exportCache } = await import('./archive-command.js')
         return exportCache({ output, rules: rule, config, apiPort }, await archive())
       },
     }),
@@ -225,7 +225,7 @@ function archiveCommands({ archive, stdout }: ProxyEntry): readonly Command[] {
       ],
       exits,
       run: async ({ args: { file }, options: { config, 'api-port': apiPort } }) => {
-        const { importCache } = await import('../warm/archive-command.js')
+        const { importCache } = await import('./archive-command.js')
         return importCache({ file, config, apiPort }, await archive())
       },
     }),
@@ -234,7 +234,7 @@ function archiveCommands({ archive, stdout }: ProxyEntry): readonly Command[] {
 
 /** Asks the proxy that runs for the names of its rules. */
 async function ruleNames(): Promise<readonly string[]> {
-  const { askApi, readJson } = await import('../warm/api-client.js')
+  const { askApi, readJson } = await import('./api-client.js')
   const stats = (await readJson(
     await askApi(PROXY_API_PORT, { method: 'GET', path: '/api/cache/stats' }),
   )) as { readonly rules: object }

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
-import { endToEnd, headerValue, pairs, without, type RawHeaders } from '../headers.js'
+import { endToEnd, headerValue, pairs, without, type RawHeaders } from '../message/headers.js'
 
 // Header fields between the forms of HTTP/1.1 and HTTP/2 (RFC 9113, 8.2).
 

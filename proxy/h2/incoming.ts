@@ -1,6 +1,6 @@
 import { constants, type Http2Stream, type IncomingHttpHeaders } from 'node:http2'
 import { Readable } from 'node:stream'
-import { headerValue } from '../headers.js'
+import { headerValue } from '../message/headers.js'
 import { rawFields } from './fields.js'
 import { streamError } from './stream-error.js'
 

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
-import type { ClientRequest } from '../message.js'
-import { headerValue } from '../headers.js'
+import type { ClientRequest } from '../message/message.js'
+import { headerValue } from '../message/headers.js'
 import { fromHttp2Fields } from './fields.js'
 import { Http2Incoming } from './incoming.js'
 

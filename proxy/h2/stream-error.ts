@@ -1,5 +1,5 @@
 import { constants, type Http2Stream } from 'node:http2'
-import { DiscobotError } from '../../config/errors.js'
+import { DiscobotError } from '../../base/errors.js'
 
 /** The peer broke off a stream, or the connection under it ended. Answered with 502, or by the same reset. */
 export class StreamResetError extends DiscobotError {

@@ -1,6 +1,6 @@
 import type { ClientHttp2Stream } from 'node:http2'
 import type { Readable } from 'node:stream'
-import { MAX_FIELDS } from '../framing.js'
+import { MAX_FIELDS } from '../message/framing.js'
 import { toHttp2Trailers } from './fields.js'
 
 /**

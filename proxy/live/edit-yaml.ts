@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isMap, isNode, isScalar, isSeq, parseDocument, type Document, type Node } from 'yaml'
-import { readYaml } from '../../config/yaml-document.js'
+import { readYaml } from '../../config/yaml/yaml-document.js'
 import { isObject } from './merge-patch.js'
 
 /**

@@ -1,4 +1,4 @@
-import { DiscobotError } from '../../config/errors.js'
+import { DiscobotError } from '../../base/errors.js'
 
 /** A value that is right in itself cannot be put in force here: a file it names cannot be used. */
 export class OptionUnusableError extends DiscobotError {

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import type { Config } from '../../config/config.js'
-import { cutOffProblem, type SaidText } from '../../config/cut-off.js'
-import { DiscobotError, reasonOf } from '../../config/errors.js'
-import { MAX_CONFIG_BYTES, readConfigText, SAYS_NOTHING } from '../../config/config-texts.js'
-import type { Logger } from '../../config/logger.js'
-import type { Merged } from '../../config/merge.js'
-import { ConfigError, formatProblem, type Problem } from '../../config/problem.js'
-import { watchFile, type FileWatch } from '../../config/watch-file.js'
-import { readTroubleLine } from '../../config/render.js'
+import type { Config } from '../../config/model/config.js'
+import { cutOffProblem, type SaidText } from '../../config/layers/cut-off.js'
+import { DiscobotError, reasonOf } from '../../base/errors.js'
+import { MAX_CONFIG_BYTES, readConfigText, SAYS_NOTHING } from '../../config/layers/config-texts.js'
+import type { Logger } from '../../base/log/logger.js'
+import type { Merged } from '../../config/layers/merge.js'
+import { ConfigError, formatProblem, type Problem } from '../../config/yaml/problem.js'
+import { watchFile, type FileWatch } from '../../base/files/watch-file.js'
+import { readTroubleLine } from '../../config/compose/render.js'
 import type { ChangeBody } from './change.js'
 import { OptionUnusableError, PersistError, RevisionError } from './errors.js'
 import { replaceFile } from './persist.js'
@@ -202,7 +202,7 @@ export class LiveConfig {
 
   /** Brings in what checks a configuration, which a start does without. What it resolves with throws ConfigError. */
   async #loader(): Promise<(text: string) => Merged> {
-    const { loadConfigText } = await import('../../config/load.js')
+    const { loadConfigText } = await import('../../config/layers/load.js')
     const { file, dataDir } = this.#options
     return (text) => loadConfigText(text, file ?? 'config.yaml', dataDir === undefined ? {} : { dataDir })
   }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, open, realpath, rename, rm, stat } from 'node:fs/promises'
-import { codeOf, reasonOf } from '../../config/errors.js'
+import { codeOf, reasonOf } from '../../base/errors.js'
 import { PersistError } from './errors.js'
 
 /**

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Config } from '../../config/config.js'
+import type { Config } from '../../config/model/config.js'
 
 interface Key {
   readonly name: string

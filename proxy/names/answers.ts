@@ -1,8 +1,8 @@
-import { canonicalHost, isAddress } from '../../config/host-name.js'
-import { parseIpAddress } from '../../config/ip-address.js'
-import { codeOf } from '../../config/errors.js'
-import { ResolveError, type Resolve } from '../dial.js'
-import type { AddressJudge } from '../policy.js'
+import { canonicalHost, isAddress } from '../../base/net/host-name.js'
+import { parseIpAddress } from '../../base/net/ip-address.js'
+import { codeOf } from '../../base/errors.js'
+import { ResolveError, type Resolve } from '../policy/route-guard.js'
+import type { AddressJudge } from '../policy/policy.js'
 import { RCODE, TYPE_A, TYPE_AAAA, type Query, type Rcode } from './query.js'
 
 /** Of the places that requests have for their own names; who floods us is not to have all. */

@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { lookup } from 'node:dns'
 import { fileURLToPath } from 'node:url'
-import { codeOf } from '../../config/errors.js'
+import { codeOf } from '../../base/errors.js'
 import type { Question, Reply } from './resolver-process.js'
 
 const PROGRAM = fileURLToPath(new URL('resolver-process.js', import.meta.url))

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { ResolveError, SilentNameError, unresolved, type Resolve } from '../dial.js'
+import { ResolveError, SilentNameError, unresolved, type Resolve } from '../policy/route-guard.js'
 import { hasStopped, OwnAsker, ProcessAsker, type Asker } from './asker.js'
 
 // Names of hosts → addresses, by the machine's own rules: getaddrinfo, and nothing that would know them less well.

@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { createLeafIssuer } from '../tls/leaf.js'
-import { folder } from './program.js'
-import { makeAuthority } from './harness.js'
-import { startProxyProcess, type ProxyProcess } from './hostile/proxy-process.js'
+import { folder } from '../../test/lab/program.js'
+import { makeAuthority } from '../../test/lab/harness.js'
+import { startProxyProcess, type ProxyProcess } from '../../test/lab/proxy-process.js'
 
 // Upstreams and clients are killed at any moment, for a minute, under every kind of load. The proxy goes on
 // answering, and what they leave behind is let go of.

@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { HANDOVER_FD_VARIABLE } from '../../config/handover.js'
-import { READY_FD_VARIABLE } from '../../config/ready-signal.js'
-import { folder } from './program.js'
+import { HANDOVER_FD_VARIABLE } from '../../base/process/handover.js'
+import { READY_FD_VARIABLE } from '../../base/process/ready-signal.js'
+import { folder } from '../../test/lab/program.js'
 
 // The promise: a proxy that is started early touches nothing until it is told to begin, and never stands in the way.
 

@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
 import t, { type Test } from 'tap'
 import { sendJson } from '../../base/http/problem.js'
-import { createLogger } from '../../config/logger.js'
-import { keepLines, type KeptLines, type Line } from '../../config/test/kept-lines.js'
+import { createLogger } from '../../base/log/logger.js'
+import { keepLines, type KeptLines, type Line } from '../../test/lab/kept-lines.js'
 import { ApiServer } from '../api/server.js'
 import { noCache } from '../cache/open-cache.js'
 import {
@@ -13,9 +13,9 @@ import {
   startProxy,
   type TestProxy,
   type TestProxyOptions,
-} from './harness.js'
-import { OPEN_ACCESS } from './open-access.js'
-import { folder, start } from './program.js'
+} from '../../test/lab/harness.js'
+import { OPEN_ACCESS } from '../../test/lab/open-access.js'
+import { folder, start } from '../../test/lab/program.js'
 
 // Whatever throws in an entry is a fault of ours: it is in the log, it ends its own connection and nothing else.
 

@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { ConfigError } from '../../config/problem.js'
-import { loadConfigText } from '../../config/load.js'
-import { startHttpOrigin } from './harness.js'
-import { END_HEADERS, END_STREAM, FRAME, frame, get, opening } from './hostile/frames.js'
-import { askApi, startProxyProcess, type ProxyProcess } from './hostile/proxy-process.js'
+import { ConfigError } from '../../config/yaml/problem.js'
+import { loadConfigText } from '../../config/layers/load.js'
+import { startHttpOrigin } from '../../test/lab/harness.js'
+import { END_HEADERS, END_STREAM, FRAME, frame, get, opening } from '../../test/lab/frames.js'
+import { askApi, startProxyProcess, type ProxyProcess } from '../../test/lab/proxy-process.js'
 
 // Bytes made from a seed, at every place where the proxy reads some. Whatever they are, it goes on answering,
 // says nothing of an uncaught error, and in the end holds nothing it did not hold before.

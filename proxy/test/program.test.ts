@@ -4,8 +4,8 @@ import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
-import { makeAuthority, openRaw, startHttpOrigin, startHttpsOrigin } from './harness.js'
-import { curl, folder, json, launch, start, type Program } from './program.js'
+import { makeAuthority, openRaw, startHttpOrigin, startHttpsOrigin } from '../../test/lab/harness.js'
+import { curl, folder, json, launch, start, type Program } from '../../test/lab/program.js'
 
 // The proxy as it is run: a process, a configuration file, signals.
 

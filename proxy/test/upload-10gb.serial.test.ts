@@ -10,10 +10,10 @@ import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
-import { makeAuthority, openRaw, startHttpOrigin, startHttpsOrigin } from './harness.js'
-import { startProxyProcess, type ProxyProcess } from './hostile/proxy-process.js'
-import { folder } from './program.js'
-import { ResidentPeak, residentBytes } from './resident-peak.js'
+import { makeAuthority, openRaw, startHttpOrigin, startHttpsOrigin } from '../../test/lab/harness.js'
+import { startProxyProcess, type ProxyProcess } from '../../test/lab/proxy-process.js'
+import { folder } from '../../test/lab/program.js'
+import { ResidentPeak, residentBytes } from '../../test/lab/resident-peak.js'
 
 // Promise: an upload of any size passes through the proxy as it was sent, sized or in chunks, over plain HTTP and
 // over TLS that is ended and begun again, and the proxy's memory does not grow with it, nor with a server that

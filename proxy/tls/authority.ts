@@ -1,8 +1,8 @@
 import { X509Certificate, createPrivateKey, randomBytes, type KeyObject } from 'node:crypto'
 import { mkdir, open, rename, rm, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { chmod, readFile, stat } from '../../config/files-at-once.js'
-import { DiscobotError, codeOf, reasonOf } from '../../config/errors.js'
+import { chmod, readFile, stat } from '../../base/files/files-at-once.js'
+import { DiscobotError, codeOf, reasonOf } from '../../base/errors.js'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 const VALID_YEARS = 10

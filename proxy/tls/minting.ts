@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
-import type { LimitsSection } from '../../config/config.js'
-import { OverloadError } from '../overload.js'
+import type { LimitsSection } from '../../config/model/config.js'
+import { OverloadError } from '../socket/overload.js'
 
 const MINUTE_MS = 60_000
 /** Addresses whose share is remembered; who is forgotten begins with a full one. */

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:crypto'
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
-import { DiscobotError, codeOf, reasonOf } from '../../config/errors.js'
-import type { Logger } from '../../config/logger.js'
+import { DiscobotError, codeOf, reasonOf } from '../../base/errors.js'
+import type { Logger } from '../../base/log/logger.js'
 
 /** A file of `tls.upstream_ca` cannot be used: going on would leave its hosts unreachable without a reason. */
 class UpstreamCaError extends DiscobotError {

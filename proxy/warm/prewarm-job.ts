@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { reasonOf } from '../../config/errors.js'
-import { parseImageReference, type ImageReference } from './image-reference.js'
-import type { Descriptor, Platform } from './manifest.js'
-import { choosePlatform, formatPlatform } from './platform.js'
-import { drain, RegistryClient } from './registry-client.js'
-import { shown, type Kept, type ThroughProxy } from './through-proxy.js'
-import { WarmFetchError, WarmReferenceError } from './errors.js'
+import { reasonOf } from '../../base/errors.js'
+import { parseImageReference, type ImageReference } from '../../base/oci/image-reference.js'
+import type { Descriptor, Platform } from '../../base/oci/manifest.js'
+import { choosePlatform, formatPlatform } from '../../base/oci/platform.js'
+import { drain, RegistryClient } from '../../base/oci/registry-client.js'
+import { shown, type Kept, type ThroughProxy } from '../../base/oci/through-proxy.js'
+import { WarmFetchError, WarmReferenceError } from '../../base/oci/errors.js'
 
 /** As many of an image's layers at once as Docker itself fetches. */
 const PARALLEL_LAYERS = 3

@@ -1,7 +1,7 @@
-import { parsePlatform, ownPlatform } from './platform.js'
+import { parsePlatform, ownPlatform } from '../../base/oci/platform.js'
 import type { JobReport, PrewarmJob } from './prewarm-job.js'
-import { ThroughProxy, type ProxyAddress } from './through-proxy.js'
-import { WarmReferenceError } from './errors.js'
+import { ThroughProxy, type ProxyAddress } from '../../base/oci/through-proxy.js'
+import { WarmReferenceError } from '../../base/oci/errors.js'
 
 /** Each holds some connections; whoever wants more at once waits, or names more in one job. */
 const MAX_RUNNING = 4

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
-import { reasonOf } from '../../config/errors.js'
-import type { Logger } from '../../config/logger.js'
+import { reasonOf } from '../../base/errors.js'
+import type { Logger } from '../../base/log/logger.js'
 import { inodeOf, withoutConnection } from './kernel-sockets.js'
 
 /** Each costs a system call of 2 µs: half a millisecond, then the event loop goes on. */

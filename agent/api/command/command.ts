@@ -1,11 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { DiscobotError, codeOf, reasonOf } from '../../../config/errors.js'
+import { DiscobotError, codeOf, reasonOf } from '../../../base/errors.js'
 import type { ServiceGroup } from '../../cgroups/service-group.js'
-import { systemClock } from '../../init/clock.js'
-import { sendSignal } from '../../services/send-signal.js'
-import { findMarked, killStragglers } from '../../services/stragglers.js'
+import { systemClock } from '../../process/clock.js'
+import { sendSignal } from '../../process/send-signal.js'
+import { findMarked, killStragglers } from '../../process/stragglers.js'
 
 /** The command could not be started at all. */
 export class CommandStartError extends DiscobotError {

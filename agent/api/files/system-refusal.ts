@@ -1,4 +1,4 @@
-import { codeOf } from '../../../config/errors.js'
+import { codeOf } from '../../../base/errors.js'
 import { refuse } from '../../../base/http/problem.js'
 
 /** errno → how it is told. What is not here is a failure of ours. */

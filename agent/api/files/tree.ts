@@ -1,8 +1,8 @@
 import { constants } from 'node:fs'
 import { mkdir, open, realpath, type FileHandle } from 'node:fs/promises'
 import { join, relative } from 'node:path'
-import { codeOf } from '../../../config/errors.js'
-import { isWithin } from '../../../config/paths.js'
+import { codeOf } from '../../../base/errors.js'
+import { isWithin } from '../../../config/model/paths.js'
 import { refuse } from '../../../base/http/problem.js'
 import { refuseSystemError } from './system-refusal.js'
 

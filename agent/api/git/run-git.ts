@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { DiscobotError, reasonOf } from '../../../config/errors.js'
+import { DiscobotError, reasonOf } from '../../../base/errors.js'
 import { startCommand, type Command } from '../command/command.js'
 
 /** git cannot be asked about the workspace. */

@@ -1,7 +1,7 @@
 import { PROBLEM_DETAILS, sendJson } from '../../../base/http/problem.js'
 import type { Route } from '../../../base/http/route.js'
-import { agentAccess, type TokenCheck } from '../access.js'
-import { gatherStatus, type StatusSources } from '../status.js'
+import { agentAccess, type TokenCheck } from '../settings/access.js'
+import { gatherStatus, type StatusSources } from '../status/status.js'
 
 /** `/health` tells nothing but that we answer, so it takes no token: whoever watches us need not have it. */
 export function healthRoute(): Route {

@@ -1,6 +1,6 @@
 import { setTimeout as after } from 'node:timers'
 import type { Readable } from 'node:stream'
-import { codeOf } from '../../../config/errors.js'
+import { codeOf } from '../../../base/errors.js'
 import type { ServiceGroup } from '../../cgroups/service-group.js'
 import { CommandStartError, startCommand, type Command } from '../command/command.js'
 import { EXEC_SCHEMA, parseExecRequest, type ExecRequest } from '../command/exec-request.js'
@@ -9,7 +9,7 @@ import type { WorkspaceTree } from '../files/tree.js'
 import { writePaced } from '../../../base/http/paced-write.js'
 import { refuse, SAFE_HEADERS } from '../../../base/http/problem.js'
 import type { Exchange, LeaveReason, Route } from '../../../base/http/route.js'
-import type { Limits } from '../settings.js'
+import type { Limits } from '../settings/settings.js'
 import { Slots } from '../../../base/http/slots.js'
 
 interface ExecDeps {

@@ -5,7 +5,7 @@ import { makeFolder, writeFile } from '../files/write.js'
 import { refuse, SAFE_HEADERS, sendJson } from '../../../base/http/problem.js'
 import type { QueryParameter } from '../../../base/http/query.js'
 import type { Exchange, Route } from '../../../base/http/route.js'
-import type { Limits } from '../settings.js'
+import type { Limits } from '../settings/settings.js'
 
 interface FilesDeps {
   readonly tree: WorkspaceTree

@@ -1,6 +1,6 @@
 import { write } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { codeOf } from '../../../config/errors.js'
+import { codeOf } from '../../../base/errors.js'
 
 /** Between two tries while the program does not read: libuv has no event for it, and people do not feel it. */
 const RETRY_MS = 20

@@ -1,6 +1,6 @@
 import type { RawData, WebSocket } from 'ws'
-import { entry } from '../../../config/entry.js'
-import type { Logger } from '../../../config/logger.js'
+import { entry } from '../../../base/process/entry.js'
+import type { Logger } from '../../../base/log/logger.js'
 import type { LeaveReason } from '../../../base/http/route.js'
 import { parseControl } from './control-message.js'
 import type { Pty } from './pty.js'

@@ -1,4 +1,4 @@
-import { reasonOf } from '../../../config/errors.js'
+import { reasonOf } from '../../../base/errors.js'
 import { TerminalError } from './terminal-error.js'
 
 /** The ioctls of a pseudo terminal, for which Node has no function (ioctl_tty(2)). */

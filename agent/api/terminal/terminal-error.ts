@@ -1,4 +1,4 @@
-import { DiscobotError } from '../../../config/errors.js'
+import { DiscobotError } from '../../../base/errors.js'
 
 /** There is no terminal to be had on this machine. */
 export class TerminalError extends DiscobotError {

@@ -1,17 +1,22 @@
-import { stat } from '../../../config/files-at-once.js'
-import { HANDOVER_FD_VARIABLE, type Handover } from '../../../config/handover.js'
-import { READY_FD_VARIABLE } from '../../../config/ready-signal.js'
-import { DiscobotError, reasonOf } from '../../../config/errors.js'
-import type { Logger } from '../../../config/logger.js'
-import { baseEnvironment, serviceEnvironment, type Account, type Environment } from '../../environment.js'
-import type { AgentOptions } from '../../options.js'
-import { variablesNamedIn, withoutSecrets } from '../../secret-variables.js'
+import { stat } from '../../../base/files/files-at-once.js'
+import { HANDOVER_FD_VARIABLE, type Handover } from '../../../base/process/handover.js'
+import { READY_FD_VARIABLE } from '../../../base/process/ready-signal.js'
+import { DiscobotError, reasonOf } from '../../../base/errors.js'
+import type { Logger } from '../../../base/log/logger.js'
+import {
+  baseEnvironment,
+  serviceEnvironment,
+  type Account,
+  type Environment,
+} from '../../settings/environment.js'
+import type { AgentOptions } from '../../settings/options.js'
+import { variablesNamedIn, withoutSecrets } from '../../settings/secret-variables.js'
 import { HeldSockets } from '../../services/held-sockets.js'
 import type { Readiness, ServiceSpec } from '../../services/spec.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import { portHolder } from '../../system/port-holder.js'
-import { proxyAccess, type BootFindings } from '../findings.js'
-import type { BootStep } from '../step.js'
+import { proxyAccess, type BootFindings } from '../findings/findings.js'
+import type { BootStep } from '../../status/step.js'
 
 interface AgentApiStepDeps {
   readonly options: AgentOptions

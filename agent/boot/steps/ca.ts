@@ -1,8 +1,8 @@
-import type { Logger } from '../../../config/logger.js'
-import type { DataPaths } from '../../../config/paths.js'
-import type { Account } from '../../services/run-as.js'
+import type { Logger } from '../../../base/log/logger.js'
+import type { DataPaths } from '../../../config/model/paths.js'
+import type { Account } from '../../process/run-as.js'
 import { besides } from '../../system/held-folder.js'
-import type { BootStep } from '../step.js'
+import type { BootStep } from '../../status/step.js'
 
 interface CaStepDeps {
   readonly data: DataPaths

@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Logger } from '../../../config/logger.js'
+import type { Logger } from '../../../base/log/logger.js'
 import type { AgentActions } from '../../control/actions.js'
 import { startControlServer, type ControlServer } from '../../control/server.js'
-import type { Account } from '../../services/run-as.js'
-import type { BootStep } from '../step.js'
+import type { Account } from '../../process/run-as.js'
+import type { BootStep } from '../../status/step.js'
 
 interface ControlStepDeps {
   readonly socketPath: string

@@ -1,11 +1,11 @@
 import { join } from 'node:path'
-import { ENGINE_PROXY_ADDRESS } from '../../../config/paths.js'
+import { ENGINE_PROXY_ADDRESS } from '../../../config/model/paths.js'
 import { configureDockerClient } from '../../docker/client-config.js'
 import { BRIDGE_ADDRESS } from '../../docker/plan.js'
-import type { AgentOptions } from '../../options.js'
-import type { Account } from '../../services/run-as.js'
-import { proxyAccess, type BootFindings } from '../findings.js'
-import type { BootStep } from '../step.js'
+import type { AgentOptions } from '../../settings/options.js'
+import type { Account } from '../../process/run-as.js'
+import { proxyAccess, type BootFindings } from '../findings/findings.js'
+import type { BootStep } from '../../status/step.js'
 
 interface DockerClientStepDeps {
   readonly options: AgentOptions

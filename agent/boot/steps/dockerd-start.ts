@@ -1,8 +1,13 @@
-import type { Logger } from '../../../config/logger.js'
+import type { Logger } from '../../../base/log/logger.js'
 import type { Choice } from '../../docker/choice.js'
 import { majorOf } from '../../docker/proxy-flags.js'
-import { baseEnvironment, serviceEnvironment, type Environment, type ProxyAccess } from '../../environment.js'
-import type { AgentOptions } from '../../options.js'
+import {
+  baseEnvironment,
+  serviceEnvironment,
+  type Environment,
+  type ProxyAccess,
+} from '../../settings/environment.js'
+import type { AgentOptions } from '../../settings/options.js'
 import type { Supervisor } from '../../services/supervisor.js'
 import type { CommandOptions, RunCommand } from '../../system/command.js'
 

@@ -5,8 +5,8 @@ import { historyFor } from '../../workspace/history.js'
 import { checkOutSubmodules, type Completed } from '../../workspace/submodules.js'
 import { ownerCommand, withGitAccess, type GitDeps } from '../../workspace/with-git-access.js'
 import type { CommandOptions } from '../../system/command.js'
-import type { BootFindings, Clone } from '../findings.js'
-import type { BootStep, NotDone } from '../step.js'
+import type { BootFindings, Clone } from '../findings/findings.js'
+import type { BootStep, NotDone } from '../../status/step.js'
 
 /** A quarter of an hour each: the workspace can be worked in without them, and everybody waits. */
 const TIMEOUT_MS = 15 * 60_000

@@ -1,7 +1,7 @@
 import { basename, dirname, join } from 'node:path'
-import { codeOf, DiscobotError } from '../../../config/errors.js'
+import { codeOf, DiscobotError } from '../../../base/errors.js'
 import { inFolder, type HeldFolder } from '../../system/held-folder.js'
-import type { BootStep } from '../step.js'
+import type { BootStep } from '../../status/step.js'
 
 /** Something of the operator's is where the link belongs. */
 class LinkError extends DiscobotError {

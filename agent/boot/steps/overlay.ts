@@ -1,8 +1,8 @@
-import type { Logger } from '../../../config/logger.js'
-import type { AgentOptions } from '../../options.js'
+import type { Logger } from '../../../base/log/logger.js'
+import type { AgentOptions } from '../../settings/options.js'
 import { OverlayError, SessionOverlay } from '../../overlay/session-overlay.js'
-import type { BootFindings } from '../findings.js'
-import type { BootStep } from '../step.js'
+import type { BootFindings } from '../findings/findings.js'
+import type { BootStep } from '../../status/step.js'
 
 interface OverlayStepDeps {
   readonly options: AgentOptions

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Composed } from '../../../config/compose.js'
-import type { Config } from '../../../config/config.js'
+import type { Config } from '../../../config/model/config.js'
 import {
   digestOfTexts,
   MAX_CONFIG_BYTES,
@@ -8,30 +8,35 @@ import {
   WORKSPACE_CONFIG,
   type ConfigFiles,
   type ConfigTexts,
-} from '../../../config/config-texts.js'
-import { DiscobotError } from '../../../config/errors.js'
-import { describeConfig, knownOf, readDescription, type Circumstances } from '../../../config/known-config.js'
-import type { Logger } from '../../../config/logger.js'
-import { ENGINE_PROXY_ADDRESS, LOOPBACK, type DataPaths } from '../../../config/paths.js'
-import { RELEASE } from '../../../config/release.js'
-import { readTextFile } from '../../../config/text-file.js'
+} from '../../../config/layers/config-texts.js'
+import { DiscobotError } from '../../../base/errors.js'
+import {
+  describeConfig,
+  knownOf,
+  readDescription,
+  type Circumstances,
+} from '../../../config/compose/known-config.js'
+import type { Logger } from '../../../base/log/logger.js'
+import { ENGINE_PROXY_ADDRESS, LOOPBACK, type DataPaths } from '../../../config/model/paths.js'
+import { RELEASE } from '../../../base/release.js'
+import { readTextFile } from '../../../base/files/text-file.js'
 import type { Engine } from '../../docker/engine.js'
 import { BRIDGE_ADDRESS } from '../../docker/plan.js'
 import { rootfulRefusals } from '../../docker/refusals.js'
-import type { AgentOptions } from '../../options.js'
-import { secretVariables, variablesNamedIn } from '../../secret-variables.js'
-import type { Account } from '../../services/run-as.js'
+import type { AgentOptions } from '../../settings/options.js'
+import { secretVariables, variablesNamedIn } from '../../settings/secret-variables.js'
+import type { Account } from '../../process/run-as.js'
 import { ensureFile } from '../../system/atomic-file.js'
 import { exposureOf } from '../../wall/exposure.js'
 import { wantedEnforcement } from '../../wall/enforcement.js'
 import { ownPorts } from '../../wall/own-ports.js'
 import { wallOf, withheldLine } from '../../wall/wall.js'
 import type { WallFindings } from '../../wall/wall-findings.js'
-import { inheritedProxy, proxyVariables, toldAgain } from '../inherited-proxy.js'
-import type { ConfigurationFinding } from '../../control/status.js'
-import type { BootFindings, ProxyEndpoints } from '../findings.js'
-import { stampOf } from '../operator-watch.js'
-import type { BootStep } from '../step.js'
+import { inheritedProxy, proxyVariables, toldAgain } from '../findings/inherited-proxy.js'
+import type { ConfigurationFinding } from '../../status/status.js'
+import type { BootFindings, ProxyEndpoints } from '../findings/findings.js'
+import { stampOf } from '../findings/operator-watch.js'
+import type { BootStep } from '../../status/step.js'
 
 export interface ProxyConfigStepDeps {
   readonly options: AgentOptions
@@ -143,7 +148,7 @@ async function composeAnew(
   const { options, logger } = deps
   const [{ composeConfig }, { firstOf, formatProblem }] = await Promise.all([
     import('../../../config/compose.js'),
-    import('../../../config/problem.js'),
+    import('../../../config/yaml/problem.js'),
   ])
   const formerOperator = deps.operatorSaid?.text
   const composed = await composeConfig({ dataDir: place.root, ...files, texts, formerOperator })
@@ -287,7 +292,7 @@ async function rewritten(
   const address = ADDRESS_FOR[kind]
   const host = address === undefined || isChosen ? config.proxy.host : [...config.proxy.host, address]
   if (host === config.proxy.host && config === composed.config) return composed
-  const { renderConfig } = await import('../../../config/render.js')
+  const { renderConfig } = await import('../../../config/compose/render.js')
   const widened = { ...config, proxy: { ...config.proxy, host } }
   return { config: widened, yaml: renderConfig(widened, parts) }
 }

@@ -1,15 +1,15 @@
 import { constants } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { access, mkdir, readFile } from '../../../config/files-at-once.js'
-import { codeOf, DiscobotError, reasonOf } from '../../../config/errors.js'
-import type { DataPaths } from '../../../config/paths.js'
-import type { Environment } from '../../environment.js'
-import type { Mode } from '../../options.js'
+import { access, mkdir, readFile } from '../../../base/files/files-at-once.js'
+import { codeOf, DiscobotError, reasonOf } from '../../../base/errors.js'
+import type { DataPaths } from '../../../config/model/paths.js'
+import type { Environment } from '../../settings/environment.js'
+import type { Mode } from '../../settings/options.js'
 import { ensureFile, readIfPresent } from '../../system/atomic-file.js'
 import { addToCertificateFolder } from '../../system/certificate-folder.js'
 import type { RunCommand } from '../../system/command.js'
-import type { BootFindings, TrustFiles } from '../findings.js'
-import type { BootStep } from '../step.js'
+import type { BootFindings, TrustFiles } from '../findings/findings.js'
+import type { BootStep } from '../../status/step.js'
 
 interface TrustStepDeps {
   readonly mode: Mode

@@ -1,8 +1,8 @@
-import type { Logger } from '../../../config/logger.js'
-import { NAMES_PORT } from '../../../config/paths.js'
+import type { Logger } from '../../../base/log/logger.js'
+import { NAMES_PORT } from '../../../config/model/paths.js'
 import { hasCapability } from '../../docker/plan.js'
-import type { AgentOptions } from '../../options.js'
-import type { Account } from '../../services/run-as.js'
+import type { AgentOptions } from '../../settings/options.js'
+import type { Account } from '../../process/run-as.js'
 import { wantedEnforcement } from '../../wall/enforcement.js'
 import type { RunFilterProgram } from '../../wall/filter-program.js'
 import { hasDockerResolver, misnamedInterfaces, sharedNetwork } from '../../wall/own-network.js'
@@ -10,8 +10,8 @@ import { EgressNotEnforcedError, raiseFilter } from '../../wall/packet-filter.js
 import { RefusalRecord } from '../../wall/refusal-record.js'
 import { voluntaryLine } from '../../wall/wall.js'
 import { NOTHING_FOUND, type WallFindings } from '../../wall/wall-findings.js'
-import type { BootFindings } from '../findings.js'
-import type { BootStep } from '../step.js'
+import type { BootFindings } from '../findings/findings.js'
+import type { BootStep } from '../../status/step.js'
 
 interface WallStepDeps {
   readonly options: AgentOptions

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { realpath } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { mkdir } from '../../../config/files-at-once.js'
-import type { Account } from '../../services/run-as.js'
+import { mkdir } from '../../../base/files/files-at-once.js'
+import type { Account } from '../../process/run-as.js'
 import type { CommandOptions, RunCommand } from '../../system/command.js'
 import type { CheckedOut } from '../../workspace/clone.js'
 import { cloneWithRetries } from '../../workspace/clone-with-retries.js'
@@ -20,8 +20,8 @@ import {
 import { findPartials, partialPath, settle, whatExists, type Existing } from '../../workspace/settle.js'
 import { parseSource, type GitSource, type WorkspaceSource } from '../../workspace/source.js'
 import { ownerCommand, type GitDeps } from '../../workspace/with-git-access.js'
-import type { BootFindings, Clone } from '../findings.js'
-import type { BootStep } from '../step.js'
+import type { BootFindings, Clone } from '../findings/findings.js'
+import type { BootStep } from '../../status/step.js'
 
 export interface WorkspaceStepDeps extends GitDeps {
   readonly cwd: string

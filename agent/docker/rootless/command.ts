@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { findTool, setprivOf, systemRunAs, type Account } from '../../services/run-as.js'
+import { findTool, setprivOf, systemRunAs, type Account } from '../../process/run-as.js'
 
 /** The engine's own: its socket and rootlesskit's state. */
 export const ENGINE_RUN_FOLDER = '/run/discobot-docker'

@@ -1,5 +1,5 @@
 import { request } from 'node:http'
-import { DiscobotError } from '../../../config/errors.js'
+import { DiscobotError } from '../../../base/errors.js'
 import type { Choice } from '../choice.js'
 
 /** The engine came up, and does not say what it is. */

@@ -1,6 +1,6 @@
-import { reasonOf } from '../../../config/errors.js'
-import { ENGINE_PROXY_ADDRESS } from '../../../config/paths.js'
-import { findOnPath } from '../../programs.js'
+import { reasonOf } from '../../../base/errors.js'
+import { ENGINE_PROXY_ADDRESS } from '../../../config/model/paths.js'
+import { findOnPath } from '../../settings/programs.js'
 import { CommandError, type CommandOptions, type RunCommand } from '../../system/command.js'
 import type { Choice } from '../choice.js'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { runProgram } from '../run-program.js'
-import { kept, kitchen } from './program.js'
+import { kept, kitchen } from '../../../test/lab/command-program.js'
 
 // The table gives each command what its row describes, and a mistake is told with what would be right.
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { candidates, type Candidates } from '../completion.js'
 import type { Shell } from '../shell.js'
-import { kept, kitchen } from './program.js'
+import { kept, kitchen } from '../../../test/lab/command-program.js'
 
 // Completion offers what the table would take at that place, and nothing else.
 

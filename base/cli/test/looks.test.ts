@@ -4,7 +4,7 @@ import { runProgram } from '../run-program.js'
 import { table, type Column } from '../table.js'
 import { paint, terminalOf } from '../terminal.js'
 import { behind, cutMiddle, textWidth, wrap } from '../text-width.js'
-import { kept, kitchen } from './program.js'
+import { kept, kitchen } from '../../../test/lab/command-program.js'
 
 // What is shown fits the terminal, and what is no terminal gets it whole and plain.
 

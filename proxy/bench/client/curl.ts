@@ -1,6 +1,6 @@
 import { execa } from 'execa'
-import { LOOPBACK } from '../../../config/paths.js'
-import { MeasureError } from '../errors.js'
+import { LOOPBACK } from '../../../config/model/paths.js'
+import { MeasureError } from '../stage/errors.js'
 
 const TRANSFER_LIMIT_S = 60
 

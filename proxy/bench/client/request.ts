@@ -1,6 +1,6 @@
 import { request } from 'node:http'
 import type { TLSSocket } from 'node:tls'
-import { MeasureError } from '../errors.js'
+import { MeasureError } from '../stage/errors.js'
 
 const REQUEST_LIMIT_MS = 60_000
 

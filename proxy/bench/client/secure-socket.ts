@@ -1,8 +1,8 @@
 import { createConnection, type Socket } from 'node:net'
 import { connect as tlsConnect, type TLSSocket } from 'node:tls'
-import { LOOPBACK } from '../../../config/paths.js'
-import { ORIGIN_PORT } from '../hosts.js'
-import { MeasureError } from '../errors.js'
+import { LOOPBACK } from '../../../config/model/paths.js'
+import { ORIGIN_PORT } from '../stage/hosts.js'
+import { MeasureError } from '../stage/errors.js'
 
 /** Far more than anything measured takes; a peer that hangs must not hang the run. */
 const OPEN_LIMIT_MS = 20_000

@@ -1,5 +1,5 @@
-import { BLOB_HOST } from '../hosts.js'
-import type { Blob } from '../blobs.js'
+import { BLOB_HOST } from '../stage/hosts.js'
+import type { Blob } from '../stage/blobs.js'
 import { requestOnce } from '../client/request.js'
 import { openSecure } from '../client/secure-socket.js'
 import { destination, type Subject } from './measure.js'

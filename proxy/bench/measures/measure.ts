@@ -1,6 +1,6 @@
 import type { Destination } from '../client/secure-socket.js'
-import type { MetricName } from '../metrics.js'
-import type { Origin } from '../origin.js'
+import type { MetricName } from '../stage/metrics.js'
+import type { Origin } from '../peers/origin.js'
 import type { Peer } from '../peers/peer.js'
 
 /** What a measure is given; what it finds it hands to `add`. */

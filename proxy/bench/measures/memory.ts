@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
-import { BLOB_HOST } from '../hosts.js'
-import { KIB, type Blob } from '../blobs.js'
+import { BLOB_HOST } from '../stage/hosts.js'
+import { KIB, type Blob } from '../stage/blobs.js'
 import { openSecure } from '../client/secure-socket.js'
-import { MeasureError } from '../errors.js'
-import { usageOf } from '../process-usage.js'
+import { MeasureError } from '../stage/errors.js'
+import { usageOf } from '../stage/process-usage.js'
 import { destination, type Subject } from './measure.js'
 
 const READERS = 64

@@ -1,7 +1,7 @@
-import { BLOB_HOST } from '../hosts.js'
-import type { Blob } from '../blobs.js'
+import { BLOB_HOST } from '../stage/hosts.js'
+import type { Blob } from '../stage/blobs.js'
 import { heyRate } from '../client/hey.js'
-import { endedChildrenCpuMs, usageOf } from '../process-usage.js'
+import { endedChildrenCpuMs, usageOf } from '../stage/process-usage.js'
 import { throughPeer, type Subject } from './measure.js'
 
 const CONNECTIONS = 16

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { freePort } from '../stage.js'
-import { PeerUnavailableError } from '../errors.js'
+import { freePort } from '../stage/stage.js'
+import { PeerUnavailableError } from '../stage/errors.js'
 import type { Peer, PeerDeps, StartPeer } from './peer.js'
 
 const MAIN = fileURLToPath(new URL('../../main.js', import.meta.url))

@@ -1,5 +1,5 @@
-import type { Origin } from '../origin.js'
-import type { Stage } from '../stage.js'
+import type { Origin } from './origin.js'
+import type { Stage } from '../stage/stage.js'
 
 /** What the table calls them, in the order of its columns. */
 export const PEER_TITLES = {

@@ -1,5 +1,5 @@
 import { Proxy } from 'http-mitm-proxy'
-import { LOOPBACK } from '../../../config/paths.js'
+import { LOOPBACK } from '../../../config/model/paths.js'
 
 // node stock-program.js PORT CA-FOLDER
 

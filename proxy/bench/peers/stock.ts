@@ -1,7 +1,7 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { freePort } from '../stage.js'
+import { freePort } from '../stage/stage.js'
 import type { StartPeer } from './peer.js'
 
 const PROGRAM = fileURLToPath(new URL('./stock-program.js', import.meta.url))

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { type Readable } from 'node:stream'
 import { extract, type Entry } from 'tar-stream'
-import { reasonOf } from '../../../config/errors.js'
-import { ArchiveError } from '../errors.js'
-import { cacheFile } from '../file-names.js'
-import { isKeyOf } from '../key.js'
-import { isOutdated, MAX_META_BYTES, parseMeta, type EntryMeta } from '../meta.js'
-import type { TempBody } from '../temp-body.js'
+import { reasonOf } from '../../../base/errors.js'
+import { ArchiveError } from '../contract/errors.js'
+import { cacheFile } from '../entry/file-names.js'
+import { isKeyOf } from '../rules/key.js'
+import { isOutdated, MAX_META_BYTES, parseMeta, type EntryMeta } from '../entry/meta.js'
+import type { TempBody } from '../body/temp-body.js'
 
 // tar → meta, then body → hash → temporary file → entry
 

@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream'
 import { pack } from 'tar-stream'
-import { META_SUFFIX } from '../file-names.js'
-import { serializeMeta } from '../meta.js'
-import type { StoredEntry } from '../stored-entry.js'
+import { META_SUFFIX } from '../entry/file-names.js'
+import { serializeMeta } from '../entry/meta.js'
+import type { StoredEntry } from '../entry/stored-entry.js'
 
 // store → tar: for each entry, in the order of the names, <name>.meta and <name>
 

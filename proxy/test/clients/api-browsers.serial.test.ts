@@ -5,8 +5,8 @@ import { connect, createServer as createTcpServer, type AddressInfo, type Server
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { ask, repository, startApi } from '../../../agent/test/api-process.js'
-import { folder, json, start } from '../program.js'
+import { ask, repository, startApi } from '../../../test/lab/api-process.js'
+import { folder, json, start } from '../../../test/lab/program.js'
 import { hostilePage, type Targets } from './hostile-page.js'
 
 // A page of somebody else's, in a real browser beside our APIs, does all that a page can do. It reads nothing, changes

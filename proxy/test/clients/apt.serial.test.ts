@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { startHttpsOrigin } from '../harness.js'
+import { startHttpsOrigin } from '../../../test/lab/harness.js'
 import { startClientLab, type ClientLab } from './client-lab.js'
 
 // apt reads a repository by https and downloads a package, the second time from the cache.

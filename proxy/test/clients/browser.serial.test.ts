@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { chromium } from 'playwright-core'
 import t from 'tap'
 import { WebSocketServer } from 'ws'
-import { startHttpsOrigin } from '../harness.js'
+import { startHttpsOrigin } from '../../../test/lab/harness.js'
 import { startClientLab, startModernOrigin } from './client-lab.js'
 
 // Chromium, trusting our CA as a user's browser would, loads a page and speaks WebSocket from it.

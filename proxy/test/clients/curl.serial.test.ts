@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { startHttpOrigin, startHttpsOrigin } from '../harness.js'
+import { startHttpOrigin, startHttpsOrigin } from '../../../test/lab/harness.js'
 import { WebSocketServer } from 'ws'
 import { startClientLab, startModernOrigin } from './client-lab.js'
 

@@ -3,8 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { request as askHttp } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
-import { startGitServer } from '../../../agent/test/git-server.js'
-import { startHttpsOrigin } from '../harness.js'
+import { startGitServer } from '../../../test/lab/origins/git-server.js'
+import { startHttpsOrigin } from '../../../test/lab/harness.js'
 import { startClientLab } from './client-lab.js'
 
 // git pushes 200 MB over https and clones them again: a body of unknown length, much larger than any buffer.

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { Duplex } from 'node:stream'
 import t, { type Test } from 'tap'
-import { openRaw, startHttpOrigin, startHttpsOrigin, type Origin } from '../harness.js'
+import { openRaw, startHttpOrigin, startHttpsOrigin, type Origin } from '../../../test/lab/harness.js'
 import { startClientLab, type ClientLab } from './client-lab.js'
 
 // `Upgrade: tcp`, as docker attach and exec use it: raw bytes after the 101, and each side ends by itself.

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { startHttpsOrigin } from '../harness.js'
+import { startHttpsOrigin } from '../../../test/lab/harness.js'
 import { startClientLab } from './client-lab.js'
 
 // npm installs a package through the proxy, and the second install takes its archive from the cache.

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { startHttpsOrigin } from '../harness.js'
+import { startHttpsOrigin } from '../../../test/lab/harness.js'
 import { startClientLab } from './client-lab.js'
 
 // openssl s_client, which trusts whom it is told to and says whom it met.

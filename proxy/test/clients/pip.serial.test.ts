@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { startHttpsOrigin } from '../harness.js'
+import { startHttpsOrigin } from '../../../test/lab/harness.js'
 import { startClientLab } from './client-lab.js'
 
 // pip finds a wheel in an index and has it through the proxy, the second time from the cache.

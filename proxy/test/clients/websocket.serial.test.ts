@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
-import { startHttpOrigin, startHttpsOrigin } from '../harness.js'
+import { startHttpOrigin, startHttpsOrigin } from '../../../test/lab/harness.js'
 import { startClientLab } from './client-lab.js'
 
 // Clients that name the whole URL to the proxy instead of opening a tunnel: `GET wss://host/path HTTP/1.1`.

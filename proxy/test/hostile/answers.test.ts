@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { startProxy, startTcpOrigin, type TestProxy } from '../harness.js'
+import { startProxy, startTcpOrigin, type TestProxy } from '../../../test/lab/harness.js'
 import { Conversation } from './conversation.js'
 import { open } from './ways.js'
 

@@ -1,6 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import t, { type Test } from 'tap'
-import { startProxy, type TestProxy, type TestProxyOptions } from '../harness.js'
+import { startProxy, type TestProxy, type TestProxyOptions } from '../../../test/lab/harness.js'
 import { WAYS, enter, isSecure, type Way } from './ways.js'
 import { Witness } from './witness.js'
 

@@ -1,8 +1,17 @@
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
-import { startProxy, type TestProxy } from '../harness.js'
-import { ask, openHttp2 as openSession } from '../http2-ends.js'
-import { END_HEADERS, END_STREAM, FRAME, fields, frame, framesOf, get, opening } from './frames.js'
+import { startProxy, type TestProxy } from '../../../test/lab/harness.js'
+import { ask, openHttp2 as openSession } from '../../../test/lab/origins/http2-ends.js'
+import {
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  fields,
+  frame,
+  framesOf,
+  get,
+  opening,
+} from '../../../test/lab/frames.js'
 import { Conversation } from './conversation.js'
 import { open } from './ways.js'
 import { Witness } from './witness.js'

@@ -9,7 +9,7 @@ import { Duplex } from 'node:stream'
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { createLeafIssuer } from '../../tls/leaf.js'
-import { openRaw, startHttpsOrigin, startProxy, type TestProxy } from '../harness.js'
+import { openRaw, startHttpsOrigin, startProxy, type TestProxy } from '../../../test/lab/harness.js'
 
 // Handshakes that nobody needs, from clients and from upstream: each costs its own connection, and no name that is not
 // a host's gets a certificate.

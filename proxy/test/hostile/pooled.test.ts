@@ -3,7 +3,7 @@ import { createSecureServer } from 'node:http2'
 import type { AddressInfo, Server, Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { createLeafIssuer } from '../../tls/leaf.js'
-import { startProxy, type TestProxy } from '../harness.js'
+import { startProxy, type TestProxy } from '../../../test/lab/harness.js'
 
 // A connection that is kept is used again only by requests that may be sent to where it leads.
 

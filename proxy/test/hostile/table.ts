@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { startProxy, type TestProxy } from '../harness.js'
+import { startProxy, type TestProxy } from '../../../test/lab/harness.js'
 import type { Answer, Conversation } from './conversation.js'
 import { Witness } from './witness.js'
 import { WAYS, admitted, placeOf, type Place, type Way } from './ways.js'

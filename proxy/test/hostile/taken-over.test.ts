@@ -1,5 +1,5 @@
 import t from 'tap'
-import { startProxy } from '../harness.js'
+import { startProxy } from '../../../test/lab/harness.js'
 import { admitted, placeOf, type Place, type Way } from './ways.js'
 import { Witness } from './witness.js'
 

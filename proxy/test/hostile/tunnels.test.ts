@@ -3,8 +3,14 @@ import { request as httpRequest } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { connect as connectTls, type ConnectionOptions } from 'node:tls'
 import t, { type Test } from 'tap'
-import { silentLogger, type Logger } from '../../../config/logger.js'
-import { openRaw, startHttpOrigin, startProxy, startTcpOrigin, type TestProxy } from '../harness.js'
+import { silentLogger, type Logger } from '../../../base/log/logger.js'
+import {
+  openRaw,
+  startHttpOrigin,
+  startProxy,
+  startTcpOrigin,
+  type TestProxy,
+} from '../../../test/lab/harness.js'
 import { Conversation } from './conversation.js'
 import { admitted, open } from './ways.js'
 import { Witness } from './witness.js'

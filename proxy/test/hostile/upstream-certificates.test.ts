@@ -2,8 +2,8 @@ import { generateKeyPairSync } from 'node:crypto'
 import { createSecureServer } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { startProxy, type TestProxy } from '../harness.js'
-import { NAME, oddCertificate, type OddCertificate, type Oddities } from '../odd-certificate.js'
+import { startProxy, type TestProxy } from '../../../test/lab/harness.js'
+import { NAME, oddCertificate, type OddCertificate, type Oddities } from './odd-certificate.js'
 
 // A server is who its certificate says, by the one name it was asked by: nothing that reads like that name is it.
 

@@ -1,7 +1,7 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { Test } from 'tap'
-import type { TestProxy } from '../harness.js'
+import type { TestProxy } from '../../../test/lab/harness.js'
 import { Conversation, type Answer } from './conversation.js'
 import type { Witness } from './witness.js'
 
